@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+# make            build everything below build/
+# make demo       install what is missing, build, run the main job      (root)
+# make test       install what is missing, build, pass the tests        (root)
+# make check      the tests alone, on what is built;  TESTS='tests/unit/test_err.c ...' picks some
+# make lint | fuzz | bench | install DESTDIR= | clean
+VERSION := 0.1.0
+B       ?= build
+CLANG   ?= clang-14
+PKGS    := jansson libsystemd libnl-3.0 libnl-route-3.0 sqlite3 libmicrohttpd libcurl libnghttp2 \
+           libprotobuf-c libarchive smartcols libcrypto libbpf
+CFLAGS  ?= -O2 -g
+WARN    := -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Wpointer-arith \
+           -Wwrite-strings -Wvla -Werror
+BASEFLAGS = -std=gnu11 -D_GNU_SOURCE -DWEFT_VERSION='"$(VERSION)"' -I. -I$(B)/gen -MMD -MP $(WARN)
+PKGFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread
+SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
+
+.DEFAULT_GOAL := all
+# Where `make test` and `make demo` start from nothing: compilers and libraries come first.
+ifneq ($(filter demo test,$(MAKECMDGOALS)),)
+.PHONY: demo test
+demo test:
+	scripts/deps.sh
+	$(MAKE) --no-print-directory all
+	$(if $(filter demo,$@),scripts/demo.sh,$(MAKE) --no-print-directory check)
+else
+
+# --- sources: a new file in these folders is built without a word here ---------------------------
+LIB_SRC  := $(wildcard ctrl/base/*.c sched/*.c runtimes/*.c runtimes/*/*.c ctrl/dataplane/*.c \
+              ctrl/state/*.c ctrl/swap/*.c ctrl/health/*.c ctrl/engine/*.c ctrl/api/*.c)
+LIB_SRC  := $(filter-out %_main.c,$(LIB_SRC))
+BPF_SRC  := $(wildcard bpf/*.bpf.c)
+PROTO    := $(wildcard runtimes/containerd/*.proto)
+SKEL     := $(BPF_SRC:bpf/%.bpf.c=$(B)/gen/bpf/%.skel.h)
+PB_C     := $(PROTO:%.proto=$(B)/gen/%.pb-c.c)
+LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o) $(PB_C:$(B)/gen/%.c=$(B)/obj/gen/%.o)
+SAN_OBJ  := $(LIB_OBJ:$(B)/obj/%=$(B)/san/%)
+PROGS    := $(B)/weftd $(B)/weft $(B)/weft-load $(B)/libexec/weft-unpack
+
+all: $(PROGS) guest
+
+-include tests/guest/guest.mk
+-include runtimes/qemu/qemu.mk
+.PHONY: all guest check lint fuzz bench install clean tests
+
+# --- generated -----------------------------------------------------------------------------------
+$(B)/gen/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
+	@mkdir -p $(@D)
+	$(CLANG) -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Werror -I. \
+		-I/usr/include/$(shell gcc -print-multiarch) -c $< -o $@
+
+$(B)/gen/bpf/%.skel.h: $(B)/gen/bpf/%.bpf.o
+	bpftool gen skeleton $< name $* > $@.tmp && mv $@.tmp $@
+
+$(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
+	@mkdir -p $(B)/gen
+	protoc-c --c_out=$(B)/gen $<
+
+GEN_H := $(SKEL) $(PB_C:.c=.h)
+.SECONDARY: $(PB_C) $(SKEL) $(SKEL:.skel.h=.bpf.o)
+
+# --- objects -------------------------------------------------------------------------------------
+GENWARN = -Wno-shadow -Wno-missing-prototypes -Wno-strict-prototypes -Wno-sign-compare
+$(B)/obj/gen/%.o: $(B)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(BASEFLAGS) $(GENWARN) $(PKGFLAGS) -c $< -o $@
+$(B)/obj/%.o: %.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
+$(B)/san/gen/%.o: $(B)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $(BASEFLAGS) $(GENWARN) $(PKGFLAGS) -c $< -o $@
+$(B)/san/%.o: %.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
+
+$(B)/libweft.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(B)/libweft-san.a: $(SAN_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# --- programs ------------------------------------------------------------------------------------
+obj = $(patsubst %.c,$(B)/obj/%.o,$(wildcard $(1)))
+$(B)/weftd: $(call obj,ctrl/daemon/*.c) $(B)/libweft.a
+$(B)/weft: $(call obj,ctrl/cli/*.c) $(B)/libweft.a
+$(B)/weft-load: $(call obj,loadgen/*.c) $(B)/libweft.a
+$(B)/libexec/weft-unpack: $(call obj,runtimes/image/unpack_main.c) $(B)/libweft.a
+$(PROGS):
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+# --- tests: tests/unit/test_X.c and tests/bpf/test_X.c are programs that speak TAP ---------------
+TEST_SRC := $(wildcard tests/unit/test_*.c tests/bpf/test_*.c)
+TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
+LOAD_SAN := $(patsubst %.c,$(B)/san/%.o,$(filter-out %_main.c loadgen/main.c,$(wildcard loadgen/*.c)))
+CLI_SAN  := $(patsubst %.c,$(B)/san/%.o,$(filter-out %_main.c ctrl/cli/main.c,$(wildcard ctrl/cli/*.c)))
+TEST_LIB := $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/lib/*.c))
+$(B)/libtest-san.a: $(LOAD_SAN) $(CLI_SAN) $(TEST_LIB)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(B)/tests/%: $(B)/san/tests/%.o $(B)/libtest-san.a $(B)/libweft-san.a
+	@mkdir -p $(@D)
+	$(CC) $(SAN) -o $@ $< $(B)/libtest-san.a $(B)/libweft-san.a $(LIBS) -lcmocka
+tests: $(TEST_BIN)
+.SECONDARY: $(TEST_SRC:%.c=$(B)/san/%.o) $(TEST_LIB) $(LOAD_SAN) $(CLI_SAN)
+
+# Fuzzers: tests/fuzz/fuzz_X.c defines LLVMFuzzerTestOneInput; the library is compiled with clang.
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
+FUZZ_SAN := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -O1 -g
+$(B)/fuzz/gen/%.o: $(B)/gen/%.c
+	@mkdir -p $(@D)
+	$(CLANG) $(FUZZ_SAN) $(BASEFLAGS) $(GENWARN) $(PKGFLAGS) -c $< -o $@
+$(B)/fuzz/%.o: %.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CLANG) $(FUZZ_SAN) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
+$(B)/libweft-fuzz.a: $(LIB_OBJ:$(B)/obj/%=$(B)/fuzz/%)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/libweft-fuzz.a
+	@mkdir -p $(@D)
+	$(CLANG) -fsanitize=address,undefined,fuzzer -o $@ $< $(B)/libweft-fuzz.a $(LIBS)
+fuzz: $(FUZZ_BIN)
+
+check: all tests fuzz
+	tests/run.sh
+
+lint:
+	scripts/lint.sh
+
+clean:
+	rm -rf $(B)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small helpers that libc lacks. All return 0 or a negative errno; out-parameters are untouched
+ * on failure. */
+#ifndef WEFT_BASE_UTIL_H
+#define WEFT_BASE_UTIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* malloc'ed printf; NULL when out of memory. */
+char *weft_strf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+uint64_t weft_now_ns(void);      /* CLOCK_MONOTONIC */
+uint64_t weft_realtime_ms(void); /* CLOCK_REALTIME, ms since the epoch */
+
+/* Read a whole file of at most max bytes (-E2BIG above). *ret is NUL-terminated and owned by the
+ * caller; ret_size may be NULL. */
+int weft_read_file(const char *path, size_t max, char **ret, size_t *ret_size);
+
+/* Replace path by data in one rename, so that a reader or a crash sees the old or the new file. */
+int weft_write_file(const char *path, const void *data, size_t size, unsigned mode);
+
+/* mkdir -p; an existing directory is no error. */
+int weft_mkdir_p(const char *path, unsigned mode);
+
+/* rm -rf, staying on one filesystem and never following links. A missing path is no error. */
+int weft_remove_tree(const char *path);
+
+/* Write all of data to fd, resuming after short writes and EINTR. */
+int weft_write_all(int fd, const void *data, size_t size);
+
+/* Decimal number in [min, max], nothing before or after it. -EINVAL, -ERANGE. */
+int weft_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
+
+/* Does s match [a-zA-Z0-9]([a-zA-Z0-9._-]*) and is it at most max long? */
+bool weft_name_valid(const char *s, size_t max);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The data plane as typed maps: what the TC program on every instance's device reads, and what it
+ * counts. Programs, links and maps are pinned, so traffic flows on while no daemon runs; open()
+ * takes over what an earlier daemon left and keeps flows and tables.
+ *
+ * Ids are indices chosen by the caller: services 1..WEFT_DP_MAX_SERVICES-1, instances
+ * 1..WEFT_DP_MAX_INSTANCES-1 (0 is never valid). All addresses are in network byte order. Calls are
+ * synchronous and quick; setting what is already so changes nothing, so a restarted daemon may
+ * simply set its whole desired state again. */
+#ifndef WEFT_DATAPLANE_H
+#define WEFT_DATAPLANE_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ctrl/base/err.h"
+
+#define WEFT_DP_MAX_SERVICES  1024
+#define WEFT_DP_MAX_INSTANCES 1024 /* and every weight vector's length */
+#define WEFT_DP_MAX_WEIGHT    1000
+
+struct weft_dp;
+
+struct weft_dp_config {
+	const char *bpffs_dir; /* pins live here, e.g. /sys/fs/bpf/weft: made if missing. Must be on
+				  a bpffs: open() mounts one at /sys/fs/bpf if nothing is there */
+	uint32_t max_flows;    /* flow table entries, 0: the default; ignored when taking over */
+};
+
+/* Load and pin, or take over. err names the missing kernel feature or privilege. */
+int weft_dp_open(const struct weft_dp_config *config, struct weft_dp **ret, struct weft_err *err);
+void weft_dp_free(struct weft_dp *dp); /* pins and attachments stay */
+/* Detach and unpin everything under bpffs_dir, also without an open data plane. */
+int weft_dp_destroy(const char *bpffs_dir, struct weft_err *err);
+
+enum weft_dp_device {
+	WEFT_DP_DEV_PEER,   /* veth: deliver with bpf_redirect_peer into the peer's namespace */
+	WEFT_DP_DEV_DIRECT, /* tap, or a veth whose peer is in the same namespace: bpf_redirect */
+};
+
+struct weft_dp_instance {
+	uint32_t id;
+	uint32_t service;         /* service id it is a backend of, 0: none (a plain client) */
+	struct in_addr ns_addr;   /* the address on its interface */
+	struct in_addr inst_addr; /* its instance address in the semantic range */
+	uint8_t mac[6];           /* of its interface: destination of what is delivered */
+	uint32_t ifindex;         /* host side, in the caller's namespace */
+	enum weft_dp_device device;
+};
+
+/* Add or change an instance and attach the TC program to its host side (tcx where there is one,
+ * clsact otherwise). A new id never inherits flows of its predecessor. */
+int weft_dp_instance_set(
+	struct weft_dp *dp, const struct weft_dp_instance *inst, struct weft_err *err);
+/* Detach, forget, purge its flows. Unknown: 0. The device may be gone already. */
+int weft_dp_instance_remove(struct weft_dp *dp, uint32_t id);
+
+struct weft_dp_weight {
+	uint32_t instance;
+	uint32_t weight; /* 0..WEFT_DP_MAX_WEIGHT; 0 gets no new flows, existing ones go on */
+};
+
+int weft_dp_service_set(struct weft_dp *dp, uint32_t id, struct in_addr vip, struct weft_err *err);
+/* Replace the whole weight vector: one atomic flip; existing flows keep their backend. All weights
+ * 0 or n == 0: new flows are dropped with a counted reason. */
+int weft_dp_service_weights(struct weft_dp *dp, uint32_t id, const struct weft_dp_weight *w,
+	unsigned n, struct weft_err *err);
+int weft_dp_service_remove(struct weft_dp *dp, uint32_t id);
+
+/* Live flows per instance, by a sweep of the flow table: TCP flows that have not ended, UDP flows
+ * younger than their idle time. ret has WEFT_DP_MAX_INSTANCES elements, indexed by instance id. */
+int weft_dp_flows_count(struct weft_dp *dp, uint32_t *ret);
+/* Forget all flows of one backend (end of a drain): its clients' next packets are new flows, and a
+ * TCP segment that is not a SYN is dropped or reset. */
+int weft_dp_flows_purge(struct weft_dp *dp, uint32_t instance);
+
+struct weft_dp_counters {
+	uint64_t packets, bytes;       /* towards it */
+	uint64_t flows;                /* new flows */
+	uint64_t rx_packets, rx_bytes; /* back from it */
+};
+int weft_dp_service_counters(struct weft_dp *dp, uint32_t id, struct weft_dp_counters *ret);
+int weft_dp_instance_counters(struct weft_dp *dp, uint32_t id, struct weft_dp_counters *ret);
+
+/* Drop reasons 0..weft_dp_drop_count()-1 with a name ("no_backend") and a sentence each. */
+unsigned weft_dp_drop_count(void);
+const char *weft_dp_drop_name(unsigned reason);
+const char *weft_dp_drop_text(unsigned reason);
+int weft_dp_drops(struct weft_dp *dp, uint64_t *ret); /* weft_dp_drop_count() elements */
+
+/* One entry of the flow table, as the table stores it (hashed: no addresses). */
+struct weft_dp_flow {
+	uint32_t instance, service;
+	bool reverse;
+	uint32_t idle_s;
+	const char *state; /* "syn", "established", "closing", "udp" ... */
+};
+/* Calls cb for each live entry until it returns non-zero, and returns that. */
+int weft_dp_flows_each(struct weft_dp *dp, int (*cb)(void *userdata, const struct weft_dp_flow *f),
+	void *userdata);
+
+/* How packets are hooked: "tcx" or "clsact"; and the flow table's size. */
+const char *weft_dp_hook(struct weft_dp *dp);
+uint32_t weft_dp_flow_capacity(struct weft_dp *dp);
+
+/* Smooth weighted round robin (pure): write the sequence of period sum/gcd into ret (room for max),
+ * interleaved as evenly as the weights allow. Returns its length, 0 when all weights are 0,
+ * -E2BIG above max. Elements are indices into w. */
+int weft_dp_swrr(const struct weft_dp_weight *w, unsigned n, uint16_t *ret, unsigned max);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Network namespaces and links by rtnetlink (libnl-3): everything an instance's network is made of.
+ * "Host" is the namespace the daemon runs in. All calls are synchronous, undo what they did when
+ * they fail, and treat removing what is not there as success. */
+#ifndef WEFT_DATAPLANE_LINK_H
+#define WEFT_DATAPLANE_LINK_H
+
+#include <netinet/in.h>
+#include <stdint.h>
+
+#include "ctrl/base/err.h"
+
+/* The host's own way into the overlay: a veth pair `name` (addr/32, route to the overlay's ranges)
+ * and `name`p, whose ingress carries the TC program, so that host processes can use service
+ * addresses. Kept when it already exists. ret_ifindex is `name`p's, ret_mac `name`'s. */
+struct weft_link_host {
+	const char *name;    /* "weft0" */
+	struct in_addr addr; /* the gateway address of the node's subnet */
+	struct in_addr subnet;
+	uint8_t subnet_len; /* namespace addresses, routed through name */
+	struct in_addr service;
+	uint8_t service_len; /* semantic range, routed through name */
+	uint16_t mtu;
+};
+int weft_link_host_add(const struct weft_link_host *host, uint32_t *ret_ifindex, uint8_t ret_mac[6],
+	struct weft_err *err);
+int weft_link_host_del(const char *name);
+
+/* A network namespace bound to path (a file that must not exist yet), with lo up. */
+int weft_netns_add(const char *path, struct weft_err *err);
+int weft_netns_del(const char *path);
+
+struct weft_link_veth {
+	const char *host_name; /* <= 15 chars, unique in the host's namespace */
+	const char *netns;     /* path of the instance's namespace */
+	const char *peer_name; /* name in it: "eth0" */
+	uint8_t mac[6];        /* of the peer */
+	struct in_addr addr;   /* given to the peer, unless 0 (a macvtap's guest owns it instead) */
+	uint8_t prefix_len;
+	struct in_addr gateway; /* default route of the namespace */
+	uint16_t mtu;
+};
+/* veth pair: host side up and kept out of the host's IP (no addresses, no IPv6 autoconfiguration),
+ * peer configured and up. */
+int weft_link_veth_add(
+	const struct weft_link_veth *veth, uint32_t *ret_host_ifindex, struct weft_err *err);
+
+/* A macvtap (bridge mode) `name` with mac on `lower` inside netns; ret_fd is its queue, opened
+ * close-on-exec through a private device node (never by the name /dev/tapN, which is global). With
+ * an already existing device of that name it is opened again: for a restarted daemon's guest. */
+int weft_link_macvtap_add(const char *netns, const char *lower, const char *name,
+	const uint8_t mac[6], uint16_t mtu, int *ret_fd, struct weft_err *err);
+
+/* A tap `name` in the host's namespace, vnet_hdr on, up, removed when ret_fd and its copies are
+ * closed. */
+int weft_link_tap_add(
+	const char *name, uint16_t mtu, int *ret_fd, uint32_t *ret_ifindex, struct weft_err *err);
+
+/* Delete a host-side link by name; its peer goes with it. */
+int weft_link_del(const char *name);
+/* 0 and the index, or -ENODEV. */
+int weft_link_ifindex(const char *name, uint32_t *ret_ifindex);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The deployment descriptor: Oakestra's SLA v2.0 (shared keys keep their meaning) extended by
+ * `variants` of a microservice: the same service as a container, as a unikernel, ...
+ *
+ *   { "sla_version": "v2.0", "customerID": "Admin", "applications": [ {
+ *       "application_name": "shop", "application_namespace": "default",
+ *       "microservices": [ {
+ *           "microservice_name": "web", "microservice_namespace": "default",
+ *           "memory": 64, "vcpus": 1, "port": "8080:80/tcp",
+ *           "addresses": { "rr_ip": "10.30.0.2" },
+ *           "readiness": { "type": "http", "port": 80, "path": "/", "timeout_s": 30 },
+ *           "virtualization": "container", "code": "file:///images/nginx.tar",
+ *           "variants": [
+ *               { "virtualization": "unikernel", "code": "file:///images/web.tar.gz",
+ *                 "arch": ["amd64"], "memory": 32, "network": "macvtap" } ],
+ *           "swap": { "strategy": "linear", "duration_s": 5, "drain_s": 10 } } ] } ] }
+ *
+ * The microservice's own virtualization/code is the first variant and the one deployed first; other
+ * variants inherit whatever they do not say. Unknown keys are kept out of the way, as Oakestra's
+ * schema permits them, but a key one letter away from a known one is refused as a typo. */
+#ifndef WEFT_SCHED_SLA_H
+#define WEFT_SCHED_SLA_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ctrl/base/err.h"
+#include "ctrl/base/virt.h"
+
+enum weft_probe_type { WEFT_PROBE_NONE, WEFT_PROBE_TCP, WEFT_PROBE_HTTP };
+enum weft_net_kind {
+	WEFT_NET_VETH,
+	WEFT_NET_MACVTAP,
+	WEFT_NET_TAP
+}; /* unikernel: macvtap default */
+enum weft_shift_strategy { WEFT_SHIFT_LINEAR, WEFT_SHIFT_EXPONENTIAL, WEFT_SHIFT_AT_ONCE };
+
+struct weft_sla_probe {
+	enum weft_probe_type type; /* default: tcp on the first port of `port`, else none */
+	uint16_t port;
+	char *path;         /* http: "/" */
+	uint32_t timeout_s; /* until the first success; default 30 */
+};
+
+struct weft_sla_port { /* Oakestra's `port`: host[:container][/tcp|/udp] joined with ';' */
+	uint16_t host, container;
+	uint8_t proto; /* IPPROTO_TCP or IPPROTO_UDP */
+};
+
+struct weft_sla_variant {
+	enum weft_virt virt;
+	char *code;                 /* image; may be NULL for native */
+	bool arch[WEFT_ARCH_COUNT]; /* where it may run; default: the host's own only */
+	uint32_t memory_mb, vcpus;
+	enum weft_net_kind net;
+	char **cmd; /* NULL-terminated or NULL */
+	char **env; /* "K=V", NULL-terminated or NULL */
+};
+
+struct weft_sla_swap {
+	enum weft_shift_strategy strategy; /* default linear */
+	uint32_t duration_ms;              /* of the shift; default 5000 */
+	uint32_t drain_ms;                 /* deadline of the drain; default 30000 */
+};
+
+struct weft_sla_service {
+	char *app, *app_ns, *name, *name_ns;
+	char *job_name;   /* "<app>.<appns>.<service>.<servicens>" */
+	char *short_name; /* "<app>.<service>" when both namespaces are "default", else job_name */
+	struct in_addr rr_ip; /* 0: allocate one */
+	uint32_t replicas;    /* default 1, at most 64 */
+	struct weft_sla_port *ports;
+	size_t n_ports;
+	struct weft_sla_probe readiness;
+	struct weft_sla_swap swap;
+	struct weft_sla_variant
+		*variants; /* [0] is deployed first; at most one per virtualization */
+	size_t n_variants;
+};
+
+struct weft_sla {
+	char *customer;
+	struct weft_sla_service *services; /* of all applications, in order */
+	size_t n_services;
+};
+
+/* Read a descriptor. Never crashes on hostile text (at most 1 MiB). Every error has its position:
+ * "FILE:LINE:COL: applications[0].microservices[1].code: must be a string, is a number"; name is
+ * the FILE to show. -EBADMSG: not JSON; -EINVAL: JSON, but not a descriptor. */
+int weft_sla_parse(const char *name, const char *text, size_t size, struct weft_sla **ret,
+	struct weft_err *err);
+void weft_sla_free(struct weft_sla *sla);
+
+const char *weft_net_kind_name(enum weft_net_kind k);             /* "veth", "macvtap", "tap" */
+const char *weft_shift_strategy_name(enum weft_shift_strategy s); /* "linear", ... */
+int weft_shift_strategy_parse(const char *s);                     /* the enum or -EINVAL */
+
+#endif

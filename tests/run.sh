@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Run the tests and close with "N passed, N failed[, N skipped]".
+#   tests/run.sh [FILE...]      default: lint, unit, bpf, fuzz smoke runs, end to end
+# Every test is a program that speaks TAP. A whole program is skipped by "1..0 # SKIP why".
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export B=${B:-build} PATH="/usr/sbin:/sbin:$PATH"
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1} CMOCKA_MESSAGE_OUTPUT=TAP
+
+if [ $# -gt 0 ]; then
+	list=("$@")
+else
+	mapfile -t list < <(
+		ls tests/lint.t 2>/dev/null
+		for src in tests/unit/test_*.c tests/bpf/test_*.c; do echo "$B/${src%.c}"; done
+		ls tests/unit/*.t tests/bpf/*.t tests/fuzz/*.t tests/e2e/*.t 2>/dev/null
+	)
+fi
+
+passed=0 failed=0 skipped=0
+declare -a broken skips
+mkdir -p "$B/results"
+for t in "${list[@]}"; do
+	out=$B/results/$(echo "${t#"$B"/}" | tr / -).tap
+	start=$SECONDS
+	timeout "${WEFT_TEST_TIMEOUT:-900}" "$t" >"$out" 2>"$out.err"
+	rc=$?
+	read -r plan ok not_ok skip <<<"$(awk '
+		/^1\.\.[0-9]+/ { split($1, a, "[.][.]"); plan += a[2]; if ($0 ~ /^1\.\.0 *# *SKIP/i) whole = 1 }
+		/^ok / { if ($0 ~ /# *SKIP/i) skip++; else ok++ }
+		/^not ok / { if ($0 ~ /# *SKIP/i) skip++; else bad++ }
+		END { if (whole) skip++; printf "%d %d %d %d\n", plan, ok, bad, skip }' "$out")"
+	why=
+	[ $((ok + not_ok + skip)) -gt 0 ] || why="no test ran"
+	[ "$rc" = 0 ] || [ "$not_ok" -gt 0 ] || why="exit status $rc"
+	[ -z "$why" ] && [ "$plan" -gt $((ok + not_ok + skip)) ] && why="only $((ok + not_ok)) of $plan ran"
+	[ -z "$why" ] || not_ok=$((not_ok + 1))
+	passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
+	printf '%-44s %3d ok %3d failed %3d skipped %4ds %s\n' "${t#"$B"/}" "$ok" "$not_ok" "$skip" \
+		$((SECONDS - start)) "$why"
+	if [ "$not_ok" -gt 0 ]; then
+		broken+=("$t")
+		grep -A12 '^not ok' "$out" | head -60
+		tail -n 40 "$out.err"
+	fi
+	if [ "$skip" -gt 0 ]; then
+		skips+=("$(grep -ihE '# *SKIP' "$out" | head -5)")
+	fi
+done
+if [ ${#skips[@]} -gt 0 ]; then
+	echo "skipped:"
+	printf '  %s\n' "${skips[@]}"
+fi
+if [ ${#broken[@]} -gt 0 ]; then
+	echo "failed:"
+	printf '  %s\n' "${broken[@]}"
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
