@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hot-swap (paper, section 3.3) as pure functions: what a plan's share is at a time, and which
+ * state follows from what is observed. No I/O and no clock; ctrl/engine observes, stores each edge,
+ * and only then acts on it.
+ *
+ *   prepare ─► start-new ─► warm ─► shift ─► drain ─► stop-old ─► done
+ *      └──────────┴──────────┴───────┴────────┴──► rollback ─► rolled-back
+ */
+#ifndef WEFT_SWAP_H
+#define WEFT_SWAP_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ctrl/base/cleanup.h"
+#include "ctrl/base/err.h"
+#include "ctrl/base/virt.h"
+#include "sched/sla.h"
+
+enum weft_swap_state {
+	WEFT_SWAP_PREPARE,   /* the new variant's image is made ready */
+	WEFT_SWAP_START_NEW, /* its instances are started */
+	WEFT_SWAP_WARM,      /* until each of them answers */
+	WEFT_SWAP_SHIFT,     /* new flows move over by weights */
+	WEFT_SWAP_DRAIN,     /* the old instances' flows end, up to a deadline */
+	WEFT_SWAP_STOP_OLD,  /* the old instances are removed: no way back */
+	WEFT_SWAP_DONE,
+	WEFT_SWAP_ROLLBACK, /* all weight is on the old instances, the new ones are removed */
+	WEFT_SWAP_ROLLED_BACK,
+	WEFT_SWAP_STATE_COUNT,
+};
+
+/* The new instances' share of new flows in percent after elapsed_ms of shifting: 0..100, never
+ * falling, 100 from duration_ms on. Exponential doubles its steps: 1, 2, 4, ... */
+unsigned weft_swap_share(const struct weft_sla_swap *plan, uint64_t elapsed_ms);
+
+/* What the engine sees of a running swap. */
+struct weft_swap_observation {
+	bool prepared;        /* the image is ready */
+	unsigned new_total;   /* instances the swap asked for that exist */
+	unsigned new_running; /* of them: their process runs (warming or ready) */
+	unsigned new_ready;   /* of them: answering */
+	unsigned old_left;    /* old instances not yet removed */
+	uint64_t state_ms;    /* time in the present state, without what a dead daemon missed */
+	uint32_t old_flows;   /* live flows of the old instances */
+	bool failed;          /* a new instance failed, the guard fired, or somebody aborted */
+};
+
+/* The state that follows, which is the present one while nothing is due. */
+enum weft_swap_state weft_swap_next(enum weft_swap_state state, const struct weft_sla_swap *plan,
+	unsigned wanted, const struct weft_swap_observation *o);
+
+bool weft_swap_ended(enum weft_swap_state s);         /* done or rolled-back */
+bool weft_swap_can_turn_back(enum weft_swap_state s); /* abort is possible */
+
+const char *weft_swap_state_name(enum weft_swap_state s);
+int weft_swap_state_parse(const char *s); /* the enum or -EINVAL */
+
+/* One swap, as it is stored and shown. Times are ms since the epoch. */
+#define WEFT_SWAP_MAX_INSTANCES 64
+#define WEFT_SWAP_MAX_TRACE     512
+#define WEFT_SWAP_MAX_PHASES    16
+
+struct weft_swap_phase {
+	enum weft_swap_state state;
+	uint64_t started_ms, ended_ms; /* ended 0: still in it */
+	char detail[160];
+};
+
+struct weft_swap_mark {
+	uint64_t t_ms;
+	uint8_t new_percent;
+};
+
+struct weft_swap {
+	char id[24];
+	char service[128];
+	enum weft_virt from, to;
+	enum weft_swap_state state;
+	struct weft_sla_swap plan;
+	unsigned wanted; /* new instances asked for */
+	char *old_ids[WEFT_SWAP_MAX_INSTANCES];
+	unsigned n_old;
+	char *new_ids[WEFT_SWAP_MAX_INSTANCES];
+	unsigned n_new;
+	uint64_t started_ms, ended_ms; /* ended 0: running */
+	uint64_t state_ms;             /* time spent in the present state, as last stored */
+	uint8_t new_percent;
+	struct weft_swap_phase phases[WEFT_SWAP_MAX_PHASES];
+	unsigned n_phases;
+	struct weft_swap_mark trace[WEFT_SWAP_MAX_TRACE];
+	unsigned n_trace;
+	struct weft_err error; /* why it was turned back; code 0: it was not */
+};
+
+void weft_swap_free(struct weft_swap *s);
+WEFT_DEFINE_CLEANUP(struct weft_swap *, weft_swap_free);
+
+/* Go to a state at now_ms: closes the phase before and opens the next. */
+void weft_swap_enter(struct weft_swap *s, enum weft_swap_state state, uint64_t now_ms);
+/* Note a share; one equal to the last is not noted. A full trace keeps its first half and thins it.
+ */
+void weft_swap_mark(struct weft_swap *s, unsigned new_percent, uint64_t now_ms);
+
+/* The stored document and back; also the API's resource (ctrl/schema/api.md). */
+json_t *weft_swap_to_json(const struct weft_swap *s);
+int weft_swap_from_json(const json_t *doc, struct weft_swap **ret, struct weft_err *err);
+
+#endif
