@@ -165,8 +165,8 @@ int weft_swap_from_json(const json_t *doc, struct weft_swap **ret, struct weft_e
 	s->from = (enum weft_virt)v_from;
 	s->to = (enum weft_virt)v_to;
 	s->state = (enum weft_swap_state)v_state;
-	s->plan = (struct weft_swap_plan){
-		(enum weft_swap_strategy)v_strategy, (uint32_t)duration, (uint32_t)drain};
+	s->plan = (struct weft_sla_swap){
+		(enum weft_shift_strategy)v_strategy, (uint32_t)duration, (uint32_t)drain};
 	s->wanted = (unsigned)wanted;
 	s->new_percent = (uint8_t)(share * 100.0 + 0.5);
 	s->started_ms = (uint64_t)started;
