@@ -15,9 +15,19 @@
  *                 "arch": ["amd64"], "memory": 32, "network": "macvtap" } ],
  *           "swap": { "strategy": "linear", "duration_s": 5, "drain_s": 10 } } ] } ] }
  *
- * The microservice's own virtualization/code is the first variant and the one deployed first; other
- * variants inherit whatever they do not say. Unknown keys are kept out of the way, as Oakestra's
- * schema permits them, but a key one letter away from a known one is refused as a typo. */
+ * The microservice's own virtualization/code is the first variant and the one deployed first. Other
+ * variants inherit what they do not say:
+ *   memory, vcpus, environment, arch   always; a list that is given replaces the inherited one
+ *   code                               between container and gvisor, which run the same images
+ *   cmd                                together with the image: from a variant with the same code.
+ *                                      A container's argv means nothing to a kernel.
+ *   network                            never; it follows from the virtualization
+ * A unikernel's `code` has one image per entry of `arch`, joined with ',' (Oakestra's rule).
+ * `constraints` of type "direct" with a `node` are kept, other types are not understood.
+ *
+ * Unknown keys are permitted, as Oakestra's schema permits them, but a key one edit away from a
+ * known one is refused as a typo. Oakestra's other known keys are checked for their type and have
+ * no effect; `vcpu`, as its documentation writes, is taken for `vcpus`. */
 #ifndef WEFT_SCHED_SLA_H
 #define WEFT_SCHED_SLA_H
 
@@ -30,15 +40,12 @@
 #include "ctrl/base/virt.h"
 
 enum weft_probe_type { WEFT_PROBE_NONE, WEFT_PROBE_TCP, WEFT_PROBE_HTTP };
-enum weft_net_kind {
-	WEFT_NET_VETH,
-	WEFT_NET_MACVTAP,
-	WEFT_NET_TAP
-}; /* unikernel: macvtap default */
+/* unikernel: macvtap by default, or tap; all others: veth */
+enum weft_net_kind { WEFT_NET_VETH, WEFT_NET_MACVTAP, WEFT_NET_TAP };
 enum weft_shift_strategy { WEFT_SHIFT_LINEAR, WEFT_SHIFT_EXPONENTIAL, WEFT_SHIFT_AT_ONCE };
 
 struct weft_sla_probe {
-	enum weft_probe_type type; /* default: tcp on the first port of `port`, else none */
+	enum weft_probe_type type; /* default: tcp on the first TCP port of `port`, else none */
 	uint16_t port;
 	char *path;         /* http: "/" */
 	uint32_t timeout_s; /* until the first success; default 30 */
@@ -51,9 +58,10 @@ struct weft_sla_port { /* Oakestra's `port`: host[:container][/tcp|/udp] joined 
 
 struct weft_sla_variant {
 	enum weft_virt virt;
-	char *code;                 /* image; may be NULL for native */
-	bool arch[WEFT_ARCH_COUNT]; /* where it may run; default: the host's own only */
-	uint32_t memory_mb, vcpus;
+	char *code;                   /* as written; may be NULL for native */
+	bool arch[WEFT_ARCH_COUNT];   /* where it may run; default: the host's own only */
+	char *image[WEFT_ARCH_COUNT]; /* code for that architecture; NULL without arch or code */
+	uint32_t memory_mb, vcpus;    /* 0: not said */
 	enum weft_net_kind net;
 	char **cmd; /* NULL-terminated or NULL */
 	char **env; /* "K=V", NULL-terminated or NULL */
@@ -70,13 +78,13 @@ struct weft_sla_service {
 	char *job_name;   /* "<app>.<appns>.<service>.<servicens>" */
 	char *short_name; /* "<app>.<service>" when both namespaces are "default", else job_name */
 	struct in_addr rr_ip; /* 0: allocate one */
+	char *node;           /* direct constraint, NULL: any node */
 	uint32_t replicas;    /* default 1, at most 64 */
 	struct weft_sla_port *ports;
 	size_t n_ports;
 	struct weft_sla_probe readiness;
 	struct weft_sla_swap swap;
-	struct weft_sla_variant
-		*variants; /* [0] is deployed first; at most one per virtualization */
+	struct weft_sla_variant *variants; /* [0] first deployed; at most one per virtualization */
 	size_t n_variants;
 };
 
@@ -88,7 +96,8 @@ struct weft_sla {
 
 /* Read a descriptor. Never crashes on hostile text (at most 1 MiB). Every error has its position:
  * "FILE:LINE:COL: applications[0].microservices[1].code: must be a string, is a number"; name is
- * the FILE to show. -EBADMSG: not JSON; -EINVAL: JSON, but not a descriptor. */
+ * the FILE to show, NULL: "descriptor". -EBADMSG: not JSON; -EINVAL: JSON, but not a descriptor;
+ * -E2BIG: more than 1 MiB. */
 int weft_sla_parse(const char *name, const char *text, size_t size, struct weft_sla **ret,
 	struct weft_err *err);
 void weft_sla_free(struct weft_sla *sla);
