@@ -109,3 +109,11 @@ int weft_err_exit(int code)
 			return codes[i].exit;
 	return 1;
 }
+
+int weft_err_from_word(const char *word)
+{
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (strcmp(codes[i].word, word) == 0)
+			return codes[i].code;
+	return strcmp(word, "failed") == 0 ? EIO : 0;
+}

@@ -32,5 +32,6 @@ int weft_err_prefix(struct weft_err *err, const char *fmt, ...)
 const char *weft_err_word(int code);
 int weft_err_http(int code);
 int weft_err_exit(int code);
+int weft_err_from_word(const char *word); /* a positive errno, 0 for an unknown word */
 
 #endif
