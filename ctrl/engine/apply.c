@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Descriptor in: all of its services are checked before the first of them is touched. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "ctrl/base/log.h"
+#include "ctrl/engine/internal.h"
+
+struct plan {
+	struct service *existing; /* NULL: a new one */
+	char *descriptor;
+	const struct weft_sla_service *spec;
+	const char *action;
+};
+
+/* The descriptor of one service alone: its application with that one microservice, sorted, compact.
+ */
+static char *single(const json_t *root, size_t wanted)
+{
+	const json_t *apps = json_object_get(root, "applications"), *app, *micro;
+	size_t a, m, n = 0;
+
+	json_array_foreach ((json_t *)apps, a, app) {
+		json_array_foreach (json_object_get(app, "microservices"), m, micro) {
+			if (n++ != wanted)
+				continue;
+			json_auto_t *one = json_copy((json_t *)root);
+			json_auto_t *one_app = json_copy((json_t *)app);
+			json_auto_t *list = json_array();
+
+			json_array_append(list, (json_t *)micro);
+			json_object_set(one_app, "microservices", list);
+			json_auto_t *app_list = json_array();
+			json_array_append(app_list, one_app);
+			json_object_set(one, "applications", app_list);
+			return json_dumps(one, JSON_COMPACT | JSON_SORT_KEYS);
+		}
+	}
+	return NULL;
+}
+
+static const char *local_path(const char *code)
+{
+	if (strncmp(code, "file://", 7) == 0)
+		return code + 7;
+	return code[0] == '/' ? code : NULL;
+}
+
+static int check_variants(const struct weft_sla_service *spec, struct weft_err *err)
+{
+	for (size_t i = 0; i < spec->n_variants; i++) {
+		const struct weft_sla_variant *v = &spec->variants[i];
+		const char *path = v->code ? local_path(v->code) : NULL;
+
+		if (!v->code)
+			continue;
+		if (!path) {
+			weft_err_set(err, ENOTSUP,
+				"service %s: variant %s: code \"%s\" is not a file",
+				spec->short_name, weft_virt_name(v->virt), v->code);
+			return weft_err_hint(err, "give an image file: file:///path or /path");
+		}
+		if (access(path, R_OK) < 0) {
+			weft_err_set(err, errno, "service %s: variant %s: image %s: %s",
+				spec->short_name, weft_virt_name(v->virt), path, strerror(errno));
+			return weft_err_hint(err, "the file must be on the node that runs weftd");
+		}
+	}
+	return 0;
+}
+
+/* Is somebody outside weft listening there already? */
+static int port_in_use(const struct weft_sla_port *p)
+{
+	_cleanup_(closep) int fd = socket(AF_INET,
+		(p->proto == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, p->proto);
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(p->host)};
+
+	if (fd < 0)
+		return -errno;
+	return bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno == EADDRINUSE;
+}
+
+static int check_ports(struct weft_engine *e, const struct weft_sla_service *spec,
+	const struct service *self, struct weft_err *err)
+{
+	for (size_t i = 0; i < spec->n_ports; i++) {
+		const struct weft_sla_port *p = &spec->ports[i];
+		const char *proto = p->proto == IPPROTO_UDP ? "udp" : "tcp";
+
+		for (struct service *s = e->services; s; s = s->next)
+			for (size_t k = 0; s != self && k < s->spec->n_ports; k++)
+				if (s->spec->ports[k].host == p->host &&
+					s->spec->ports[k].proto == p->proto) {
+					weft_err_set(err, EADDRINUSE,
+						"service %s: port %u/%s is already taken by "
+						"service %s",
+						spec->short_name, p->host, proto, s->name);
+					return weft_err_hint(
+						err, "choose another host port in \"port\"");
+				}
+		if (!self && port_in_use(p) > 0) {
+			weft_err_set(err, EADDRINUSE,
+				"service %s: port %u/%s is already taken by another process on "
+				"node %s",
+				spec->short_name, p->host, proto, e->config.node);
+			return weft_err_hint(err, "ss -lntup sport = :%u", p->host);
+		}
+	}
+	return 0;
+}
+
+static int check_existing(
+	const struct service *s, const struct weft_sla_service *spec, struct weft_err *err)
+{
+	bool keeps_active = false;
+
+	if (s->deleting) {
+		weft_err_set(err, EBUSY, "service %s is being deleted", s->name);
+		return weft_err_hint(err, "apply it again once `weft service list` shows it gone");
+	}
+	if (s->swap) {
+		weft_err_set(err, EBUSY, "service %s: swap %s is running", s->name, s->swap->id);
+		return weft_err_hint(
+			err, "weft swap watch %s, or weft swap abort %s", s->swap->id, s->swap->id);
+	}
+	for (size_t i = 0; i < spec->n_variants; i++)
+		keeps_active |= spec->variants[i].virt == s->active;
+	if (!keeps_active) {
+		weft_err_set(err, EBUSY, "service %s runs as %s, a variant this descriptor drops",
+			s->name, weft_virt_name(s->active));
+		return weft_err_hint(err, "weft swap start %s --to %s first", s->name,
+			weft_virt_name(spec->variants[0].virt));
+	}
+	if (spec->rr_ip.s_addr && spec->rr_ip.s_addr != s->vip.s_addr) {
+		weft_err_set(
+			err, EBUSY, "service %s: its address cannot change while it runs", s->name);
+		return weft_err_hint(err, "weft service delete %s, then apply", s->name);
+	}
+	return 0;
+}
+
+static int check(struct weft_engine *e, struct plan *p, struct weft_err *err)
+{
+	char text[INET_ADDRSTRLEN];
+	const char *by = NULL;
+	int r;
+
+	p->existing = service_find(e, p->spec->short_name);
+	p->action = !p->existing ? "created"
+		    : strcmp(p->existing->descriptor, p->descriptor) == 0 && !p->existing->deleting
+			    ? "unchanged"
+			    : "updated";
+	if (p->action[1] == 'n')
+		return 0;
+	r = check_variants(p->spec, err);
+	if (r == 0)
+		r = check_ports(e, p->spec, p->existing, err);
+	if (r == 0 && p->existing)
+		r = check_existing(p->existing, p->spec, err);
+	if (r < 0)
+		return r;
+	if (p->spec->rr_ip.s_addr && engine_vip_taken(e, p->spec->rr_ip, p->existing, &by)) {
+		inet_ntop(AF_INET, &p->spec->rr_ip, text, sizeof(text));
+		weft_err_set(err, EADDRINUSE, "service %s: address %s is already taken by %s",
+			p->spec->short_name, text, by);
+		return weft_err_hint(err, "choose another addresses.rr_ip, or leave it out");
+	}
+	return 0;
+}
+
+static uint32_t free_service_id(struct weft_engine *e)
+{
+	for (uint32_t id = 1; id < WEFT_DP_MAX_SERVICES; id++) {
+		struct service *s = e->services;
+
+		while (s && s->id != id)
+			s = s->next;
+		if (!s)
+			return id;
+	}
+	return 0;
+}
+
+static int create(struct weft_engine *e, struct plan *p, struct weft_err *err)
+{
+	struct service *s = calloc(1, sizeof(*s));
+	int r = 0;
+
+	if (!s)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	s->engine = e;
+	s->id = free_service_id(e);
+	s->name = strdup(p->spec->short_name);
+	s->descriptor = TAKE_PTR(p->descriptor);
+	s->created_ms = weft_realtime_ms();
+	s->next_number = 1;
+	if (!s->id)
+		r = weft_err_set(err, ENODEV, "service %s: this node has %d services already",
+			s->name, WEFT_DP_MAX_SERVICES - 1);
+	if (r == 0)
+		r = weft_sla_parse(s->name, s->descriptor, strlen(s->descriptor), &s->sla, err);
+	if (r == 0) {
+		s->spec = &s->sla->services[0];
+		s->active = s->spec->variants[0].virt;
+		s->vip = s->spec->rr_ip;
+		r = s->vip.s_addr ? 0 : engine_alloc_vip(e, &s->vip, err);
+	}
+	if (r == 0)
+		r = service_store(s, err);
+	if (r == 0)
+		r = weft_dp_service_set(e->dp, s->id, s->vip, err);
+	if (r < 0) {
+		weft_store_del(e->store, "service", s->name, NULL);
+		service_free(s);
+		return r;
+	}
+	s->next = e->services;
+	e->services = s;
+	return 0;
+}
+
+static int update(struct plan *p, struct weft_err *err)
+{
+	struct service *s = p->existing;
+	char *old = s->descriptor;
+	struct weft_sla *sla = NULL;
+	int r;
+
+	r = weft_sla_parse(s->name, p->descriptor, strlen(p->descriptor), &sla, err);
+	if (r < 0)
+		return r;
+	s->descriptor = p->descriptor;
+	r = service_store(s, err);
+	if (r < 0) {
+		s->descriptor = old;
+		weft_sla_free(sla);
+		return r;
+	}
+	p->descriptor = NULL;
+	free(old);
+	weft_sla_free(s->sla);
+	s->sla = sla;
+	s->spec = &sla->services[0];
+	s->failures = 0;
+	s->retry_ns = 0;
+	return 0;
+}
+
+static int carry_out(
+	struct weft_engine *e, struct plan *plans, size_t n, json_t *items, struct weft_err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct plan *p = &plans[i];
+		int r = 0;
+
+		if (p->action[0] == 'c')
+			r = create(e, p, err);
+		else if (p->action[1] == 'p')
+			r = update(p, err);
+		if (r < 0)
+			return r;
+		log_info("service %s: %s", p->spec->short_name, p->action);
+		json_array_append_new(items,
+			json_pack("{s:s, s:s}", "name", p->spec->short_name, "action", p->action));
+	}
+	return 0;
+}
+
+int weft_engine_apply(struct weft_engine *e, const char *file, const char *text, size_t size,
+	json_t **ret, struct weft_err *err)
+{
+	json_auto_t *root = NULL, *items = json_array();
+	struct weft_sla *sla = NULL;
+	struct plan *plans = NULL;
+	int r;
+
+	if (e->purging)
+		return weft_err_set(err, EBUSY, "this node is being purged");
+	r = weft_sla_parse(file, text, size, &sla, err);
+	if (r < 0)
+		return r;
+	root = json_loadb(text, size, 0, NULL);
+	plans = calloc(sla->n_services + 1, sizeof(*plans));
+	if (!root || !plans)
+		r = weft_err_set(err, ENOMEM, "out of memory");
+	for (size_t i = 0; r == 0 && i < sla->n_services; i++) {
+		plans[i].spec = &sla->services[i];
+		plans[i].descriptor = single(root, i);
+		r = plans[i].descriptor ? check(e, &plans[i], err)
+					: weft_err_set(err, ENOMEM, "out of memory");
+	}
+	if (r == 0)
+		r = carry_out(e, plans, sla->n_services, items, err);
+	for (size_t i = 0; plans && i < sla->n_services; i++)
+		free(plans[i].descriptor);
+	free(plans);
+	weft_sla_free(sla);
+	if (r < 0)
+		return r;
+	engine_kick(e);
+	*ret = json_pack("{s:O}", "items", items);
+	return 0;
+}
+
+int weft_engine_service_delete(
+	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err)
+{
+	struct service *s = service_find(e, name);
+	int r;
+
+	if (!s) {
+		weft_err_set(err, ENOENT, "service %s: no such service", name);
+		return weft_err_hint(err, "weft service list");
+	}
+	if (s->swap && s->swap->state != WEFT_SWAP_STOP_OLD &&
+		s->swap->state != WEFT_SWAP_ROLLBACK) {
+		weft_err_set(err, EBUSY, "service %s: swap %s is running", s->name, s->swap->id);
+		return weft_err_hint(err, "weft swap abort %s", s->swap->id);
+	}
+	if (!s->deleting) {
+		s->deleting = true;
+		r = service_store(s, err);
+		if (r < 0) {
+			s->deleting = false;
+			return r;
+		}
+	}
+	engine_kick(e);
+	*ret = view_service(s);
+	return 0;
+}

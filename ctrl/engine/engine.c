@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctrl/engine/engine.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "ctrl/base/log.h"
+#include "ctrl/engine/internal.h"
+
+#define IDLE_TICK_MS 500
+
+static bool is_busy(const struct weft_engine *e)
+{
+	for (struct service *s = e->services; s; s = s->next)
+		if (s->swap || s->deleting)
+			return true;
+	for (struct instance *i = e->instances; i; i = i->next)
+		if (i->phase != PHASE_READY)
+			return true;
+	return false;
+}
+
+static bool needs_flows(const struct weft_engine *e)
+{
+	for (struct service *s = e->services; s; s = s->next)
+		if (s->swap && s->swap->state == WEFT_SWAP_DRAIN)
+			return true;
+	for (struct instance *i = e->instances; i; i = i->next)
+		if (i->phase == PHASE_DRAINING)
+			return true;
+	return false;
+}
+
+static void arm(struct weft_engine *e, unsigned ms)
+{
+	uint64_t now = 0;
+
+	sd_event_now(e->event, CLOCK_MONOTONIC, &now);
+	sd_event_source_set_time(e->tick, now + (uint64_t)ms * 1000);
+	sd_event_source_set_enabled(e->tick, SD_EVENT_ONESHOT);
+}
+
+void engine_kick(struct weft_engine *e)
+{
+	if (e->tick)
+		arm(e, 0);
+}
+
+static void finish_purge(struct weft_engine *e)
+{
+	struct weft_err err = {0};
+
+	weft_dp_instance_remove(e->dp, HOST_INSTANCE);
+	weft_link_host_del(e->config.host_device);
+	weft_dp_free(e->dp);
+	e->dp = NULL;
+	if (weft_dp_destroy(e->config.bpffs, &err) < 0)
+		log_error("%s", err.msg);
+	e->tick = sd_event_source_disable_unref(e->tick);
+	e->purged(e->purged_userdata);
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct weft_engine *e = userdata;
+	uint64_t now = weft_now_ns();
+
+	(void)source;
+	(void)usec;
+	if (needs_flows(e))
+		weft_dp_flows_count(e->dp, e->flows);
+	engine_runtimes_tick(e, now);
+	for (struct instance *i = e->instances, *next; i; i = next) {
+		next = i->next;
+		instance_tick(i, now);
+	}
+	for (struct service *s = e->services, *next; s; s = next) {
+		next = s->next;
+		if (s->swap)
+			swap_tick(s, now);
+		else
+			service_reconcile(s, now);
+	}
+	if (e->purging && !e->services && !e->instances) {
+		finish_purge(e);
+		return 0;
+	}
+	arm(e, is_busy(e) ? TICK_MS : IDLE_TICK_MS);
+	return 0;
+}
+
+static int copy_config(struct weft_engine *e, const struct weft_engine_config *c)
+{
+	e->config = *c;
+	e->config.state_dir = strdup(c->state_dir);
+	e->config.bpffs = strdup(c->bpffs);
+	e->config.node = strdup(c->node);
+	e->config.host_device = strdup(c->host_device);
+	e->config.containerd = c->containerd ? strdup(c->containerd) : NULL;
+	e->config.ctrd_namespace = strdup(c->ctrd_namespace);
+	e->config.cgroup = strdup(c->cgroup);
+	e->config.libexec = strdup(c->libexec);
+	e->gateway.s_addr = htonl(ntohl(c->subnet.s_addr) + 1);
+	return e->config.state_dir && e->config.bpffs && e->config.node && e->config.host_device &&
+			       e->config.cgroup && e->config.libexec && e->config.ctrd_namespace
+		       ? 0
+		       : -ENOMEM;
+}
+
+static int make_dirs(struct weft_engine *e, struct weft_err *err)
+{
+	static const char *const names[] = {"netns", "instances", "logs"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_(freep) char *path = weft_strf("%s/%s", e->config.state_dir, names[i]);
+		int r = path ? weft_mkdir_p(path, 0700) : -ENOMEM;
+
+		if (r < 0)
+			return weft_err_set(
+				err, r, "state directory: cannot make %s: %s", path, strerror(-r));
+	}
+	return 0;
+}
+
+/* Only once everything is read is anything acted on: swaps refer to services and instances. */
+static int restore(struct weft_engine *e, struct weft_err *err)
+{
+	int r = weft_store_each(e->store, "service", service_restore, e, err);
+
+	if (r == 0)
+		r = weft_store_each(e->store, "instance", instance_restore, e, err);
+	if (r == 0)
+		r = weft_store_each(e->store, "swap", swap_restore, e, err);
+	if (r < 0)
+		return err->code ? r
+				 : weft_err_set(err, r, "the state in %s cannot be read",
+					   e->config.state_dir);
+	for (struct service *s = e->services; s; s = s->next) {
+		r = weft_dp_service_set(e->dp, s->id, s->vip, err);
+		if (r < 0)
+			return r;
+	}
+	for (struct instance *i = e->instances, *next; i; i = next) {
+		next = i->next;
+		instance_resume(i);
+	}
+	for (struct service *s = e->services; s; s = s->next) {
+		if (s->swap)
+			swap_resume(s);
+		else
+			service_weigh(s);
+	}
+	return 0;
+}
+
+int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
+	struct weft_engine **ret, struct weft_err *err)
+{
+	_cleanup_(weft_engine_freep) struct weft_engine *e = calloc(1, sizeof(*e));
+	_cleanup_(freep) char *path = weft_strf("%s/weft.db", config->state_dir);
+	struct weft_dp_config dp = {.bpffs_dir = config->bpffs};
+	int r;
+
+	if (!e || !path || copy_config(e, config) < 0)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	e->event = sd_event_ref(event);
+	e->started_ns = weft_now_ns();
+	r = make_dirs(e, err);
+	if (r == 0)
+		r = weft_store_open(path, &e->store, err);
+	if (r == 0)
+		r = weft_dp_open(&dp, &e->dp, err);
+	if (r == 0)
+		r = engine_host_device(e, err);
+	if (r == 0)
+		r = engine_runtimes_open(e, err);
+	if (r == 0)
+		r = restore(e, err);
+	if (r < 0)
+		return r;
+	r = sd_event_add_time(event, &e->tick, CLOCK_MONOTONIC, 0, 1000, on_tick, e);
+	if (r < 0)
+		return weft_err_set(err, r, "event loop: %s", strerror(-r));
+	*ret = TAKE_PTR(e);
+	return 0;
+}
+
+void weft_engine_free(struct weft_engine *e)
+{
+	if (!e)
+		return;
+	sd_event_source_disable_unref(e->tick);
+	e->tick = NULL;
+	for (unsigned i = 0; i < N_RUNTIMES; i++)
+		if (e->runtimes[i].rt)
+			e->runtimes[i].ops->free_(e->runtimes[i].rt);
+	while (e->instances)
+		instance_free(e->instances);
+	for (struct service *s = e->services, *next; s; s = next) {
+		next = s->next;
+		service_free(s);
+	}
+	for (unsigned i = 0; i < e->n_swaps; i++)
+		weft_swap_free(e->swaps[i]);
+	weft_dp_free(e->dp);
+	weft_store_free(e->store);
+	sd_event_unref(e->event);
+	free((char *)e->config.state_dir);
+	free((char *)e->config.bpffs);
+	free((char *)e->config.node);
+	free((char *)e->config.host_device);
+	free((char *)e->config.containerd);
+	free((char *)e->config.ctrd_namespace);
+	free((char *)e->config.cgroup);
+	free((char *)e->config.libexec);
+	free(e);
+}
+
+void weft_engine_purge(struct weft_engine *e, void (*done)(void *userdata), void *userdata)
+{
+	e->purging = true;
+	e->purged = done;
+	e->purged_userdata = userdata;
+	for (struct service *s = e->services; s; s = s->next) {
+		s->deleting = true;
+		if (s->swap && !s->swap->error.code && weft_swap_can_turn_back(s->swap->state))
+			weft_err_set(&s->swap->error, ECANCELED, "the node is being purged");
+	}
+	engine_kick(e);
+}

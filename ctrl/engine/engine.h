@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node's engine: services, their instances and swaps as wanted and as they are; it moves the
+ * second towards the first. Everything is stored before it is acted on, so that a daemon killed at
+ * any instruction is followed by one that goes on from there.
+ *
+ * Calls return at once; the work goes on on the loop. JSON answers are the resources of
+ * ctrl/schema/api.md and are the caller's to free. */
+#ifndef WEFT_ENGINE_H
+#define WEFT_ENGINE_H
+
+#include <jansson.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "ctrl/base/cleanup.h"
+#include "ctrl/base/err.h"
+
+struct weft_engine;
+
+struct weft_engine_config {
+	const char *state_dir;      /* exists, writable */
+	const char *bpffs;          /* where the data plane is pinned */
+	const char *node;           /* this node's name */
+	const char *host_device;    /* "weft0"; instances' devices are named after it: weft0.7 */
+	const char *containerd;     /* socket, NULL: the default one */
+	const char *ctrd_namespace; /* "weft" */
+	const char *cgroup;         /* parent control group, "weft" */
+	const char *libexec;        /* directory of weft's helper programs */
+	struct in_addr subnet;      /* namespace addresses of this node; .1 is the gateway */
+	uint8_t subnet_len;
+	uint16_t mtu;
+};
+
+/* Open store, data plane and runtimes, take over what an earlier daemon left, and go on. */
+int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
+	struct weft_engine **ret, struct weft_err *err);
+/* Let go of it: instances, links and the data plane stay as they are. */
+void weft_engine_free(struct weft_engine *e);
+WEFT_DEFINE_CLEANUP(struct weft_engine *, weft_engine_free);
+
+/* Remove every service, instance, link and pin; done is called once nothing is left. */
+void weft_engine_purge(struct weft_engine *e, void (*done)(void *userdata), void *userdata);
+
+/* Read a descriptor and want what it says; file is the name its errors carry. */
+int weft_engine_apply(struct weft_engine *e, const char *file, const char *text, size_t size,
+	json_t **ret, struct weft_err *err);
+
+int weft_engine_services(struct weft_engine *e, json_t **ret, struct weft_err *err);
+int weft_engine_service(
+	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
+int weft_engine_service_delete(
+	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
+
+int weft_engine_instances(struct weft_engine *e, json_t **ret, struct weft_err *err);
+int weft_engine_instance(
+	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
+/* The last `lines` lines of its log, of at most 1 MiB; the caller frees *ret. */
+int weft_engine_logs(
+	struct weft_engine *e, const char *name, unsigned lines, char **ret, struct weft_err *err);
+
+struct weft_swap_request {
+	const char *service;
+	const char *to;       /* virtualization */
+	const char *strategy; /* NULL: the service's */
+	int64_t duration_ms;  /* -1: the service's */
+	int64_t drain_ms;     /* -1: the service's */
+};
+int weft_engine_swap_start(struct weft_engine *e, const struct weft_swap_request *request,
+	json_t **ret, struct weft_err *err);
+int weft_engine_swap_abort(
+	struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);
+int weft_engine_swaps(struct weft_engine *e, json_t **ret, struct weft_err *err);
+int weft_engine_swap(struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);
+
+int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err);
+int weft_engine_dp_lb(struct weft_engine *e, json_t **ret, struct weft_err *err);
+int weft_engine_dp_flows(struct weft_engine *e, json_t **ret, struct weft_err *err);
+int weft_engine_dp_drops(struct weft_engine *e, json_t **ret, struct weft_err *err);
+int weft_engine_dp_stats(struct weft_engine *e, json_t **ret, struct weft_err *err);
+
+#endif

@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of an instance: preparing → starting → warming → ready, then draining or stopping; or
+ * failed at any time. One runtime call is under way at most (busy); whoever wants it gone meanwhile
+ * says so (unwanted), and the call's callback acts on it. */
+#include <errno.h>
+#include <string.h>
+
+#include "ctrl/base/log.h"
+#include "ctrl/engine/internal.h"
+
+static const char *const phases[] = {
+	[PHASE_PREPARING] = "preparing",
+	[PHASE_STARTING] = "starting",
+	[PHASE_WARMING] = "warming",
+	[PHASE_READY] = "ready",
+	[PHASE_DRAINING] = "draining",
+	[PHASE_STOPPING] = "stopping",
+	[PHASE_FAILED] = "failed",
+};
+_Static_assert(ARRAY_SIZE(phases) == PHASE_COUNT, "a name for every phase");
+
+const char *phase_name(enum phase p)
+{
+	return phases[p];
+}
+
+int phase_parse(const char *s)
+{
+	for (int i = 0; i < PHASE_COUNT; i++)
+		if (strcmp(phases[i], s) == 0)
+			return i;
+	return -EINVAL;
+}
+
+struct instance *instance_find(struct weft_engine *e, const char *name)
+{
+	for (struct instance *i = e->instances; i; i = i->next)
+		if (strcmp(i->name, name) == 0)
+			return i;
+	return NULL;
+}
+
+bool instance_is_new(const struct instance *inst)
+{
+	const struct weft_swap *swap = inst->service->swap;
+
+	for (unsigned i = 0; swap && i < swap->n_new; i++)
+		if (strcmp(swap->new_ids[i], inst->name) == 0)
+			return true;
+	return false;
+}
+
+int instance_new(struct service *s, const struct weft_sla_variant *v, struct instance **ret,
+	struct weft_err *err)
+{
+	struct weft_engine *e = s->engine;
+	struct instance *inst = calloc(1, sizeof(*inst));
+	int r;
+
+	if (!inst)
+		return weft_err_set(err, ENOMEM, "service %s: out of memory", s->name);
+	inst->engine = e;
+	inst->service = s;
+	inst->virt = v->virt;
+	inst->net = v->virt == WEFT_VIRT_UNIKERNEL ? v->net : WEFT_NET_VETH;
+	inst->tap_fd = -1;
+	inst->created_ms = weft_realtime_ms();
+	inst->name = weft_strf("%s.%u", s->name, s->next_number);
+	inst->code = strdup(v->code ? v->code : "");
+	r = inst->name && inst->code ? engine_place(e, s, v, &inst->arch, err)
+				     : weft_err_set(err, ENOMEM, "out of memory");
+	if (r == 0)
+		r = engine_alloc_instance(e, inst, err);
+	if (r < 0) {
+		free(inst->name);
+		free(inst->code);
+		free(inst);
+		return r;
+	}
+	s->next_number++;
+	inst->next = e->instances;
+	e->instances = inst;
+	*ret = inst;
+	return 0;
+}
+
+void instance_free(struct instance *inst)
+{
+	if (!inst)
+		return;
+	for (struct instance **p = &inst->engine->instances; *p; p = &(*p)->next)
+		if (*p == inst) {
+			*p = inst->next;
+			break;
+		}
+	weft_probe_free(inst->probe);
+	if (inst->tap_fd >= 0)
+		close(inst->tap_fd);
+	free(inst->name);
+	free(inst->code);
+	free(inst->image);
+	free(inst);
+}
+
+void instance_set_phase(struct instance *inst, enum phase phase)
+{
+	struct weft_err err = {0};
+
+	if (inst->phase != phase)
+		log_info("instance %s: %s", inst->name, phase_name(phase));
+	inst->phase = phase;
+	if (instance_store(inst, &err) < 0)
+		log_error("instance %s: %s: %s", inst->name, phase_name(phase), err.msg);
+	engine_kick(inst->engine);
+}
+
+/* strings[0..2] own what the spec points to. */
+void instance_fill_spec(struct instance *inst, struct weft_runtime_spec *spec, char **strings)
+{
+	const struct weft_sla_variant *v = service_variant(inst->service, inst->virt);
+
+	strings[0] = instance_dir(inst);
+	strings[1] = instance_log(inst);
+	strings[2] = inst->net == WEFT_NET_TAP ? NULL : instance_netns(inst);
+	*spec = (struct weft_runtime_spec){
+		.id = inst->name,
+		.image = inst->image,
+		.dir = strings[0],
+		.log_path = strings[1],
+		.arch = inst->arch,
+		.args = v ? (const char *const *)v->cmd : NULL,
+		.env = v ? (const char *const *)v->env : NULL,
+		.memory_mb = v ? v->memory_mb : 0,
+		.vcpus = v ? v->vcpus : 0,
+		.net =
+			{
+				.netns = strings[2],
+				.ifname = inst->net == WEFT_NET_VETH ? "eth0" : "macvtap0",
+				.addr = inst->ns_addr,
+				.prefix_len = inst->engine->config.subnet_len,
+				.gateway = inst->engine->gateway,
+				.mtu = inst->engine->config.mtu,
+				.tap_fd = inst->tap_fd,
+			},
+	};
+	memcpy(spec->net.mac, inst->mac, sizeof(spec->net.mac));
+}
+
+static struct runtime_slot *runtime_of(const struct instance *inst)
+{
+	return engine_runtime(inst->engine, inst->virt);
+}
+
+static void on_deleted(void *userdata, int r, const struct weft_err *err)
+{
+	struct instance *inst = userdata;
+	struct weft_engine *e = inst->engine;
+	_cleanup_(freep) char *dir = NULL;
+	struct weft_err store_err = {0};
+
+	inst->busy = false;
+	if (r < 0) {
+		log_warning("instance %s: not removed, will try again: %s", inst->name, err->msg);
+		inst->error = *err;
+		inst->retry_ns = weft_now_ns() + 1000000000ULL;
+		return;
+	}
+	instance_network_del(inst);
+	dir = instance_dir(inst);
+	if (dir)
+		weft_remove_tree(dir);
+	inst->released = true;
+	engine_kick(e);
+	if (inst->phase == PHASE_FAILED && !inst->unwanted)
+		return; /* its record stays for people to see */
+	if (weft_store_del(e->store, "instance", inst->name, &store_err) < 0) {
+		log_warning("instance %s: %s", inst->name, store_err.msg);
+		inst->retry_ns = weft_now_ns() + 1000000000ULL;
+		return;
+	}
+	log_info("instance %s: removed", inst->name);
+	instance_free(inst);
+}
+
+static void remove_now(struct instance *inst)
+{
+	struct runtime_slot *slot = runtime_of(inst);
+	struct weft_err err = {0};
+	int r;
+
+	inst->busy = true;
+	r = slot->ops->delete_(slot->rt, inst->name, on_deleted, inst, &err);
+	if (r < 0)
+		on_deleted(inst, r, &err);
+}
+
+static void on_stopped(void *userdata, int r, const struct weft_err *err)
+{
+	struct instance *inst = userdata;
+
+	inst->busy = false;
+	if (r < 0)
+		log_warning("instance %s: did not stop: %s", inst->name, err->msg);
+	inst->stopped = true;
+	remove_now(inst);
+}
+
+static void stop_now(struct instance *inst)
+{
+	struct runtime_slot *slot = runtime_of(inst);
+	struct weft_err err = {0};
+
+	inst->probe = (weft_probe_free(inst->probe), NULL);
+	if (inst->stopped || inst->released || inst->phase == PHASE_FAILED) {
+		remove_now(inst);
+		return;
+	}
+	inst->busy = true;
+	if (slot->ops->stop(slot->rt, inst->name, STOP_GRACE_MS, on_stopped, inst, &err) < 0)
+		on_stopped(inst, -err.code, &err);
+}
+
+void instance_destroy(struct instance *inst)
+{
+	inst->unwanted = true;
+	if (inst->phase != PHASE_STOPPING && inst->phase != PHASE_FAILED)
+		instance_set_phase(inst, PHASE_STOPPING);
+	service_weigh(inst->service);
+	if (!inst->busy)
+		stop_now(inst);
+}
+
+void instance_retire(struct instance *inst, unsigned drain_ms)
+{
+	if (inst->phase != PHASE_READY) {
+		instance_destroy(inst);
+		return;
+	}
+	inst->drain_until_ns = weft_now_ns() + (uint64_t)drain_ms * 1000000ULL;
+	instance_set_phase(inst, PHASE_DRAINING);
+	service_weigh(inst->service);
+}
+
+void instance_fail(struct instance *inst, const struct weft_err *why)
+{
+	if (inst->phase == PHASE_FAILED || inst->phase == PHASE_STOPPING)
+		return;
+	log_error(
+		"instance %s: failed while %s: %s", inst->name, phase_name(inst->phase), why->msg);
+	inst->error = *why;
+	service_instance_failed(inst->service, inst);
+	inst->probe = (weft_probe_free(inst->probe), NULL);
+	instance_set_phase(inst, PHASE_FAILED);
+	service_weigh(inst->service);
+	if (!inst->busy)
+		remove_now(inst);
+}
+
+/* The common beginning of every runtime callback: true if the instance goes on. */
+static bool goes_on(struct instance *inst, int r, const struct weft_err *err)
+{
+	inst->busy = false;
+	if (inst->unwanted || inst->phase == PHASE_FAILED) {
+		stop_now(inst);
+		return false;
+	}
+	if (r < 0) {
+		instance_fail(inst, err);
+		return false;
+	}
+	return true;
+}
+
+static void ready(struct instance *inst)
+{
+	inst->ready_ms = weft_realtime_ms();
+	instance_set_phase(inst, PHASE_READY);
+	service_weigh(inst->service);
+}
+
+static void on_probe(void *userdata, int r, unsigned attempts, const struct weft_err *err)
+{
+	struct instance *inst = userdata;
+	struct weft_err why = *err;
+
+	(void)attempts;
+	inst->probe = (weft_probe_free(inst->probe), NULL);
+	inst->guard_ns = weft_now_ns() + 250000000ULL;
+	if (r < 0) {
+		weft_err_prefix(&why, "instance %s did not become ready", inst->name);
+		weft_err_hint(&why, "weft logs %s", inst->name);
+		instance_fail(inst, &why);
+	} else if (inst->phase == PHASE_WARMING) {
+		ready(inst);
+	}
+}
+
+static int probe_start(struct instance *inst, unsigned attempt_ms, unsigned timeout_ms)
+{
+	const struct weft_sla_probe *p = &inst->service->spec->readiness;
+	struct weft_probe_config config = {
+		.addr = inst->ns_addr,
+		.port = p->port,
+		.http_path = p->type == WEFT_PROBE_HTTP ? p->path : NULL,
+		.attempt_ms = attempt_ms,
+		.interval_ms = 20,
+		.timeout_ms = timeout_ms,
+	};
+
+	return weft_probe_start(inst->engine->event, &config, on_probe, inst, &inst->probe);
+}
+
+static void warm(struct instance *inst)
+{
+	const struct weft_sla_probe *p = &inst->service->spec->readiness;
+	struct weft_err err = {0};
+	int r;
+
+	if (inst->phase != PHASE_WARMING)
+		instance_set_phase(inst, PHASE_WARMING);
+	if (p->type == WEFT_PROBE_NONE) {
+		ready(inst);
+		return;
+	}
+	r = probe_start(inst, 200, p->timeout_s * 1000);
+	if (r < 0) {
+		weft_err_set(&err, r, "instance %s: readiness probe: %s", inst->name, strerror(-r));
+		instance_fail(inst, &err);
+	}
+}
+
+static void on_started(void *userdata, int r, const struct weft_err *err)
+{
+	struct instance *inst = userdata;
+
+	if (inst->tap_fd >= 0)
+		close(TAKE_FD(inst->tap_fd)); /* qemu has its own */
+	if (!goes_on(inst, r, err))
+		return;
+	inst->started_ms = weft_realtime_ms();
+	warm(inst);
+}
+
+static void on_prepared(
+	void *userdata, int r, const struct weft_err *err, const char *ref, uint64_t size)
+{
+	struct instance *inst = userdata;
+	struct runtime_slot *slot = runtime_of(inst);
+	_cleanup_(freep) char *s0 = NULL, *s1 = NULL, *s2 = NULL;
+	char *strings[3] = {NULL};
+	struct weft_runtime_spec spec;
+	struct weft_err e = {0};
+
+	(void)size;
+	if (!goes_on(inst, r, err))
+		return;
+	free(inst->image);
+	inst->image = ref ? strdup(ref) : NULL;
+	instance_set_phase(inst, PHASE_STARTING);
+	if (instance_network_add(inst, &e) < 0) {
+		instance_fail(inst, &e);
+		return;
+	}
+	instance_fill_spec(inst, &spec, strings);
+	s0 = strings[0], s1 = strings[1], s2 = strings[2];
+	inst->busy = true;
+	if (slot->ops->start(slot->rt, &spec, on_started, inst, &e) < 0)
+		on_started(inst, -e.code, &e);
+}
+
+void instance_start(struct instance *inst)
+{
+	struct runtime_slot *slot = runtime_of(inst);
+	struct weft_err err = {0};
+
+	inst->busy = true;
+	if (slot->ops->prepare(slot->rt, inst->code[0] ? inst->code : NULL, inst->arch, on_prepared,
+		    inst, &err) < 0)
+		on_prepared(inst, -err.code, &err, NULL, 0);
+}
+
+static void on_adopted(void *userdata, int r, const struct weft_err *err)
+{
+	struct instance *inst = userdata;
+	struct weft_err why = *err;
+
+	inst->adopted = false;
+	if (r < 0)
+		weft_err_set(&why, r, "instance %s: gone while weftd was away: %s", inst->name,
+			err->msg);
+	if (!goes_on(inst, r, &why))
+		return;
+	if (inst->phase == PHASE_WARMING)
+		warm(inst);
+}
+
+static void on_cleaned(void *userdata, int r, const struct weft_err *err)
+{
+	struct instance *inst = userdata;
+
+	if (!goes_on(inst, r, err))
+		return;
+	instance_network_del(inst);
+	instance_start(inst);
+}
+
+static void adopt(struct instance *inst)
+{
+	struct runtime_slot *slot = runtime_of(inst);
+	_cleanup_(freep) char *s0 = NULL, *s1 = NULL, *s2 = NULL;
+	char *strings[3] = {NULL};
+	struct weft_runtime_spec spec;
+	struct weft_err err = {0};
+
+	if (instance_network_again(inst, &err) < 0) {
+		instance_fail(inst, &err);
+		return;
+	}
+	instance_fill_spec(inst, &spec, strings);
+	s0 = strings[0], s1 = strings[1], s2 = strings[2];
+	inst->busy = inst->adopted = true;
+	if (slot->ops->adopt(slot->rt, &spec, on_adopted, inst, &err) < 0)
+		on_adopted(inst, -err.code, &err);
+}
+
+void instance_resume(struct instance *inst)
+{
+	struct runtime_slot *slot = runtime_of(inst);
+	struct weft_err err = {0};
+
+	switch (inst->phase) {
+	case PHASE_PREPARING:
+	case PHASE_STARTING:
+		/* Nobody knows how far the start came: clean and begin again. */
+		inst->busy = true;
+		if (slot->ops->delete_(slot->rt, inst->name, on_cleaned, inst, &err) < 0)
+			on_cleaned(inst, -err.code, &err);
+		break;
+	case PHASE_DRAINING:
+		inst->drain_until_ns =
+			weft_now_ns() + (uint64_t)inst->service->spec->swap.drain_ms * 1000000ULL;
+		adopt(inst);
+		break;
+	case PHASE_WARMING:
+	case PHASE_READY:
+		adopt(inst);
+		break;
+	case PHASE_STOPPING:
+		inst->unwanted = true;
+		stop_now(inst);
+		break;
+	case PHASE_FAILED:
+		remove_now(inst);
+		break;
+	case PHASE_COUNT:
+		break;
+	}
+}
+
+void instance_event(void *engine, const char *id, enum weft_runtime_event event, const char *detail)
+{
+	struct instance *inst = instance_find(engine, id);
+	struct weft_err err = {0};
+
+	if (!inst)
+		return;
+	log_info("instance %s: runtime says: %s", id, detail);
+	if (event != WEFT_RUNTIME_EXITED && event != WEFT_RUNTIME_FAILED)
+		return;
+	weft_err_set(&err, EIO, "instance %s ended: %s", id, detail);
+	weft_err_hint(&err, "weft logs %s", id);
+	instance_fail(inst, &err);
+}
+
+void instance_tick(struct instance *inst, uint64_t now)
+{
+	struct weft_swap *swap = inst->service->swap;
+
+	if (inst->phase == PHASE_DRAINING && !inst->busy &&
+		(inst->engine->flows[inst->id] == 0 || now >= inst->drain_until_ns)) {
+		instance_destroy(inst);
+		return;
+	}
+	if ((inst->phase == PHASE_STOPPING || inst->phase == PHASE_FAILED) && !inst->busy &&
+		inst->retry_ns && now >= inst->retry_ns) {
+		inst->retry_ns = 0;
+		stop_now(inst);
+		return;
+	}
+	/* The guard: while traffic moves to it, a new instance has to go on answering. */
+	if (swap && (swap->state == WEFT_SWAP_SHIFT || swap->state == WEFT_SWAP_DRAIN) &&
+		inst->phase == PHASE_READY && !inst->probe && now >= inst->guard_ns &&
+		inst->service->spec->readiness.type != WEFT_PROBE_NONE && instance_is_new(inst))
+		probe_start(inst, 500, 2000);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the engine's files share; nobody else includes it. */
+#ifndef WEFT_ENGINE_INTERNAL_H
+#define WEFT_ENGINE_INTERNAL_H
+
+#include <stdbool.h>
+
+#include "ctrl/base/util.h"
+#include "ctrl/dataplane/dataplane.h"
+#include "ctrl/dataplane/link.h"
+#include "ctrl/engine/engine.h"
+#include "ctrl/health/probe.h"
+#include "ctrl/state/store.h"
+#include "ctrl/swap/swap.h"
+#include "runtimes/runtime.h"
+#include "sched/place.h"
+#include "sched/sla.h"
+
+#define MAX_SERVICES   512
+#define MAX_SWAPS_KEPT 50 /* ended ones, for `weft swap list` */
+#define HOST_INSTANCE  (WEFT_DP_MAX_INSTANCES - 1)
+#define STOP_GRACE_MS  10000
+#define TICK_MS        50
+
+enum phase {
+	PHASE_PREPARING,
+	PHASE_STARTING,
+	PHASE_WARMING,
+	PHASE_READY,
+	PHASE_DRAINING,
+	PHASE_STOPPING,
+	PHASE_FAILED,
+	PHASE_COUNT,
+};
+
+struct service {
+	struct service *next;
+	uint32_t id; /* in the data plane */
+	char *name;
+	char *descriptor; /* of this service alone, compact JSON: what is stored and compared */
+	struct weft_sla *sla;
+	const struct weft_sla_service *spec; /* in sla */
+	struct in_addr vip;
+	enum weft_virt active;
+	unsigned next_number;
+	uint64_t created_ms;
+	bool deleting;
+	unsigned failures; /* in a row: the back-off's exponent */
+	uint64_t retry_ns;
+	struct weft_err error; /* of the last instance that failed */
+
+	struct weft_swap *swap;   /* the running one */
+	uint64_t swap_entered_ns; /* when this daemon saw it enter its state ... */
+	uint64_t swap_base_ms;    /* ... and how long it had been there already */
+	bool swap_prepared, swap_preparing;
+	struct weft_engine *engine;
+};
+
+struct instance {
+	struct instance *next;
+	struct weft_engine *engine;
+	struct service *service;
+	uint32_t id; /* in the data plane */
+	char *name;
+	enum weft_virt virt;
+	enum weft_arch arch;
+	enum weft_net_kind net;
+	struct in_addr ns_addr, inst_addr;
+	uint8_t mac[6];
+	enum phase phase;
+	char *code, *image; /* image: what prepare() answered */
+	uint64_t created_ms, started_ms, ready_ms;
+	struct weft_err error;
+	uint32_t weight;
+
+	bool busy;         /* a runtime call is under way: its callback will come */
+	bool unwanted;     /* to be removed as soon as it is not busy */
+	bool released;     /* FAILED, and nothing of it is left but the record */
+	bool stopped;      /* STOPPING: the runtime's stop has answered */
+	bool adopted;      /* taken over from an earlier daemon, which is still to be confirmed */
+	uint64_t retry_ns; /* STOPPING: next try of what failed */
+	uint64_t drain_until_ns; /* DRAINING */
+	int tap_fd;
+	struct weft_probe *probe; /* readiness while warming, guard while swapping */
+	uint64_t guard_ns;        /* when the next guard probe is due */
+};
+
+struct runtime_slot {
+	const struct weft_runtime_ops *ops;
+	struct weft_runtime *rt;
+	struct weft_runtime_cap caps[WEFT_RUNTIME_MAX_CAPS];
+	unsigned n_caps;
+	bool probed;
+	uint64_t probe_ns; /* when to look again */
+	struct weft_engine *engine;
+};
+#define N_RUNTIMES 3
+
+struct weft_engine {
+	sd_event *event;
+	sd_event_source *tick;
+	struct weft_engine_config config; /* strings owned */
+	struct in_addr gateway;
+	struct weft_store *store;
+	struct weft_dp *dp;
+	struct runtime_slot runtimes[N_RUNTIMES];
+	struct service *services;
+	struct instance *instances;
+	struct weft_swap *swaps[MAX_SWAPS_KEPT]; /* ended, newest last */
+	unsigned n_swaps;
+	uint64_t started_ns;
+	uint32_t last_instance_id;
+	uint32_t last_ns_host, last_inst_host;
+	uint32_t flows[WEFT_DP_MAX_INSTANCES];
+	bool purging;
+	void (*purged)(void *userdata);
+	void *purged_userdata;
+};
+
+/* node.c: addresses, capacity, runtimes */
+struct runtime_slot *engine_runtime(struct weft_engine *e, enum weft_virt virt);
+int engine_runtimes_open(struct weft_engine *e, struct weft_err *err);
+void engine_runtimes_tick(struct weft_engine *e, uint64_t now);
+int engine_alloc_vip(struct weft_engine *e, struct in_addr *ret, struct weft_err *err);
+int engine_alloc_instance(struct weft_engine *e, struct instance *inst, struct weft_err *err);
+void engine_mac(struct instance *inst); /* from its address */
+bool engine_vip_taken(
+	struct weft_engine *e, struct in_addr vip, const struct service *but, const char **by);
+int engine_place(struct weft_engine *e, const struct service *s,
+	const struct weft_sla_variant *variant, enum weft_arch *ret_arch, struct weft_err *err);
+
+/* service.c */
+struct service *service_find(struct weft_engine *e, const char *name);
+const struct weft_sla_variant *service_variant(const struct service *s, enum weft_virt virt);
+int service_restore(void *engine, const char *name, const json_t *doc);
+int service_store(struct service *s, struct weft_err *err);
+void service_free(struct service *s);
+void service_reconcile(struct service *s, uint64_t now);
+/* Work out every instance's weight and hand the vector to the data plane. */
+void service_weigh(struct service *s);
+void service_instance_failed(struct service *s, struct instance *inst);
+
+/* instance.c: life of an instance */
+const char *phase_name(enum phase p);
+int phase_parse(const char *s);
+struct instance *instance_find(struct weft_engine *e, const char *name);
+/* Make a record for one more instance of a variant, with addresses; not stored, not started. */
+int instance_new(struct service *s, const struct weft_sla_variant *v, struct instance **ret,
+	struct weft_err *err);
+void instance_free(struct instance *inst); /* also takes it out of the engine's list */
+int instance_store(struct instance *inst, struct weft_err *err);
+int instance_restore(void *engine, const char *name, const json_t *doc);
+void instance_start(struct instance *inst);  /* from PREPARING on */
+void instance_resume(struct instance *inst); /* after a restart, from whatever phase it was in */
+void instance_fail(struct instance *inst, const struct weft_err *why);
+void instance_destroy(struct instance *inst);
+void instance_retire(struct instance *inst, unsigned drain_ms);
+void instance_tick(struct instance *inst, uint64_t now);
+void instance_event(
+	void *engine, const char *id, enum weft_runtime_event event, const char *detail);
+void instance_fill_spec(struct instance *inst, struct weft_runtime_spec *spec, char **strings);
+void instance_set_phase(struct instance *inst, enum phase phase);
+bool instance_is_new(const struct instance *inst); /* of its service's running swap */
+
+/* network.c */
+int instance_network_add(struct instance *inst, struct weft_err *err);
+/* After a restart: its devices are there; tell the data plane again. */
+int instance_network_again(struct instance *inst, struct weft_err *err);
+void instance_network_del(struct instance *inst);
+char *instance_netns(const struct instance *inst);
+char *instance_dir(const struct instance *inst);
+char *instance_log(const struct instance *inst);
+int engine_host_device(struct weft_engine *e, struct weft_err *err);
+
+/* swapctl.c */
+int swap_restore(void *engine, const char *name, const json_t *doc);
+void swap_resume(struct service *s);
+void swap_tick(struct service *s, uint64_t now);
+void swap_keep(struct weft_engine *e, struct weft_swap *swap);
+
+/* view.c */
+json_t *view_service(const struct service *s);
+json_t *view_instance(const struct instance *inst);
+json_t *view_swap(const struct service *s, const struct weft_swap *swap);
+
+/* engine.c: do the next tick soon */
+void engine_kick(struct weft_engine *e);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A service: as many ready instances of its active variant as it wants, and their weights. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "ctrl/base/log.h"
+#include "ctrl/engine/internal.h"
+
+#define BACKOFF_FIRST_NS 500000000ULL
+#define BACKOFF_MAX_EXP  6     /* 32 s */
+#define STABLE_MS        10000 /* ready for so long: a later failure is the first again */
+
+struct service *service_find(struct weft_engine *e, const char *name)
+{
+	for (struct service *s = e->services; s; s = s->next)
+		if (strcmp(s->name, name) == 0 || strcmp(s->spec->job_name, name) == 0)
+			return s;
+	return NULL;
+}
+
+const struct weft_sla_variant *service_variant(const struct service *s, enum weft_virt virt)
+{
+	for (size_t i = 0; i < s->spec->n_variants; i++)
+		if (s->spec->variants[i].virt == virt)
+			return &s->spec->variants[i];
+	return NULL;
+}
+
+void service_free(struct service *s)
+{
+	if (!s)
+		return;
+	weft_swap_free(s->swap);
+	weft_sla_free(s->sla);
+	free(s->descriptor);
+	free(s->name);
+	free(s);
+}
+
+int service_store(struct service *s, struct weft_err *err)
+{
+	char vip[INET_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, &s->vip, vip, sizeof(vip));
+	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:b}", "descriptor",
+		s->descriptor, "id", (int)s->id, "vip", vip, "active", weft_virt_name(s->active),
+		"next_number", (int)s->next_number, "created_ms", (json_int_t)s->created_ms,
+		"deleting", s->deleting);
+
+	return weft_store_put(s->engine->store, "service", s->name, doc, err);
+}
+
+int service_restore(void *engine, const char *name, const json_t *doc)
+{
+	struct weft_engine *e = engine;
+	struct service *s = calloc(1, sizeof(*s));
+	const char *descriptor, *vip, *active;
+	int id, number, deleting, virt;
+	struct weft_err err = {0};
+	json_int_t created;
+
+	if (!s)
+		return -ENOMEM;
+	s->engine = e;
+	if (json_unpack((json_t *)doc, "{s:s, s:i, s:s, s:s, s:i, s:I, s:b}", "descriptor",
+		    &descriptor, "id", &id, "vip", &vip, "active", &active, "next_number", &number,
+		    "created_ms", &created, "deleting", &deleting) < 0 ||
+		(virt = weft_virt_parse(active)) < 0 || inet_pton(AF_INET, vip, &s->vip) != 1 ||
+		!(s->name = strdup(name)) || !(s->descriptor = strdup(descriptor)) ||
+		weft_sla_parse(name, descriptor, strlen(descriptor), &s->sla, &err) < 0) {
+		log_error("stored service %s cannot be read: %s", name, err.msg);
+		service_free(s);
+		return -EBADMSG;
+	}
+	s->spec = &s->sla->services[0];
+	s->id = (uint32_t)id;
+	s->active = (enum weft_virt)virt;
+	s->next_number = (unsigned)number;
+	s->created_ms = (uint64_t)created;
+	s->deleting = deleting;
+	s->next = e->services;
+	e->services = s;
+	return 0;
+}
+
+/* New instances get their share of new flows, old ones the rest; n_new and n_old count those that
+ * are ready, so that a share does not depend on how many instances either side has. */
+static uint32_t weight_of(const struct instance *inst, unsigned n_old, unsigned n_new)
+{
+	const struct weft_swap *swap = inst->service->swap;
+	unsigned share = 0, w;
+	bool is_new;
+
+	if (inst->phase != PHASE_READY)
+		return 0;
+	if (!swap)
+		return 1;
+	is_new = instance_is_new(inst);
+	if (swap->state >= WEFT_SWAP_SHIFT && swap->state <= WEFT_SWAP_DONE)
+		share = swap->new_percent;
+	/* A side that has nobody left leaves everything to the other. */
+	if (n_old == 0 || n_new == 0)
+		return 1;
+	w = is_new ? share * n_old : (100 - share) * n_new;
+	return w > WEFT_DP_MAX_WEIGHT ? WEFT_DP_MAX_WEIGHT : w;
+}
+
+void service_weigh(struct service *s)
+{
+	struct weft_dp_weight w[WEFT_DP_MAX_INSTANCES];
+	unsigned n = 0, n_old = 0, n_new = 0;
+	struct weft_err err = {0};
+
+	for (struct instance *i = s->engine->instances; i; i = i->next)
+		if (i->service == s && i->phase == PHASE_READY)
+			*(instance_is_new(i) ? &n_new : &n_old) += 1;
+	for (struct instance *i = s->engine->instances; i; i = i->next) {
+		if (i->service != s)
+			continue;
+		i->weight = weight_of(i, n_old, n_new);
+		if (i->phase >= PHASE_READY && i->phase <= PHASE_STOPPING)
+			w[n++] = (struct weft_dp_weight){i->id, i->weight};
+	}
+	if (weft_dp_service_weights(s->engine->dp, s->id, w, n, &err) < 0)
+		log_error("service %s: weights: %s", s->name, err.msg);
+}
+
+void service_instance_failed(struct service *s, struct instance *inst)
+{
+	unsigned exp;
+
+	if (inst->ready_ms && weft_realtime_ms() - inst->ready_ms > STABLE_MS)
+		s->failures = 0;
+	exp = s->failures < BACKOFF_MAX_EXP ? s->failures : BACKOFF_MAX_EXP;
+	s->failures++;
+	s->retry_ns = weft_now_ns() + (BACKOFF_FIRST_NS << exp);
+	s->error = inst->error;
+}
+
+static void create_one(struct service *s, uint64_t now)
+{
+	const struct weft_sla_variant *v = service_variant(s, s->active);
+	struct instance *inst = NULL;
+	struct weft_err err = {0};
+	int r;
+
+	r = v ? instance_new(s, v, &inst, &err)
+	      : weft_err_set(&err, ENOENT, "service %s has no variant %s", s->name,
+			weft_virt_name(s->active));
+	if (r == 0) {
+		r = service_store(s, &err);
+		if (r == 0)
+			r = instance_store(inst, &err);
+		if (r < 0)
+			instance_free(inst);
+	}
+	if (r < 0) {
+		if (strcmp(s->error.msg, err.msg) != 0)
+			log_warning("service %s: %s", s->name, err.msg);
+		s->error = err;
+		s->retry_ns = now + 2000000000ULL;
+		return;
+	}
+	instance_start(inst);
+}
+
+static struct instance *newest(struct service *s)
+{
+	struct instance *found = NULL;
+
+	for (struct instance *i = s->engine->instances; i; i = i->next)
+		if (i->service == s && i->phase < PHASE_DRAINING &&
+			(!found || i->created_ms >= found->created_ms))
+			found = i;
+	return found;
+}
+
+/* True once nothing of the service is left. */
+static bool delete_all(struct service *s)
+{
+	bool left = false;
+
+	for (struct instance *i = s->engine->instances, *next; i; i = next) {
+		next = i->next;
+		if (i->service != s)
+			continue;
+		left = true;
+		if (!i->unwanted)
+			instance_destroy(i);
+	}
+	return !left;
+}
+
+static void remove_service(struct service *s)
+{
+	struct weft_engine *e = s->engine;
+	struct weft_err err = {0};
+
+	if (weft_store_del(e->store, "service", s->name, &err) < 0) {
+		s->retry_ns = weft_now_ns() + 1000000000ULL;
+		return;
+	}
+	weft_dp_service_remove(e->dp, s->id);
+	for (struct service **p = &e->services; *p; p = &(*p)->next)
+		if (*p == s) {
+			*p = s->next;
+			break;
+		}
+	log_info("service %s: removed", s->name);
+	service_free(s);
+}
+
+void service_reconcile(struct service *s, uint64_t now)
+{
+	struct runtime_slot *slot = engine_runtime(s->engine, s->active);
+	struct instance *inst;
+	unsigned have = 0;
+
+	if (s->deleting) {
+		if (!s->swap && delete_all(s) && now >= s->retry_ns)
+			remove_service(s);
+		return;
+	}
+	if (s->swap)
+		return;
+	for (inst = s->engine->instances; inst; inst = inst->next)
+		have += inst->service == s && inst->phase < PHASE_DRAINING;
+	if (have > s->spec->replicas && (inst = newest(s))) {
+		instance_retire(inst, s->spec->swap.drain_ms);
+		return;
+	}
+	/* What a runtime can do is not known until its probe has answered. */
+	if (have >= s->spec->replicas || now < s->retry_ns || !slot->probed)
+		return;
+	for (struct instance *i = s->engine->instances, *next; i; i = next) {
+		next = i->next;
+		if (i->service == s && i->phase == PHASE_FAILED && !i->unwanted)
+			instance_destroy(i);
+	}
+	create_one(s, now);
+}

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine as JSON: the resources of ctrl/schema/api.md. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "ctrl/engine/internal.h"
+
+#define MAX_FLOWS_SHOWN 1000
+#define MAX_LOG_BYTES   (1U << 20)
+
+static json_t *address(struct in_addr a)
+{
+	char text[INET_ADDRSTRLEN];
+
+	return json_string(inet_ntop(AF_INET, &a, text, sizeof(text)));
+}
+
+static json_t *time_or_null(uint64_t ms)
+{
+	return ms ? json_integer((json_int_t)ms) : json_null();
+}
+
+static json_t *counters(const struct weft_dp_counters *c)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "packets", (json_int_t)c->packets, "bytes",
+		(json_int_t)c->bytes, "new_flows", (json_int_t)c->flows, "rx_packets",
+		(json_int_t)c->rx_packets, "rx_bytes", (json_int_t)c->rx_bytes);
+}
+
+static unsigned count_ready(const struct service *s)
+{
+	unsigned n = 0;
+
+	for (struct instance *i = s->engine->instances; i; i = i->next)
+		n += i->service == s && i->phase == PHASE_READY;
+	return n;
+}
+
+static const char *service_phase(const struct service *s, unsigned ready)
+{
+	if (s->deleting)
+		return "deleting";
+	if (ready >= s->spec->replicas)
+		return "running";
+	if (ready > 0)
+		return "degraded";
+	return s->failures ? "failed" : "pending";
+}
+
+static json_t *view_variant(const struct weft_sla_variant *v)
+{
+	json_t *arches = json_array();
+
+	for (int a = 0; a < WEFT_ARCH_COUNT; a++)
+		if (v->arch[a])
+			json_array_append_new(
+				arches, json_string(weft_arch_name((enum weft_arch)a)));
+	return json_pack("{s:s, s:s?, s:o, s:i, s:i, s:s}", "virtualization",
+		weft_virt_name(v->virt), "code", v->code, "arch", arches, "memory_mb",
+		(int)v->memory_mb, "vcpus", (int)v->vcpus, "network", weft_net_kind_name(v->net));
+}
+
+json_t *view_service(const struct service *s)
+{
+	json_t *instances = json_array(), *variants = json_array();
+	struct weft_dp_counters c = {0};
+	unsigned ready = count_ready(s);
+	const char *phase = service_phase(s, ready);
+	const char *detail = strcmp(phase, "running") == 0 ? "" : s->error.msg;
+
+	for (struct instance *i = s->engine->instances; i; i = i->next)
+		if (i->service == s)
+			json_array_insert_new(instances, 0, json_string(i->name));
+	for (size_t i = 0; i < s->spec->n_variants; i++)
+		json_array_append_new(variants, view_variant(&s->spec->variants[i]));
+	weft_dp_service_counters(s->engine->dp, s->id, &c);
+	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o}",
+		"name", s->name, "job_name", s->spec->job_name, "vip", address(s->vip), "phase",
+		phase, "detail", detail, "hint", detail[0] ? s->error.hint : "", "active",
+		weft_virt_name(s->active), "replicas", (int)s->spec->replicas, "ready", (int)ready,
+		"instances", instances, "swap", s->swap ? s->swap->id : NULL, "variants", variants,
+		"created_ms", (json_int_t)s->created_ms, "counters", counters(&c));
+}
+
+json_t *view_instance(const struct instance *inst)
+{
+	struct weft_engine *e = inst->engine;
+	struct runtime_slot *slot = engine_runtime(e, inst->virt);
+	struct weft_runtime_stats stats = {0};
+	struct weft_dp_counters c = {0};
+	char mac[18];
+
+	if (inst->phase >= PHASE_STARTING && inst->phase <= PHASE_STOPPING)
+		slot->ops->stats(slot->rt, inst->name, &stats);
+	weft_dp_instance_counters(e->dp, inst->id, &c);
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", inst->mac[0], inst->mac[1],
+		inst->mac[2], inst->mac[3], inst->mac[4], inst->mac[5]);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:i, s:i, s:i, "
+			 "s:I, s:I, s:s, s:I, s:o, s:o, s:o}",
+		"id", inst->name, "service", inst->service->name, "virtualization",
+		weft_virt_name(inst->virt), "arch", weft_arch_name(inst->arch), "node",
+		e->config.node, "phase", phase_name(inst->phase), "detail", inst->error.msg,
+		"ns_addr", address(inst->ns_addr), "inst_addr", address(inst->inst_addr), "mac",
+		mac, "network", weft_net_kind_name(inst->net), "weight", (int)inst->weight, "flows",
+		(int)e->flows[inst->id], "pid", (int)stats.pid, "cpu_ns", (json_int_t)stats.cpu_ns,
+		"memory_bytes", (json_int_t)stats.memory_bytes, "image", inst->code, "created_ms",
+		(json_int_t)inst->created_ms, "started_ms", time_or_null(inst->started_ms),
+		"ready_ms", time_or_null(inst->ready_ms), "counters", counters(&c));
+}
+
+json_t *view_swap(const struct service *s, const struct weft_swap *swap)
+{
+	json_t *doc = weft_swap_to_json(swap);
+	json_int_t flows = 0;
+
+	for (struct instance *i = s ? s->engine->instances : NULL; i; i = i->next)
+		for (unsigned k = 0; i->service == s && k < swap->n_old; k++)
+			if (strcmp(i->name, swap->old_ids[k]) == 0)
+				flows += s->engine->flows[i->id];
+	json_object_set_new(doc, "flows_old", json_integer(flows));
+	return doc;
+}
+
+static int items(json_t *list, json_t **ret)
+{
+	*ret = json_pack("{s:o}", "items", list);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static void count_flows(struct weft_engine *e)
+{
+	weft_dp_flows_count(e->dp, e->flows);
+}
+
+int weft_engine_services(struct weft_engine *e, json_t **ret, struct weft_err *err)
+{
+	json_t *list = json_array();
+
+	(void)err;
+	for (struct service *s = e->services; s; s = s->next)
+		json_array_insert_new(list, 0, view_service(s));
+	return items(list, ret);
+}
+
+int weft_engine_service(struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err)
+{
+	struct service *s = service_find(e, name);
+
+	if (!s) {
+		weft_err_set(err, ENOENT, "service %s: no such service", name);
+		return weft_err_hint(err, "weft service list");
+	}
+	*ret = view_service(s);
+	return 0;
+}
+
+int weft_engine_instances(struct weft_engine *e, json_t **ret, struct weft_err *err)
+{
+	json_t *list = json_array();
+
+	(void)err;
+	count_flows(e);
+	for (struct instance *i = e->instances; i; i = i->next)
+		json_array_insert_new(list, 0, view_instance(i));
+	return items(list, ret);
+}
+
+static int no_instance(const char *name, struct weft_err *err)
+{
+	weft_err_set(err, ENOENT, "instance %s: no such instance", name);
+	return weft_err_hint(err, "weft instance list");
+}
+
+int weft_engine_instance(
+	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err)
+{
+	struct instance *i = instance_find(e, name);
+
+	if (!i)
+		return no_instance(name, err);
+	count_flows(e);
+	*ret = view_instance(i);
+	return 0;
+}
+
+/* Where the last n lines begin. */
+static const char *last_lines(const char *text, size_t size, unsigned n)
+{
+	const char *p = text + size;
+
+	if (p > text && p[-1] == '\n')
+		p--;
+	while (p > text && (p[-1] != '\n' || --n > 0))
+		p--;
+	return p;
+}
+
+int weft_engine_logs(
+	struct weft_engine *e, const char *name, unsigned lines, char **ret, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/logs/%s.log", e->config.state_dir, name);
+	_cleanup_(freep) char *buf = malloc(MAX_LOG_BYTES + 1);
+	_cleanup_(fclosep) FILE *f = NULL;
+	size_t n;
+
+	if (!path || !buf)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	if (!weft_name_valid(name, 128))
+		return no_instance(name, err);
+	f = fopen(path, "re");
+	if (!f)
+		return errno == ENOENT && !instance_find(e, name)
+			       ? no_instance(name, err)
+			       : weft_err_set(err, errno, "instance %s: log %s: %s", name, path,
+					 strerror(errno));
+	if (fseek(f, -(long)MAX_LOG_BYTES, SEEK_END) < 0)
+		rewind(f);
+	n = fread(buf, 1, MAX_LOG_BYTES, f);
+	buf[n] = '\0';
+	*ret = strdup(lines ? last_lines(buf, n, lines) : "");
+	return *ret ? 0 : -ENOMEM;
+}
+
+int weft_engine_swaps(struct weft_engine *e, json_t **ret, struct weft_err *err)
+{
+	json_t *list = json_array();
+
+	(void)err;
+	for (struct service *s = e->services; s; s = s->next)
+		if (s->swap)
+			json_array_append_new(list, view_swap(s, s->swap));
+	for (unsigned i = e->n_swaps; i-- > 0;)
+		json_array_append_new(list, view_swap(NULL, e->swaps[i]));
+	return items(list, ret);
+}
+
+int weft_engine_swap(struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err)
+{
+	for (struct service *s = e->services; s; s = s->next)
+		if (s->swap && strcmp(s->swap->id, id) == 0) {
+			*ret = view_swap(s, s->swap);
+			return 0;
+		}
+	for (unsigned i = 0; i < e->n_swaps; i++)
+		if (strcmp(e->swaps[i]->id, id) == 0) {
+			*ret = view_swap(NULL, e->swaps[i]);
+			return 0;
+		}
+	weft_err_set(err, ENOENT, "swap %s: no such swap", id);
+	return weft_err_hint(err, "weft swap list");
+}
+
+static json_t *view_runtimes(struct weft_engine *e)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < N_RUNTIMES; i++)
+		for (unsigned k = 0; k < e->runtimes[i].n_caps; k++) {
+			const struct weft_runtime_cap *c = &e->runtimes[i].caps[k];
+
+			json_array_append_new(
+				list, json_pack("{s:s, s:s, s:b, s:s, s:s}", "virtualization",
+					      weft_virt_name(c->virt), "arch",
+					      weft_arch_name(c->arch), "usable", c->usable,
+					      "version", c->version, "detail", c->detail));
+		}
+	return list;
+}
+
+static uint64_t all_drops(struct weft_engine *e)
+{
+	uint64_t *drops = calloc(weft_dp_drop_count(), sizeof(*drops)), sum = 0;
+
+	if (drops && weft_dp_drops(e->dp, drops) == 0)
+		for (unsigned i = 0; i < weft_dp_drop_count(); i++)
+			sum += drops[i];
+	free(drops);
+	return sum;
+}
+
+int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err)
+{
+	int services = 0, instances = 0, swaps = 0;
+	json_int_t flows = 0;
+
+	(void)err;
+	count_flows(e);
+	for (struct service *s = e->services; s; s = s->next) {
+		services++;
+		swaps += s->swap != NULL;
+	}
+	for (struct instance *i = e->instances; i; i = i->next) {
+		instances++;
+		flows += e->flows[i->id];
+	}
+	*ret = json_pack(
+		"{s:s, s:I, s:s, s:{s:s, s:s}, s:o, s:{s:s, s:s, s:i, s:i, s:I, s:I, s:I}, "
+		"s:{s:s, s:s}, s:i, s:i, s:i}",
+		"version", WEFT_VERSION, "uptime_s",
+		(json_int_t)((weft_now_ns() - e->started_ns) / 1000000000ULL), "role", "all",
+		"node", "name", e->config.node, "arch", weft_arch_name(weft_arch_host()),
+		"runtimes", view_runtimes(e), "dataplane", "state", "ok", "hook",
+		weft_dp_hook(e->dp), "services", services, "instances", instances, "flows", flows,
+		"flow_capacity", (json_int_t)weft_dp_flow_capacity(e->dp), "drops",
+		(json_int_t)all_drops(e), "store", "kind", "sqlite", "state",
+		weft_store_state(e->store), "services", services, "instances", instances,
+		"swaps_running", swaps);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static json_t *lb_row(const struct service *s, const struct instance *i, uint64_t total)
+{
+	struct weft_dp_counters c = {0};
+
+	weft_dp_instance_counters(s->engine->dp, i->id, &c);
+	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:i, s:f, s:i, s:I, s:I, s:I}", "service",
+		s->name, "vip", address(s->vip), "instance", i->name, "virtualization",
+		weft_virt_name(i->virt), "addr", address(i->ns_addr), "weight", (int)i->weight,
+		"share", total ? (double)i->weight / (double)total : 0.0, "flows",
+		(int)s->engine->flows[i->id], "packets", (json_int_t)c.packets, "bytes",
+		(json_int_t)c.bytes, "new_flows", (json_int_t)c.flows);
+}
+
+int weft_engine_dp_lb(struct weft_engine *e, json_t **ret, struct weft_err *err)
+{
+	json_t *list = json_array();
+
+	(void)err;
+	count_flows(e);
+	for (struct service *s = e->services; s; s = s->next) {
+		uint64_t total = 0;
+
+		for (struct instance *i = e->instances; i; i = i->next)
+			total += i->service == s ? i->weight : 0;
+		for (struct instance *i = e->instances; i; i = i->next)
+			if (i->service == s && i->phase >= PHASE_READY)
+				json_array_insert_new(list, 0, lb_row(s, i, total));
+	}
+	return items(list, ret);
+}
+
+struct flow_list {
+	struct weft_engine *e;
+	json_t *list;
+	json_int_t total;
+};
+
+static const char *name_of_instance(struct weft_engine *e, uint32_t id)
+{
+	for (struct instance *i = e->instances; i; i = i->next)
+		if (i->id == id)
+			return i->name;
+	return id == HOST_INSTANCE ? "host" : "-";
+}
+
+static const char *name_of_service(struct weft_engine *e, uint32_t id)
+{
+	for (struct service *s = e->services; s; s = s->next)
+		if (s->id == id)
+			return s->name;
+	return "-";
+}
+
+static int add_flow(void *userdata, const struct weft_dp_flow *f)
+{
+	struct flow_list *l = userdata;
+
+	if (l->total++ < MAX_FLOWS_SHOWN)
+		json_array_append_new(
+			l->list, json_pack("{s:s, s:s, s:s, s:s, s:i}", "service",
+					 name_of_service(l->e, f->service), "instance",
+					 name_of_instance(l->e, f->instance), "direction",
+					 f->reverse ? "reverse" : "forward", "state", f->state,
+					 "idle_s", (int)f->idle_s));
+	return 0;
+}
+
+int weft_engine_dp_flows(struct weft_engine *e, json_t **ret, struct weft_err *err)
+{
+	struct flow_list l = {.e = e, .list = json_array()};
+	int r = weft_dp_flows_each(e->dp, add_flow, &l);
+
+	if (r < 0) {
+		json_decref(l.list);
+		return weft_err_set(err, r, "flow table: %s", strerror(-r));
+	}
+	*ret = json_pack("{s:o, s:I, s:I}", "items", l.list, "total", l.total, "capacity",
+		(json_int_t)weft_dp_flow_capacity(e->dp));
+	return 0;
+}
+
+int weft_engine_dp_drops(struct weft_engine *e, json_t **ret, struct weft_err *err)
+{
+	uint64_t *drops = calloc(weft_dp_drop_count(), sizeof(*drops));
+	json_t *list = json_array();
+	int r = drops ? weft_dp_drops(e->dp, drops) : -ENOMEM;
+
+	for (unsigned i = 0; r == 0 && i < weft_dp_drop_count(); i++)
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:I}", "reason", weft_dp_drop_name(i), "text",
+				      weft_dp_drop_text(i), "packets", (json_int_t)drops[i]));
+	free(drops);
+	if (r < 0) {
+		json_decref(list);
+		return weft_err_set(err, r, "drop counters: %s", strerror(-r));
+	}
+	return items(list, ret);
+}
+
+static void stats_row(
+	json_t *list, const char *kind, const char *name, const struct weft_dp_counters *c)
+{
+	json_t *row = counters(c);
+
+	json_object_set_new(row, "kind", json_string(kind));
+	json_object_set_new(row, "name", json_string(name));
+	json_array_append_new(list, row);
+}
+
+int weft_engine_dp_stats(struct weft_engine *e, json_t **ret, struct weft_err *err)
+{
+	json_t *list = json_array();
+
+	(void)err;
+	for (struct service *s = e->services; s; s = s->next) {
+		struct weft_dp_counters c = {0};
+
+		weft_dp_service_counters(e->dp, s->id, &c);
+		stats_row(list, "service", s->name, &c);
+	}
+	for (struct instance *i = e->instances; i; i = i->next) {
+		struct weft_dp_counters c = {0};
+
+		weft_dp_instance_counters(e->dp, i->id, &c);
+		stats_row(list, "instance", i->name, &c);
+	}
+	return items(list, ret);
+}
