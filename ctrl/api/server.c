@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctrl/api/server.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "ctrl/api/route.h"
+#include "ctrl/base/log.h"
+#include "ctrl/base/util.h"
+
+#define MAX_CONNECTIONS    256
+#define CONNECTION_TIMEOUT 30 /* s: a peer that says nothing any more is let go */
+#define CONNECTION_MEMORY  (32 << 10)
+
+struct weft_api {
+	struct MHD_Daemon *mhd;
+	struct weft_engine *engine;
+	sd_event_source *io, *timer, *post;
+	char *path;
+};
+
+struct body {
+	char *text;
+	size_t size;
+	bool too_large;
+};
+
+static const char *query(void *userdata, const char *key)
+{
+	return MHD_lookup_connection_value(userdata, MHD_GET_ARGUMENT_KIND, key);
+}
+
+static enum MHD_Result collect(struct body *b, const char *data, size_t *size)
+{
+	char *p;
+
+	if (b->too_large || b->size + *size > WEFT_API_MAX_BODY) {
+		b->too_large = true;
+		*size = 0;
+		return MHD_YES;
+	}
+	p = realloc(b->text, b->size + *size + 1);
+	if (!p)
+		return MHD_NO;
+	b->text = p;
+	memcpy(b->text + b->size, data, *size);
+	b->size += *size;
+	b->text[b->size] = '\0';
+	*size = 0;
+	return MHD_YES;
+}
+
+static enum MHD_Result reply(struct MHD_Connection *c, struct weft_api_response *a)
+{
+	struct MHD_Response *r =
+		MHD_create_response_from_buffer(strlen(a->body), a->body, MHD_RESPMEM_MUST_FREE);
+	enum MHD_Result q;
+
+	if (!r) {
+		free(a->body);
+		return MHD_NO;
+	}
+	MHD_add_response_header(r, "Content-Type", a->type);
+	MHD_add_response_header(r, "Cache-Control", "no-store");
+	q = MHD_queue_response(c, (unsigned)a->status, r);
+	MHD_destroy_response(r);
+	return q;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url,
+	const char *method, const char *version, const char *data, size_t *size, void **state)
+{
+	struct weft_api *api = cls;
+	struct body *b = *state;
+	struct weft_api_response response;
+	struct weft_err err = {0};
+
+	(void)version;
+	if (!b) {
+		*state = calloc(1, sizeof(*b));
+		return *state ? MHD_YES : MHD_NO;
+	}
+	if (*size > 0)
+		return collect(b, data, size);
+	if (b->too_large) {
+		weft_err_set(&err, E2BIG, "request: larger than %u bytes", WEFT_API_MAX_BODY);
+		weft_api_error(&err, 0, &response);
+	} else {
+		struct weft_api_request request = {
+			method, url, b->text ? b->text : "", b->size, query, c};
+
+		weft_api_route(api->engine, &request, &response);
+	}
+	return response.body ? reply(c, &response) : MHD_NO;
+}
+
+static void on_completed(
+	void *cls, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code)
+{
+	struct body *b = *state;
+
+	(void)cls;
+	(void)c;
+	(void)code;
+	if (b)
+		free(b->text);
+	free(b);
+	*state = NULL;
+}
+
+static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata)
+{
+	struct weft_api *api = userdata;
+
+	(void)s;
+	(void)fd;
+	(void)events;
+	MHD_run(api->mhd);
+	return 0;
+}
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct weft_api *api = userdata;
+
+	(void)s;
+	(void)usec;
+	MHD_run(api->mhd);
+	return 0;
+}
+
+/* After every turn of the loop: libmicrohttpd's next deadline may have changed. */
+static int on_post(sd_event_source *s, void *userdata)
+{
+	struct weft_api *api = userdata;
+	MHD_UNSIGNED_LONG_LONG ms;
+	uint64_t now = 0;
+
+	(void)s;
+	if (MHD_get_timeout(api->mhd, &ms) != MHD_YES) {
+		sd_event_source_set_enabled(api->timer, SD_EVENT_OFF);
+		return 0;
+	}
+	sd_event_now(sd_event_source_get_event(api->timer), CLOCK_MONOTONIC, &now);
+	sd_event_source_set_time(api->timer, now + ms * 1000);
+	sd_event_source_set_enabled(api->timer, SD_EVENT_ONESHOT);
+	return 0;
+}
+
+static int bound(const char *path, int *ret_fd, struct weft_err *err)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	_cleanup_(closep) int fd = -1;
+	mode_t mask;
+	int r;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return weft_err_set(err, ENAMETOOLONG, "socket %s: the path is longer than %zu",
+			path, sizeof(sa.sun_path) - 1);
+	strcpy(sa.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return weft_err_set(err, errno, "socket %s: %s", path, strerror(errno));
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN) {
+		weft_err_set(err, EADDRINUSE, "socket %s: another weftd is listening on it", path);
+		return weft_err_hint(
+			err, "weft -H unix:%s status; or choose another --socket", path);
+	}
+	if (errno == ECONNREFUSED)
+		unlink(path);
+	mask = umask(0117);
+	r = bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
+	umask(mask);
+	if (r < 0 || listen(fd, 64) < 0)
+		return weft_err_set(err, r < 0 ? -r : errno, "socket %s: %s", path,
+			strerror(r < 0 ? -r : errno));
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int weft_api_open(sd_event *event, const char *socket_path, struct weft_engine *engine,
+	struct weft_api **ret, struct weft_err *err)
+{
+	_cleanup_(weft_api_freep) struct weft_api *api = calloc(1, sizeof(*api));
+	_cleanup_(closep) int fd = -1;
+	const union MHD_DaemonInfo *info;
+	int r;
+
+	if (!api)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	api->engine = engine;
+	r = bound(socket_path, &fd, err);
+	if (r < 0)
+		return r;
+	api->path = strdup(socket_path);
+	api->mhd = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, api,
+		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+	if (!api->mhd)
+		return weft_err_set(
+			err, EIO, "socket %s: the HTTP server does not start", socket_path);
+	TAKE_FD(fd); /* libmicrohttpd closes it */
+	info = MHD_get_daemon_info(api->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	r = info ? sd_event_add_io(event, &api->io, info->epoll_fd, EPOLLIN, on_io, api) : -EIO;
+	if (r >= 0)
+		r = sd_event_add_time(
+			event, &api->timer, CLOCK_MONOTONIC, UINT64_MAX, 0, on_timer, api);
+	if (r >= 0)
+		r = sd_event_add_post(event, &api->post, on_post, api);
+	if (r < 0)
+		return weft_err_set(err, r, "event loop: %s", strerror(-r));
+	*ret = TAKE_PTR(api);
+	return 0;
+}
+
+void weft_api_free(struct weft_api *api)
+{
+	if (!api)
+		return;
+	sd_event_source_disable_unref(api->post);
+	sd_event_source_disable_unref(api->timer);
+	sd_event_source_disable_unref(api->io);
+	if (api->mhd)
+		MHD_stop_daemon(api->mhd);
+	if (api->path)
+		unlink(api->path);
+	free(api->path);
+	free(api);
+}

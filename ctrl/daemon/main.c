@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weftd: arguments, privileges, one loop. It may be killed at any time: instances and the data
+ * plane go on without it, and the next weftd takes them over. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "ctrl/api/server.h"
+#include "ctrl/base/log.h"
+#include "ctrl/base/util.h"
+#include "ctrl/daemon/options.h"
+
+#define PURGE_TIMEOUT_US 60000000ULL
+
+static int complain(const struct weft_err *err)
+{
+	fprintf(stderr, "error: %s\n", err->msg);
+	if (err->hint[0])
+		fprintf(stderr, "hint: %s\n", err->hint);
+	return weft_err_exit(err->code);
+}
+
+/* One weftd to a state directory: held until the process ends. */
+static int lock_state(const char *dir, int *ret_fd, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/lock", dir);
+	_cleanup_(closep) int fd = -1;
+	int r = weft_mkdir_p(dir, 0700);
+
+	if (r < 0 || !path)
+		return weft_err_set(err, r, "state directory %s: %s", dir, strerror(-r));
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return weft_err_set(err, errno, "state directory %s: %s", dir, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		weft_err_set(err, EBUSY, "state directory %s: another weftd uses it", dir);
+		return weft_err_hint(err, "stop that one, or choose another --state-dir");
+	}
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int socket_dir(const char *socket, struct weft_err *err)
+{
+	_cleanup_(freep) char *dir = strdup(socket);
+	char *slash = dir ? strrchr(dir, '/') : NULL;
+	int r;
+
+	if (!slash || slash == dir)
+		return 0;
+	*slash = '\0';
+	r = weft_mkdir_p(dir, 0755);
+	return r < 0 ? weft_err_set(err, r, "socket %s: %s", socket, strerror(-r)) : 0;
+}
+
+static void on_purged(void *event)
+{
+	sd_event_exit(event, 0);
+}
+
+static int on_purge_timeout(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	(void)usec;
+	(void)userdata;
+	log_error("not everything could be removed within %llu s; see the lines above",
+		PURGE_TIMEOUT_US / 1000000);
+	sd_event_exit(sd_event_source_get_event(s), 7);
+	return 0;
+}
+
+static int run(sd_event *event, struct options *o, struct weft_err *err)
+{
+	_cleanup_(weft_engine_freep) struct weft_engine *engine = NULL;
+	_cleanup_(weft_api_freep) struct weft_api *api = NULL;
+	int r;
+
+	r = weft_engine_open(event, &o->engine, &engine, err);
+	if (r == 0 && !o->purge) {
+		r = socket_dir(o->socket, err);
+		if (r == 0)
+			r = weft_api_open(event, o->socket, engine, &api, err);
+	}
+	if (r < 0)
+		return r;
+	if (o->purge) {
+		weft_engine_purge(engine, on_purged, event);
+		sd_event_add_time_relative(
+			event, NULL, CLOCK_MONOTONIC, PURGE_TIMEOUT_US, 0, on_purge_timeout, NULL);
+	}
+	log_info("weftd " WEFT_VERSION " ready: node %s, socket %s", o->engine.node, o->socket);
+	sd_notify(0, "READY=1");
+	r = sd_event_loop(event);
+	return r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r)) : r;
+}
+
+int main(int argc, char **argv)
+{
+	_cleanup_(closep) int lock = -1;
+	struct options options;
+	struct weft_err err = {0};
+	sd_event *event = NULL;
+	sigset_t mask;
+	int r;
+
+	r = options_parse(argc, argv, &options, &err);
+	if (r != 0)
+		return r < 0 ? complain(&err) : 0;
+	if (geteuid() != 0) {
+		weft_err_set(&err, EPERM,
+			"weftd needs root: it makes network namespaces and loads "
+			"BPF programs");
+		weft_err_hint(&err, "sudo weftd ...");
+		return complain(&err);
+	}
+	r = lock_state(options.engine.state_dir, &lock, &err);
+	if (r < 0)
+		return complain(&err);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	r = sd_event_default(&event);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGTERM, NULL, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGINT, NULL, NULL);
+	r = r < 0 ? weft_err_set(&err, r, "event loop: %s", strerror(-r))
+		  : run(event, &options, &err);
+	sd_event_unref(event);
+	return r < 0 ? complain(&err) : r;
+}
