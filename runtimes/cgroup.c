@@ -186,7 +186,8 @@ int weft_cgroup_create(
 	r = weft_cgroup_mounts_read(&m);
 	if (r < 0) {
 		weft_err_set(err, r, "cgroup %s: no cgroup hierarchy is mounted", path);
-		return weft_err_hint(err, "mount one: mount -t cgroup2 none /sys/fs/cgroup");
+		weft_err_hint(err, "mount one: mount -t cgroup2 none /sys/fs/cgroup");
+		return r;
 	}
 	r = create_all(&m, path, limits ? limits : &none, made, err);
 	for (unsigned i = 0; r < 0 && i < m.n; i++)
