@@ -4,7 +4,7 @@
 #   tests/run.sh [FILE...]      default: lint, unit, bpf, fuzz smoke runs, end to end
 # Every test is a program that speaks TAP. A whole program is skipped by "1..0 # SKIP why".
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 export B=${B:-build} PATH="/usr/sbin:/sbin:$PATH"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1} CMOCKA_MESSAGE_OUTPUT=TAP
 

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The main job: a live service goes from a container to a unikernel and back, under load, and no
+# request is lost. Writes build/results/demo.json and build/results/demo.html.
+#   RATE=1000 CONNECTIONS=16 SECONDS_QUIET=6 scripts/demo.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lab.sh
+
+rate=${RATE:-1000} connections=${CONNECTIONS:-16} quiet=${SECONDS_QUIET:-6}
+vip=10.30.0.2
+results=$LAB_BUILD/results
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+now_ms() { date +%s%3N; }
+
+sample() { # CPU and weights of the instances, four times a second
+	while lab_weft instance list -o json >"$LAB_DIR/sample.json" 2>/dev/null || [ -d "$LAB_DIR" ]; do
+		jq -c --argjson t "$(now_ms)" '{t_ms: $t, instances: [.items[] |
+			{id, virtualization, phase, weight, cpu_ns, memory_bytes}]}' \
+			<"$LAB_DIR/sample.json" >>"$LAB_DIR/samples.ndjson" 2>/dev/null || :
+		read -rt 0.25 <> <(:) || :
+	done
+}
+
+phase() { # NAME: from here on requests belong to it
+	printf 'phase %s\n' "$1" >&7
+	printf '%s %s\n' "$(now_ms)" "$1" >>"$LAB_DIR/phases"
+}
+
+swap() { # TO
+	if [ -t 1 ]; then
+		lab_weft swap start shop.web --to "$1" --watch
+	else
+		lab_weft swap start shop.web --to "$1" --watch </dev/null
+	fi
+}
+
+lab_check demo
+lab_image_nginx
+lab_open demo
+mkdir -p "$results"
+
+say '1. containerd and weftd'
+lab_containerd
+lab_weftd
+lab_weft status
+
+say '2. shop.web as a container'
+lab_descriptor "$LAB_DIR/shop.json"
+lab_weft apply -f "$LAB_DIR/shop.json" --wait --timeout 60
+lab_weft instance list
+
+say "3. load: $rate requests/s, open loop, against http://$vip/"
+mkfifo "$LAB_DIR/control"
+exec 7<>"$LAB_DIR/control"
+phase before
+lab_in "$LAB_BUILD/weft-load" "http://$vip/" --rate "$rate" --connections "$connections" \
+	--duration 600s --interval 250ms --control "$LAB_DIR/control" --output "$LAB_DIR/load.json" \
+	>"$LAB_DIR/load.txt" 2>&1 </dev/null 7>&- &
+load=$!
+sample 7>&- 2>/dev/null &
+sampler=$!
+read -rt "$quiet" <> <(:) || :
+
+say '4. container → unikernel'
+phase shift
+swap unikernel
+phase after
+lab_weft instance list
+read -rt "$quiet" <> <(:) || :
+
+say '5. unikernel → container'
+phase back
+swap container
+read -rt 2 <> <(:) || :
+now_ms >"$LAB_DIR/end"
+printf 'stop\n' >&7
+wait "$load" || { cat "$LAB_DIR/load.txt" >&2; lab_die 'weft-load failed'; }
+kill "$sampler" 2>/dev/null || :
+lab_weft swap list -o json >"$LAB_DIR/swaps.json"
+lab_weft dp drops -o json >"$LAB_DIR/drops.json"
+
+say '6. result'
+scripts/demo-report.sh "$LAB_DIR" "$results"

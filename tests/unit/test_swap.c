@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ctrl/base/util.h"
+#include "ctrl/swap/swap.h"
+
+static const struct weft_sla_swap linear = {WEFT_SHIFT_LINEAR, 1000, 3000};
+static const struct weft_sla_swap exponential = {WEFT_SHIFT_EXPONENTIAL, 1000, 3000};
+static const struct weft_sla_swap at_once = {WEFT_SHIFT_AT_ONCE, 1000, 3000};
+
+static void shares_never_fall_and_end_at_100(void **state)
+{
+	const struct weft_sla_swap *plans[] = {&linear, &exponential, &at_once};
+
+	(void)state;
+	for (size_t p = 0; p < ARRAY_SIZE(plans); p++) {
+		unsigned last = 0;
+
+		for (uint64_t t = 0; t <= 1200; t++) {
+			unsigned share = weft_swap_share(plans[p], t);
+
+			assert_in_range(share, last, 100);
+			assert_true(t < 1000 || share == 100);
+			assert_true(t >= 1000 || plans[p] == &at_once || share < 100);
+			last = share;
+		}
+	}
+	assert_int_equal(weft_swap_share(&linear, 500), 50);
+	assert_int_equal(weft_swap_share(&exponential, 500), 9); /* sqrt(101) - 1 */
+	assert_int_equal(weft_swap_share(&at_once, 0), 100);
+}
+
+static void a_zero_duration_shifts_at_once(void **state)
+{
+	struct weft_sla_swap plan = {WEFT_SHIFT_LINEAR, 0, 0};
+
+	(void)state;
+	assert_int_equal(weft_swap_share(&plan, 0), 100);
+}
+
+/* Each edge's condition, one short of it, and it. */
+static void goes_forward_edge_by_edge(void **state)
+{
+	struct weft_swap_observation o = {0};
+
+	(void)state;
+#define NEXT(s) weft_swap_next(s, &linear, 2, &o)
+	assert_int_equal(NEXT(WEFT_SWAP_PREPARE), WEFT_SWAP_PREPARE);
+	o.prepared = true;
+	assert_int_equal(NEXT(WEFT_SWAP_PREPARE), WEFT_SWAP_START_NEW);
+	o.new_total = 2;
+	o.new_running = 1;
+	assert_int_equal(NEXT(WEFT_SWAP_START_NEW), WEFT_SWAP_START_NEW);
+	o.new_running = 2;
+	assert_int_equal(NEXT(WEFT_SWAP_START_NEW), WEFT_SWAP_WARM);
+	o.new_ready = 1;
+	assert_int_equal(NEXT(WEFT_SWAP_WARM), WEFT_SWAP_WARM);
+	o.new_ready = 2;
+	assert_int_equal(NEXT(WEFT_SWAP_WARM), WEFT_SWAP_SHIFT);
+	o.state_ms = 999;
+	assert_int_equal(NEXT(WEFT_SWAP_SHIFT), WEFT_SWAP_SHIFT);
+	o.state_ms = 1000;
+	assert_int_equal(NEXT(WEFT_SWAP_SHIFT), WEFT_SWAP_DRAIN);
+	o.old_flows = 1;
+	o.old_left = 1;
+	o.state_ms = 2999;
+	assert_int_equal(NEXT(WEFT_SWAP_DRAIN), WEFT_SWAP_DRAIN);
+	o.old_flows = 0;
+	assert_int_equal(NEXT(WEFT_SWAP_DRAIN), WEFT_SWAP_STOP_OLD);
+	o.old_flows = 7;
+	o.state_ms = 3000;
+	assert_int_equal(NEXT(WEFT_SWAP_DRAIN), WEFT_SWAP_STOP_OLD);
+	assert_int_equal(NEXT(WEFT_SWAP_STOP_OLD), WEFT_SWAP_STOP_OLD);
+	o.old_left = 0;
+	assert_int_equal(NEXT(WEFT_SWAP_STOP_OLD), WEFT_SWAP_DONE);
+	assert_int_equal(NEXT(WEFT_SWAP_DONE), WEFT_SWAP_DONE);
+#undef NEXT
+}
+
+static void a_failure_turns_back_until_the_old_are_removed(void **state)
+{
+	struct weft_swap_observation o = {.failed = true, .prepared = true, .new_total = 1};
+
+	(void)state;
+	for (int s = WEFT_SWAP_PREPARE; s <= WEFT_SWAP_DRAIN; s++) {
+		assert_true(weft_swap_can_turn_back((enum weft_swap_state)s));
+		assert_int_equal(weft_swap_next((enum weft_swap_state)s, &linear, 1, &o),
+			WEFT_SWAP_ROLLBACK);
+	}
+	o.old_left = 1;
+	assert_false(weft_swap_can_turn_back(WEFT_SWAP_STOP_OLD));
+	assert_int_equal(weft_swap_next(WEFT_SWAP_STOP_OLD, &linear, 1, &o), WEFT_SWAP_STOP_OLD);
+	assert_int_equal(weft_swap_next(WEFT_SWAP_ROLLBACK, &linear, 1, &o), WEFT_SWAP_ROLLBACK);
+	o.new_total = 0;
+	assert_int_equal(weft_swap_next(WEFT_SWAP_ROLLBACK, &linear, 1, &o), WEFT_SWAP_ROLLED_BACK);
+	assert_true(weft_swap_ended(WEFT_SWAP_ROLLED_BACK));
+}
+
+static struct weft_swap *example(void)
+{
+	struct weft_swap *s = calloc(1, sizeof(*s));
+
+	assert_non_null(s);
+	strcpy(s->id, "00c0ffee");
+	strcpy(s->service, "shop.web");
+	s->from = WEFT_VIRT_CONTAINER;
+	s->to = WEFT_VIRT_UNIKERNEL;
+	s->plan = exponential;
+	s->wanted = 1;
+	s->started_ms = 1000;
+	s->old_ids[s->n_old++] = strdup("shop.web.1");
+	s->new_ids[s->n_new++] = strdup("shop.web.2");
+	weft_swap_enter(s, WEFT_SWAP_PREPARE, 1000);
+	weft_swap_mark(s, 0, 1000);
+	weft_swap_enter(s, WEFT_SWAP_START_NEW, 1100);
+	weft_swap_enter(s, WEFT_SWAP_WARM, 1200);
+	weft_swap_enter(s, WEFT_SWAP_SHIFT, 1300);
+	weft_swap_mark(s, 37, 1400);
+	s->state_ms = 100;
+	return s;
+}
+
+static void a_document_comes_back_as_it_was(void **state)
+{
+	_cleanup_(weft_swap_freep) struct weft_swap *a = example(), *b = NULL;
+	struct weft_err err = {0};
+
+	(void)state;
+	weft_err_set(&a->error, ETIMEDOUT, "no answer");
+	weft_err_hint(&a->error, "weft logs shop.web.2");
+	json_auto_t *doc = weft_swap_to_json(a);
+	assert_non_null(doc);
+	assert_int_equal(weft_swap_from_json(doc, &b, &err), 0);
+	json_auto_t *again = weft_swap_to_json(b);
+	assert_true(json_equal(doc, again));
+	assert_int_equal(b->state, WEFT_SWAP_SHIFT);
+	assert_int_equal(b->state_ms, 100);
+	assert_int_equal(b->new_percent, 37);
+	assert_int_equal(b->error.code, ETIMEDOUT);
+	assert_int_equal(b->phases[0].ended_ms, 1100);
+	assert_int_equal(b->phases[3].ended_ms, 0);
+}
+
+static void a_damaged_document_is_refused(void **state)
+{
+	static const char *const keys[] = {"id", "service", "from", "to", "state", "strategy",
+		"duration_ms", "drain_ms", "wanted", "weight_new", "started_ms",
+		"state_elapsed_ms"};
+	_cleanup_(weft_swap_freep) struct weft_swap *a = example();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		_cleanup_(weft_swap_freep) struct weft_swap *b = NULL;
+		struct weft_err err = {0};
+
+		json_auto_t *doc = weft_swap_to_json(a);
+		json_object_set_new(doc, keys[i], json_null());
+		assert_int_equal(weft_swap_from_json(doc, &b, &err), -EBADMSG);
+		assert_null(b);
+		assert_non_null(strstr(err.msg, "swap"));
+	}
+}
+
+static void a_long_trace_is_thinned_and_keeps_its_ends(void **state)
+{
+	_cleanup_(weft_swap_freep) struct weft_swap *s = example();
+
+	(void)state;
+	s->n_trace = 0;
+	for (unsigned i = 0; i < 5000; i++)
+		weft_swap_mark(s, i % 2 ? 40 : 60, i);
+	assert_in_range(s->n_trace, WEFT_SWAP_MAX_TRACE / 2, WEFT_SWAP_MAX_TRACE);
+	assert_int_equal(s->trace[0].t_ms, 0);
+	assert_int_equal(s->trace[s->n_trace - 1].t_ms, 4999);
+	for (unsigned i = 1; i < s->n_trace; i++)
+		assert_true(s->trace[i].t_ms > s->trace[i - 1].t_ms);
+	weft_swap_mark(s, 40, 6000); /* no change, no entry */
+	assert_int_equal(s->trace[s->n_trace - 1].t_ms, 4999);
+}
+
+static void names_parse_back(void **state)
+{
+	(void)state;
+	for (int i = 0; i < WEFT_SWAP_STATE_COUNT; i++)
+		assert_int_equal(
+			weft_swap_state_parse(weft_swap_state_name((enum weft_swap_state)i)), i);
+	assert_int_equal(weft_swap_state_parse("shifty"), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(shares_never_fall_and_end_at_100),
+		cmocka_unit_test(a_zero_duration_shifts_at_once),
+		cmocka_unit_test(goes_forward_edge_by_edge),
+		cmocka_unit_test(a_failure_turns_back_until_the_old_are_removed),
+		cmocka_unit_test(a_document_comes_back_as_it_was),
+		cmocka_unit_test(a_damaged_document_is_refused),
+		cmocka_unit_test(a_long_trace_is_thinned_and_keeps_its_ends),
+		cmocka_unit_test(names_parse_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
