@@ -283,6 +283,33 @@ int weft_cgroup_read(const char *path, uint64_t *ret_cpu_ns, uint64_t *ret_memor
 	return 0;
 }
 
+int weft_cgroup_oom_kills(const char *path, uint64_t *ret)
+{
+	const struct weft_cgroup_hierarchy *h;
+	struct weft_cgroup_mounts m;
+	unsigned long long v;
+	char buf[1024], *p;
+	int r;
+
+	if (!weft_cgroup_path_valid(path))
+		return -EINVAL;
+	r = weft_cgroup_mounts_read(&m);
+	if (r < 0)
+		return r;
+	h = weft_cgroup_mounts_find(&m, WEFT_CGROUP_MEMORY);
+	if (!h)
+		return -ENOENT;
+	r = read_value(h, path, h->v2 ? "memory.events" : "memory.oom_control", buf, sizeof(buf));
+	if (r < 0)
+		return r;
+	/* "oom_kill N" on a line of its own; "oom_kill_disable 0" is another one */
+	p = strstr(buf, "oom_kill ");
+	if (!p || sscanf(p, "oom_kill %llu", &v) != 1)
+		return -ENOENT;
+	*ret = v;
+	return 0;
+}
+
 int weft_cgroup_of_pid(pid_t pid, char **ret)
 {
 	const struct weft_cgroup_hierarchy *h;

@@ -13,11 +13,14 @@ struct weft_deferred {
 	sd_event_source *source;
 	weft_runtime_done_t done;
 	weft_runtime_prepared_t prepared;
+	weft_runtime_probed_t probed;
 	void *userdata;
 	int r;
 	struct weft_err err;
 	char *ref;
 	uint64_t size;
+	struct weft_runtime_cap caps[WEFT_RUNTIME_MAX_CAPS];
+	unsigned n_caps;
 };
 
 static void unlink_from_set(struct weft_deferred *d)
@@ -59,14 +62,16 @@ static int on_turn(sd_event_source *source, void *userdata)
 	unlink_from_set(d); /* the callback may free the runtime and its set */
 	if (d->prepared)
 		d->prepared(d->userdata, d->r, &d->err, d->ref, d->size);
+	else if (d->probed)
+		d->probed(d->userdata, d->caps, d->n_caps);
 	else if (d->done)
 		d->done(d->userdata, d->r, &d->err);
 	destroy(d);
 	return 0;
 }
 
-static int owe(struct weft_deferred_set *set, sd_event *event, weft_runtime_done_t done,
-	weft_runtime_prepared_t prepared, void *userdata, struct weft_deferred **ret)
+static int owe(
+	struct weft_deferred_set *set, sd_event *event, void *userdata, struct weft_deferred **ret)
 {
 	struct weft_deferred *d = calloc(1, sizeof(*d));
 	int r;
@@ -77,12 +82,9 @@ static int owe(struct weft_deferred_set *set, sd_event *event, weft_runtime_done
 	if (r >= 0)
 		r = sd_event_source_set_enabled(d->source, SD_EVENT_OFF);
 	if (r < 0) {
-		sd_event_source_disable_unref(d->source);
-		free(d);
+		destroy(d);
 		return r;
 	}
-	d->done = done;
-	d->prepared = prepared;
 	d->userdata = userdata;
 	d->set = set;
 	d->next = set->first;
@@ -96,13 +98,31 @@ static int owe(struct weft_deferred_set *set, sd_event *event, weft_runtime_done
 int weft_deferred_done(struct weft_deferred_set *set, sd_event *event, weft_runtime_done_t done,
 	void *userdata, struct weft_deferred **ret)
 {
-	return owe(set, event, done, NULL, userdata, ret);
+	int r = owe(set, event, userdata, ret);
+
+	if (r == 0)
+		(*ret)->done = done;
+	return r;
 }
 
 int weft_deferred_prepared(struct weft_deferred_set *set, sd_event *event,
 	weft_runtime_prepared_t done, void *userdata, struct weft_deferred **ret)
 {
-	return owe(set, event, NULL, done, userdata, ret);
+	int r = owe(set, event, userdata, ret);
+
+	if (r == 0)
+		(*ret)->prepared = done;
+	return r;
+}
+
+int weft_deferred_probed(struct weft_deferred_set *set, sd_event *event, weft_runtime_probed_t done,
+	void *userdata, struct weft_deferred **ret)
+{
+	int r = owe(set, event, userdata, ret);
+
+	if (r == 0)
+		(*ret)->probed = done;
+	return r;
 }
 
 void weft_deferred_post(struct weft_deferred *d, int r, const struct weft_err *err)
@@ -125,4 +145,12 @@ void weft_deferred_post_prepared(
 	}
 	d->size = size;
 	weft_deferred_post(d, r, err);
+}
+
+void weft_deferred_post_probed(
+	struct weft_deferred *d, const struct weft_runtime_cap *caps, unsigned n_caps)
+{
+	d->n_caps = n_caps < WEFT_RUNTIME_MAX_CAPS ? n_caps : WEFT_RUNTIME_MAX_CAPS;
+	memcpy(d->caps, caps, d->n_caps * sizeof(*caps));
+	weft_deferred_post(d, 0, NULL);
 }

@@ -22,12 +22,17 @@ int weft_deferred_done(struct weft_deferred_set *set, sd_event *event, weft_runt
 	void *userdata, struct weft_deferred **ret);
 int weft_deferred_prepared(struct weft_deferred_set *set, sd_event *event,
 	weft_runtime_prepared_t done, void *userdata, struct weft_deferred **ret);
+int weft_deferred_probed(struct weft_deferred_set *set, sd_event *event, weft_runtime_probed_t done,
+	void *userdata, struct weft_deferred **ret);
 
 /* Give the answer in the loop's next turn, exactly once; d must not be used afterwards. err may be
  * NULL or empty: strerror() then stands in. It is copied, as is ref. */
 void weft_deferred_post(struct weft_deferred *d, int r, const struct weft_err *err);
 void weft_deferred_post_prepared(
 	struct weft_deferred *d, int r, const struct weft_err *err, const char *ref, uint64_t size);
+/* caps is copied, at most WEFT_RUNTIME_MAX_CAPS of them. */
+void weft_deferred_post_probed(
+	struct weft_deferred *d, const struct weft_runtime_cap *caps, unsigned n_caps);
 
 /* Never give it: the call itself failed. NULL is fine. */
 void weft_deferred_drop(struct weft_deferred *d);
