@@ -146,6 +146,7 @@ static void a_newer_layout_is_refused(void **state)
 {
 	struct weft_store *s = opened();
 	struct weft_err err = {0};
+	sqlite3 *db = NULL;
 
 	(void)state;
 	weft_store_free(s);
