@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The `weft` program: what all of its commands share.
+ *
+ * stdout is the result, stderr is talk. A handler returns the exit status (>= 0), or a negative
+ * errno with err filled, which the caller prints and turns into an exit status. */
+#ifndef WEFT_CLI_H
+#define WEFT_CLI_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "ctrl/base/err.h"
+
+#define CLI_DEFAULT_HOST     "unix:/run/weft/weftd.sock"
+#define CLI_EXIT_PARTLY      7
+#define CLI_EXIT_INTERRUPTED 130 /* 128 + SIGINT, as shells say it */
+
+struct cli_io {
+	FILE *in, *out, *err;
+	const char *root; /* put before the paths that doctor looks at; "" */
+	bool utf8;        /* the locale is a UTF-8 one */
+};
+
+/* The whole program. Returns the exit status; may be called more than once. */
+int weft_cli(int argc, char *argv[], const struct cli_io *io);
+
+enum cli_output { CLI_TABLE, CLI_WIDE, CLI_JSON, CLI_NAME };
+
+struct cli {
+	struct cli_io io;
+	const struct cli_command *command;
+	char **args; /* what follows the command's words */
+	size_t n_args;
+
+	/* flags; strings point into argv or the environment */
+	const char *socket;
+	enum cli_output output;
+	bool watch, wait, no_headers, help, version;
+	unsigned used; /* bit per flag that was given */
+	const char *color, *file, *to, *strategy;
+	uint64_t timeout_ms, duration_ms, drain_ms, tail; /* UINT64_MAX: not given */
+
+	bool colored, tty;
+	uint64_t deadline_ns; /* weft_now_ns() at which --timeout is over; 0: none */
+	unsigned talk;        /* lines said on stderr: what is redrawn in place starts anew */
+
+	/* client.c, follow.c */
+	CURL *curl;
+	bool contacted;  /* the daemon has answered before */
+	bool unanswered; /* the last call failed because no (whole) answer came */
+	int signal_fd;   /* SIGINT while something is followed, else -1 */
+};
+
+enum {
+	CLI_OPT_WATCH = 1 << 0,
+	CLI_OPT_WAIT = 1 << 1,
+	CLI_OPT_FILE = 1 << 2,
+	CLI_OPT_TO = 1 << 3, /* with --strategy, --duration, --drain */
+	CLI_OPT_TAIL = 1 << 4,
+};
+
+struct cli_command {
+	const char *words; /* "service list"; one that ends in "list" is found without it too */
+	const char *args;  /* as help shows them, or "" */
+	unsigned min_args, max_args;
+	unsigned options; /* CLI_OPT_* that it takes beside the global flags */
+	int (*run)(struct cli *cli, struct weft_err *err);
+	const char *help; /* one line */
+	const char *more; /* further text of --help, or NULL */
+};
+
+extern const struct cli_command cli_commands[]; /* ends with words == NULL */
+
+/* options.c: fill cli from argv. The positional arguments stay in cli->args, which the caller
+ * frees (not the strings). */
+int cli_parse_options(struct cli *cli, int argc, char *argv[], struct weft_err *err);
+/* "5s", "300ms", "2m", "1h", or a number of seconds. -EINVAL, -ERANGE. */
+int cli_parse_duration(const char *s, uint64_t *ret_ms);
+/* Were only flags given that the command takes? */
+int cli_check_options(const struct cli *cli, struct weft_err *err);
+void cli_help_options(FILE *f, const struct cli_command *command);
+
+/* help.c */
+void cli_help(FILE *f, const struct cli_command *command); /* NULL: of the program */
+bool cli_help_noun(FILE *f, const char *noun);             /* false: no such noun */
+int cli_unknown_command(char *const *words, size_t n, struct weft_err *err);
+const struct cli_command *cli_find_command(char *const *words, size_t n, size_t *ret_used);
+
+/* Talk to the person, on stderr. Text of the API is cleaned of control characters. */
+void cli_say(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void cli_say_error(struct cli *cli, const struct weft_err *err);
+
+/* handlers */
+int cli_cmd_status(struct cli *cli, struct weft_err *err);
+int cli_cmd_apply(struct cli *cli, struct weft_err *err);
+int cli_cmd_service_list(struct cli *cli, struct weft_err *err);
+int cli_cmd_service_show(struct cli *cli, struct weft_err *err);
+int cli_cmd_service_delete(struct cli *cli, struct weft_err *err);
+int cli_cmd_instance_list(struct cli *cli, struct weft_err *err);
+int cli_cmd_instance_show(struct cli *cli, struct weft_err *err);
+int cli_cmd_instance_logs(struct cli *cli, struct weft_err *err);
+int cli_cmd_swap_start(struct cli *cli, struct weft_err *err);
+int cli_cmd_swap_list(struct cli *cli, struct weft_err *err);
+int cli_cmd_swap_show(struct cli *cli, struct weft_err *err);
+int cli_cmd_swap_watch(struct cli *cli, struct weft_err *err);
+int cli_cmd_swap_abort(struct cli *cli, struct weft_err *err);
+int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err);
+int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err);
+int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err);
+int cli_cmd_dp_stats(struct cli *cli, struct weft_err *err);
+int cli_cmd_doctor(struct cli *cli, struct weft_err *err);
+int cli_cmd_help(struct cli *cli, struct weft_err *err);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctrl/cli/client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "ctrl/base/util.h"
+#include "ctrl/cli/value.h"
+
+#define ANSWER_MAX  (64u << 20)
+#define ANSWER_MS   30000 /* time for one answer when --timeout does not say */
+#define FOLLOWED_MS 5000  /* the same while following, where the next try is near */
+
+struct sink {
+	char *data;
+	size_t size, room;
+	bool too_large;
+};
+
+void cli_reply_done(struct cli_reply *r)
+{
+	free(r->body);
+	json_decref(r->doc);
+	*r = (struct cli_reply){0};
+}
+
+int cli_parse_host(const char *host, const char **ret_socket, struct weft_err *err)
+{
+	struct sockaddr_un un;
+
+	if (strncmp(host, "unix:", 5) != 0 || !host[5]) {
+		weft_err_set(err, EINVAL, "host \"%s\": only unix:PATH is understood", host);
+		return weft_err_hint(
+			err, "weft -H " CLI_DEFAULT_HOST " ..., or the same in WEFT_HOST");
+	}
+	if (strlen(host + 5) >= sizeof(un.sun_path))
+		return weft_err_set(err, EINVAL,
+			"host \"%s\": a socket's path has at most %zu characters", host,
+			sizeof(un.sun_path) - 1);
+	*ret_socket = host + 5;
+	return 0;
+}
+
+char *cli_path(const char *prefix, const char *name, const char *suffix)
+{
+	char *escaped = curl_easy_escape(NULL, name, 0);
+	char *path = escaped ? weft_strf("%s%s%s", prefix, escaped, suffix) : NULL;
+
+	curl_free(escaped);
+	return path;
+}
+
+static size_t on_data(char *data, size_t one, size_t n, void *userdata)
+{
+	struct sink *k = userdata;
+
+	if (n > ANSWER_MAX - k->size) {
+		k->too_large = true;
+		return 0;
+	}
+	if (k->size + n + 1 > k->room) {
+		size_t room = (k->size + n + 1) * 2;
+		char *p = realloc(k->data, room);
+
+		if (!p)
+			return 0;
+		k->data = p;
+		k->room = room;
+	}
+	memcpy(k->data + k->size, data, n * one);
+	k->size += n;
+	k->data[k->size] = '\0';
+	return n;
+}
+
+/* Called by libcurl at least once a second: ^C ends a request that hangs. */
+static int on_progress(void *userdata, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+	const struct cli *cli = userdata;
+	struct pollfd p = {.fd = cli->signal_fd, .events = POLLIN};
+
+	(void)a, (void)b, (void)c, (void)d;
+	return poll(&p, 1, 0) > 0;
+}
+
+static uint64_t time_for_answer(const struct cli *cli)
+{
+	uint64_t limit = cli->signal_fd >= 0 ? FOLLOWED_MS : ANSWER_MS, now, left;
+
+	if (!cli->deadline_ns)
+		return limit;
+	now = weft_now_ns();
+	left = cli->deadline_ns > now ? (cli->deadline_ns - now) / 1000000 + 1 : 1;
+	return cli->signal_fd >= 0 && left > limit ? limit : left;
+}
+
+/* Why nobody could be reached, and what to do about it. All of it is exit status 6. */
+static int explain_connect(const struct cli *cli, long why, struct weft_err *err)
+{
+	if (why == ENOENT) {
+		weft_err_set(err, ECONNREFUSED, "cannot reach weftd at %s: there is no such socket",
+			cli->socket);
+		return weft_err_hint(err, "start it: sudo weftd --role=all; or say where it "
+					  "listens: -H unix:PATH or WEFT_HOST");
+	}
+	if (why == ECONNREFUSED) {
+		weft_err_set(err, ECONNREFUSED,
+			"cannot reach weftd at %s: nobody listens there, the daemon has ended",
+			cli->socket);
+		return weft_err_hint(err, "start it again: sudo weftd --role=all; instances and "
+					  "traffic went on meanwhile");
+	}
+	if (why == EACCES || why == EPERM) {
+		weft_err_set(err, ECONNREFUSED, "cannot reach weftd at %s: permission denied",
+			cli->socket);
+		return weft_err_hint(err, "run weft as root: sudo weft ...");
+	}
+	weft_err_set(err, ECONNREFUSED, "cannot reach weftd at %s: %s", cli->socket,
+		why ? strerror((int)why) : "connecting failed");
+	return weft_err_hint(err, "weft doctor");
+}
+
+static int explain_transport(struct cli *cli, CURLcode c, bool too_large, struct weft_err *err)
+{
+	long why = 0;
+
+	if (too_large)
+		return weft_err_set(err, EPROTO, "weftd at %s: the answer is larger than %u MiB",
+			cli->socket, ANSWER_MAX >> 20);
+	cli->unanswered = true;
+	switch (c) {
+	case CURLE_ABORTED_BY_CALLBACK:
+		return weft_err_set(err, EINTR, "interrupted");
+	case CURLE_COULDNT_CONNECT:
+		curl_easy_getinfo(cli->curl, CURLINFO_OS_ERRNO, &why);
+		return explain_connect(cli, why, err);
+	case CURLE_OPERATION_TIMEDOUT:
+		weft_err_set(err, ETIMEDOUT, "weftd at %s did not answer in time", cli->socket);
+		return weft_err_hint(err, "give it more with --timeout S, and look at weftd's log");
+	case CURLE_GOT_NOTHING:
+	case CURLE_PARTIAL_FILE:
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+		weft_err_set(err, ECONNREFUSED,
+			"weftd at %s closed the connection before its answer was complete",
+			cli->socket);
+		return weft_err_hint(
+			err, "it may be restarting: see with weft status what was done");
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_WEIRD_SERVER_REPLY:
+	case CURLE_HTTP2:
+		cli->unanswered = false;
+		weft_err_set(err, EPROTO, "what listens at %s does not speak HTTP", cli->socket);
+		return weft_err_hint(err, "is that weftd's socket? see -H and WEFT_HOST");
+	default:
+		return weft_err_set(
+			err, EIO, "weftd at %s: %s", cli->socket, curl_easy_strerror(c));
+	}
+}
+
+static int code_of_status(long status)
+{
+	switch (status) {
+	case 400:
+		return EINVAL;
+	case 404:
+		return ENOENT;
+	case 409:
+		return EBUSY;
+	case 413:
+		return E2BIG;
+	case 503:
+		return ECONNREFUSED;
+	case 504:
+		return ETIMEDOUT;
+	default:
+		return EIO;
+	}
+}
+
+/* {"error": {"code", "message", "hint"}}, or whatever came instead. */
+static int explain_refusal(const struct cli_reply *reply, struct weft_err *err)
+{
+	json_auto_t *doc = json_loadb(reply->body, reply->size, 0, NULL);
+	const json_t *e = json_object_get(doc, "error");
+	const char *message = cli_str(e, "message", NULL);
+	int code = weft_err_from_word(cli_str(e, "code", ""));
+
+	if (!code)
+		code = code_of_status(reply->status);
+	if (message)
+		weft_err_set(err, code, "%s", message);
+	else
+		weft_err_set(err, code, "weftd answered HTTP %ld: %.200s", reply->status,
+			reply->size ? reply->body : "nothing more");
+	return weft_err_hint(err, "%s", cli_str(e, "hint", ""));
+}
+
+static int parse_body(struct cli *cli, struct cli_reply *reply, struct weft_err *err)
+{
+	const char *type = NULL;
+	json_error_t je;
+
+	curl_easy_getinfo(cli->curl, CURLINFO_CONTENT_TYPE, &type);
+	if (type && strncasecmp(type, "text/plain", 10) == 0)
+		return 0;
+	reply->doc = json_loadb(reply->body, reply->size, 0, &je);
+	if (!json_is_object(reply->doc)) {
+		weft_err_set(err, EPROTO, "weftd's answer is not %s",
+			reply->doc ? "a JSON object" : "JSON");
+		return weft_err_hint(err,
+			"is %s weftd's socket? weft and weftd should be of one "
+			"version (weft --version)",
+			cli->socket);
+	}
+	return 0;
+}
+
+static int make_handle(struct cli *cli)
+{
+	if (!cli->curl)
+		cli->curl = curl_easy_init();
+	if (!cli->curl)
+		return -ENOMEM;
+	curl_easy_reset(cli->curl); /* keeps the connection */
+	curl_easy_setopt(cli->curl, CURLOPT_UNIX_SOCKET_PATH, cli->socket);
+	curl_easy_setopt(cli->curl, CURLOPT_PROXY, "");
+	curl_easy_setopt(cli->curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(cli->curl, CURLOPT_PATH_AS_IS, 1L);
+	curl_easy_setopt(cli->curl, CURLOPT_USERAGENT, "weft/" WEFT_VERSION);
+	curl_easy_setopt(cli->curl, CURLOPT_TIMEOUT_MS, (long)time_for_answer(cli));
+	curl_easy_setopt(cli->curl, CURLOPT_WRITEFUNCTION, on_data);
+	curl_easy_setopt(cli->curl, CURLOPT_NOPROGRESS, cli->signal_fd >= 0 ? 0L : 1L);
+	curl_easy_setopt(cli->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(cli->curl, CURLOPT_XFERINFODATA, cli);
+	return 0;
+}
+
+static CURLcode perform(struct cli *cli, const char *method, const char *path, const char *body,
+	size_t size, struct sink *sink)
+{
+	_cleanup_(freep) char *url = weft_strf("http://localhost%s", path);
+	struct curl_slist *headers = NULL;
+	CURLcode c;
+
+	headers = curl_slist_append(NULL, "Expect:");
+	if (!url || !headers) {
+		curl_slist_free_all(headers);
+		return CURLE_OUT_OF_MEMORY;
+	}
+	if (strcmp(method, "POST") == 0) {
+		struct curl_slist *more =
+			curl_slist_append(headers, "Content-Type: application/json");
+
+		headers = more ? more : headers;
+		curl_easy_setopt(cli->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
+		curl_easy_setopt(cli->curl, CURLOPT_POSTFIELDS, body ? body : "");
+	} else if (strcmp(method, "GET") != 0) {
+		curl_easy_setopt(cli->curl, CURLOPT_CUSTOMREQUEST, method);
+	}
+	curl_easy_setopt(cli->curl, CURLOPT_URL, url);
+	curl_easy_setopt(cli->curl, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(cli->curl, CURLOPT_WRITEDATA, sink);
+	c = curl_easy_perform(cli->curl);
+	curl_easy_setopt(cli->curl, CURLOPT_HTTPHEADER, NULL);
+	curl_slist_free_all(headers);
+	return c;
+}
+
+int cli_call(struct cli *cli, const char *method, const char *path, const char *body, size_t size,
+	struct cli_reply *ret, struct weft_err *err)
+{
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	struct sink sink = {0};
+	CURLcode c;
+	int r;
+
+	cli->unanswered = false;
+	if (make_handle(cli) < 0)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	c = perform(cli, method, path, body, size, &sink);
+	reply.body = sink.data ? sink.data : strdup("");
+	reply.size = sink.size;
+	if (c != CURLE_OK)
+		return explain_transport(cli, c, sink.too_large, err);
+	if (!reply.body)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	cli->contacted = true;
+	curl_easy_getinfo(cli->curl, CURLINFO_RESPONSE_CODE, &reply.status);
+	if (reply.status >= 300)
+		return explain_refusal(&reply, err);
+	r = parse_body(cli, &reply, err);
+	if (r < 0)
+		return r;
+	*ret = reply;
+	reply = (struct cli_reply){0};
+	return 0;
+}
+
+int cli_get(struct cli *cli, const char *path, struct cli_reply *ret, struct weft_err *err)
+{
+	return cli_call(cli, "GET", path, NULL, 0, ret, err);
+}

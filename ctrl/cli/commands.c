@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The commands. Help, the search for a command and the check of its arguments follow this table. */
+#include "ctrl/cli/cli.h"
+
+#define SHOWN CLI_OPT_WATCH
+
+const struct cli_command cli_commands[] = {
+	{"status", "", 0, 0, SHOWN, cli_cmd_status, "the daemon, its runtimes and the data plane",
+		"Bare weft is weft status."},
+	{"doctor", "", 0, 0, 0, cli_cmd_doctor, "what works here, what does not, and what to do",
+		"Asks weftd; when it cannot be reached, looks at what weftd would need on this "
+		"machine."},
+	{"apply", "", 0, 0, CLI_OPT_FILE | CLI_OPT_WAIT, cli_cmd_apply,
+		"create or update the services of a descriptor",
+		"An error comes with its place: FILE:LINE:COL. --wait returns when every service "
+		"runs or has\nfailed, after 5 minutes at the latest unless --timeout says otherwise."},
+	{"service list", "", 0, 0, SHOWN, cli_cmd_service_list, "services", NULL},
+	{"service show", "NAME", 1, 1, SHOWN, cli_cmd_service_show, "one service and its variants",
+		NULL},
+	{"service delete", "NAME...", 1, 1000, CLI_OPT_WAIT, cli_cmd_service_delete,
+		"remove services and their instances", NULL},
+	{"instance list", "", 0, 0, SHOWN, cli_cmd_instance_list, "instances", NULL},
+	{"instance show", "ID", 1, 1, SHOWN, cli_cmd_instance_show, "one instance", NULL},
+	{"instance logs", "ID", 1, 1, CLI_OPT_TAIL, cli_cmd_instance_logs,
+		"what an instance wrote to its console", NULL},
+	{"logs", "ID", 1, 1, CLI_OPT_TAIL, cli_cmd_instance_logs, "the same", NULL},
+	{"swap start", "SERVICE", 1, 1, CLI_OPT_TO | CLI_OPT_WATCH | CLI_OPT_WAIT,
+		cli_cmd_swap_start, "move a running service to another virtualization",
+		"--watch shows its progress, --wait only returns when it has ended: with 0 when done, "
+		"1 when it\nwas rolled back. ^C detaches, the swap goes on."},
+	{"swap list", "", 0, 0, SHOWN, cli_cmd_swap_list, "swaps, the newest first", NULL},
+	{"swap show", "ID", 1, 1, 0, cli_cmd_swap_show, "one swap and its phases", NULL},
+	{"swap watch", "ID", 1, 1, CLI_OPT_WATCH | CLI_OPT_WAIT, cli_cmd_swap_watch,
+		"follow a swap until it ends", "Ends with 0 when done, 1 when rolled back."},
+	{"swap abort", "ID", 1, 1, CLI_OPT_WAIT, cli_cmd_swap_abort,
+		"turn a swap back: all traffic to the old instances", NULL},
+	{"dp lb list", "", 0, 0, SHOWN, cli_cmd_dp_lb, "load balancer: each service's backends",
+		NULL},
+	{"dp flows list", "", 0, 0, SHOWN, cli_cmd_dp_flows, "the flow table", NULL},
+	{"dp drops list", "", 0, 0, SHOWN, cli_cmd_dp_drops, "dropped packets by reason", NULL},
+	{"dp stats list", "", 0, 0, SHOWN, cli_cmd_dp_stats,
+		"packets and bytes by service and "
+		"instance",
+		NULL},
+	{"help", "[COMMAND]", 0, 3, 0, cli_cmd_help, "this, or what a command does", NULL},
+	{0},
+};

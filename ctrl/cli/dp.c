@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the data plane holds and counts. */
+#include <inttypes.h>
+
+#include "ctrl/base/util.h"
+#include "ctrl/cli/show.h"
+#include "ctrl/cli/table.h"
+#include "ctrl/cli/value.h"
+
+static const struct cli_column lb_columns[] = {
+	{"SERVICE", "service", cli_cell_text, 0},
+	{"VIP", "vip", cli_cell_text, 0},
+	{"BACKEND", "instance", cli_cell_text, 0},
+	{"RUNTIME", "virtualization", cli_cell_text, 0},
+	{"ADDRESS", "addr", cli_cell_text, 0},
+	{"WEIGHT", "weight", cli_cell_text, CLI_COL_RIGHT},
+	{"SHARE", "share", cli_cell_share, CLI_COL_RIGHT},
+	{"FLOWS", "flows", cli_cell_count, CLI_COL_RIGHT},
+	{"NEW-FLOWS", "new_flows", cli_cell_count, CLI_COL_RIGHT},
+	{"PACKETS", "packets", cli_cell_count, CLI_COL_RIGHT},
+	{"BYTES", "bytes", cli_cell_bytes, CLI_COL_RIGHT},
+};
+
+static const struct cli_column flow_columns[] = {
+	{"SERVICE", "service", cli_cell_text, 0},
+	{"BACKEND", "instance", cli_cell_text, 0},
+	{"DIRECTION", "direction", cli_cell_text, 0},
+	{"STATE", "state", cli_cell_text, 0},
+	{"IDLE", "idle_s", cli_cell_seconds, CLI_COL_RIGHT},
+};
+
+static const struct cli_column drop_columns[] = {
+	{"REASON", "reason", cli_cell_text, 0},
+	{"PACKETS", "packets", cli_cell_count, CLI_COL_RIGHT},
+	{"MEANING", "text", cli_cell_text, 0},
+};
+
+static const struct cli_column stat_columns[] = {
+	{"KIND", "kind", cli_cell_text, 0},
+	{"NAME", "name", cli_cell_text, 0},
+	{"NEW-FLOWS", "new_flows", cli_cell_count, CLI_COL_RIGHT},
+	{"PACKETS", "packets", cli_cell_count, CLI_COL_RIGHT},
+	{"BYTES", "bytes", cli_cell_bytes, CLI_COL_RIGHT},
+	{"RX-PACKETS", "rx_packets", cli_cell_count, CLI_COL_RIGHT},
+	{"RX-BYTES", "rx_bytes", cli_cell_bytes, CLI_COL_RIGHT},
+};
+
+static int render_lb(const struct cli *cli, const json_t *doc)
+{
+	return cli_table(cli, lb_columns, ARRAY_SIZE(lb_columns), cli_items(doc));
+}
+
+static int render_flows(const struct cli *cli, const json_t *doc)
+{
+	uint64_t total = cli_u64(doc, "total"), shown = json_array_size(cli_items(doc));
+	int r = cli_table(cli, flow_columns, ARRAY_SIZE(flow_columns), cli_items(doc));
+
+	if (r == 0 && total > shown)
+		fprintf(cli->io.err, "the first %" PRIu64 " of %" PRIu64 " entries\n", shown,
+			total);
+	if (r == 0 && cli->output == CLI_WIDE)
+		fprintf(cli->io.err, "%" PRIu64 " of %" PRIu64 " entries in use\n", total,
+			cli_u64(doc, "capacity"));
+	return r;
+}
+
+static int render_drops(const struct cli *cli, const json_t *doc)
+{
+	return cli_table(cli, drop_columns, ARRAY_SIZE(drop_columns), cli_items(doc));
+}
+
+static int render_stats(const struct cli *cli, const json_t *doc)
+{
+	return cli_table(cli, stat_columns, ARRAY_SIZE(stat_columns), cli_items(doc));
+}
+
+int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err)
+{
+	const struct cli_view view = {"/v1/dp/lb", "instance", render_lb, "no backends"};
+
+	return cli_show(cli, &view, err);
+}
+
+int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err)
+{
+	const struct cli_view view = {"/v1/dp/flows", "instance", render_flows, "no flows"};
+
+	return cli_show(cli, &view, err);
+}
+
+int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err)
+{
+	const struct cli_view view = {"/v1/dp/drops", "reason", render_drops, NULL};
+
+	return cli_show(cli, &view, err);
+}
+
+int cli_cmd_dp_stats(struct cli *cli, struct weft_err *err)
+{
+	const struct cli_view view = {"/v1/dp/stats", "name", render_stats, "nothing counted yet"};
+
+	return cli_show(cli, &view, err);
+}

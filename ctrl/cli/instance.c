@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "ctrl/base/util.h"
+#include "ctrl/cli/show.h"
+#include "ctrl/cli/table.h"
+#include "ctrl/cli/value.h"
+
+static const struct cli_column columns[] = {
+	{"INSTANCE", "id", cli_cell_text, 0},
+	{"SERVICE", "service", cli_cell_text, 0},
+	{"RUNTIME", "virtualization", cli_cell_text, 0},
+	{"PHASE", "phase", cli_cell_text, CLI_COL_STATE},
+	{"ADDRESS", "ns_addr", cli_cell_text, 0},
+	{"WEIGHT", "weight", cli_cell_text, CLI_COL_RIGHT},
+	{"FLOWS", "flows", cli_cell_count, CLI_COL_RIGHT},
+	{"CPU", "cpu_ns", cli_cell_cpu, CLI_COL_RIGHT},
+	{"MEMORY", "memory_bytes", cli_cell_bytes, CLI_COL_RIGHT},
+	{"RESTARTS", "restarts", cli_cell_text, CLI_COL_RIGHT},
+	{"AGE", "created_ms", cli_cell_age, CLI_COL_RIGHT},
+	{"ARCH", "arch", cli_cell_text, CLI_COL_WIDE},
+	{"NODE", "node", cli_cell_text, CLI_COL_WIDE},
+	{"PID", "pid", cli_cell_text, CLI_COL_WIDE | CLI_COL_RIGHT},
+	{"INSTANCE-IP", "inst_addr", cli_cell_text, CLI_COL_WIDE},
+	{"MAC", "mac", cli_cell_text, CLI_COL_WIDE},
+	{"NETWORK", "network", cli_cell_text, CLI_COL_WIDE},
+	{"IMAGE", "image", cli_cell_text, CLI_COL_WIDE},
+	{"DETAIL", "detail", cli_cell_text, CLI_COL_WIDE},
+};
+
+static int render_list(const struct cli *cli, const json_t *doc)
+{
+	return cli_table(cli, columns, ARRAY_SIZE(columns), cli_items(doc));
+}
+
+static int render_one(const struct cli *cli, const json_t *doc)
+{
+	return cli_record(cli, columns, ARRAY_SIZE(columns), doc);
+}
+
+int cli_cmd_instance_list(struct cli *cli, struct weft_err *err)
+{
+	const struct cli_view view = {
+		.path = "/v1/instances",
+		.name_key = "id",
+		.render = render_list,
+		.empty = "no instances",
+	};
+
+	return cli_show(cli, &view, err);
+}
+
+int cli_cmd_instance_show(struct cli *cli, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = cli_path("/v1/instances/", cli->args[0], "");
+	const struct cli_view view = {.path = path, .name_key = "id", .render = render_one};
+
+	return cli_show(cli, &view, err);
+}
+
+/* A console's bytes are passed on as they are, as a terminal there would have got them. */
+int cli_cmd_instance_logs(struct cli *cli, struct weft_err *err)
+{
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	_cleanup_(freep) char *path = NULL;
+	char query[48] = "/logs";
+	int r;
+
+	if (cli->tail != UINT64_MAX)
+		snprintf(query, sizeof(query), "/logs?tail=%" PRIu64, cli->tail);
+	path = cli_path("/v1/instances/", cli->args[0], query);
+	r = path ? cli_get(cli, path, &reply, err) : -ENOMEM;
+	if (r < 0)
+		return r;
+	if (reply.size == 0)
+		cli_say(cli, "instance %s has written nothing", cli->args[0]);
+	fwrite(reply.body, 1, reply.size, cli->io.out);
+	return 0;
+}

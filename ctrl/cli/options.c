@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The flags: one table for parsing and for help. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctrl/base/cleanup.h"
+#include "ctrl/base/util.h"
+#include "ctrl/cli/cli.h"
+#include "ctrl/cli/client.h"
+#include "ctrl/cli/value.h"
+
+enum {
+	ID_NO_HEADERS = 256,
+	ID_COLOR,
+	ID_TIMEOUT,
+	ID_VERSION,
+	ID_TO,
+	ID_STRATEGY,
+	ID_DURATION,
+	ID_DRAIN,
+	ID_WAIT,
+	ID_TAIL,
+};
+
+static const struct {
+	const char *name;
+	int id; /* its letter, or one of the above */
+	const char *arg;
+	unsigned of; /* CLI_OPT_* that brings it, 0: every command has it */
+	const char *help;
+} options[] = {
+	{"file", 'f', "FILE", CLI_OPT_FILE,
+		"descriptor to apply: a file, a directory of *.json, or - for stdin"},
+	{"to", ID_TO, "VIRT", CLI_OPT_TO, "container, gvisor, unikernel or native"},
+	{"strategy", ID_STRATEGY, "S", CLI_OPT_TO,
+		"how traffic shifts: linear, exponential or "
+		"at-once"},
+	{"duration", ID_DURATION, "TIME", CLI_OPT_TO, "of the shift, as 5s or 300ms"},
+	{"drain", ID_DRAIN, "TIME", CLI_OPT_TO, "deadline for the old instance's flows to end"},
+	{"tail", ID_TAIL, "N", CLI_OPT_TAIL, "the last N lines (default 100)"},
+	{"wait", ID_WAIT, NULL, CLI_OPT_WAIT, "return when it is done"},
+	{"watch", 'w', NULL, CLI_OPT_WATCH, "keep showing it as it changes"},
+	{"host", 'H', "unix:PATH", 0, "weftd's socket (WEFT_HOST; " CLI_DEFAULT_HOST ")"},
+	{"output", 'o', "FORMAT", 0, "table, wide, json (the API's bytes) or name"},
+	{"no-headers", ID_NO_HEADERS, NULL, 0, "tables without their first line"},
+	{"color", ID_COLOR, "WHEN", 0, "auto, always or never (NO_COLOR)"},
+	{"timeout", ID_TIMEOUT, "S", 0, "give up after S seconds"},
+	{"version", ID_VERSION, NULL, 0, "print the version"},
+	{"help", 'h', NULL, 0, "explain the command"},
+};
+_Static_assert(ARRAY_SIZE(options) <= 32, "struct cli.used has a bit for each");
+
+int cli_check_options(const struct cli *cli, struct weft_err *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		if (!(cli->used & 1u << i) || !options[i].of ||
+			(cli->command->options & options[i].of))
+			continue;
+		weft_err_set(err, EINVAL, "weft %s does not take --%s", cli->command->words,
+			options[i].name);
+		return weft_err_hint(err, "weft %s --help", cli->command->words);
+	}
+	return 0;
+}
+
+void cli_help_options(FILE *f, const struct cli_command *command)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		_cleanup_(freep) char *left = NULL;
+		bool letter = options[i].id < 256;
+
+		if (command ? !(command->options & options[i].of) : options[i].of != 0)
+			continue;
+		left = weft_strf("%c%c%s--%s%s%s", letter ? '-' : ' ', letter ? options[i].id : ' ',
+			letter ? ", " : "  ", options[i].name, options[i].arg ? " " : "",
+			options[i].arg ? options[i].arg : "");
+		fprintf(f, "  %-22s  %s\n", left ? left : options[i].name, options[i].help);
+	}
+}
+
+int cli_parse_duration(const char *s, uint64_t *ret_ms)
+{
+	static const struct {
+		const char *unit;
+		double ms;
+	} units[] = {{"", 1e3}, {"s", 1e3}, {"ms", 1}, {"m", 6e4}, {"min", 6e4}, {"h", 3.6e6}};
+	size_t n = strspn(s, "0123456789.");
+	char *end;
+	double v;
+
+	/* strtod() alone would take "inf", "0x1p3" and "1e9" too */
+	if (!n)
+		return -EINVAL;
+	v = strtod(s, &end);
+	if (end != s + n)
+		return -EINVAL;
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		if (strcmp(end, units[i].unit) != 0)
+			continue;
+		if (v * units[i].ms > 30.0 * 86400e3)
+			return -ERANGE;
+		*ret_ms = (uint64_t)(v * units[i].ms + 0.5);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int take_duration(const char *flag, const char *s, uint64_t *ret_ms, struct weft_err *err)
+{
+	int r = cli_parse_duration(s, ret_ms);
+
+	if (r < 0)
+		weft_err_set(err, EINVAL, "%s %s: %s", flag, s,
+			r == -ERANGE ? "longer than 30 days"
+				     : "not a time such as 5s, 300ms or 2m");
+	return r < 0 ? -EINVAL : 0;
+}
+
+static int take_word(
+	const char *flag, const char *s, const char *const *words, struct weft_err *err)
+{
+	_cleanup_(freep) char *all = strdup("");
+
+	for (int i = 0; words[i]; i++) {
+		char *more = weft_strf("%s%s%s", all ? all : "", i ? ", " : "", words[i]);
+
+		if (strcmp(words[i], s) == 0) {
+			free(more);
+			return i;
+		}
+		free(all);
+		all = more;
+	}
+	weft_err_set(err, EINVAL, "%s %s: unknown word", flag, s);
+	return weft_err_hint(err, "one of %s", all ? all : "");
+}
+
+static int take_global(struct cli *cli, int id, const char *arg, struct weft_err *err)
+{
+	static const char *const outputs[] = {"table", "wide", "json", "name", NULL};
+	static const char *const colors[] = {"auto", "always", "never", NULL};
+	int r = 0;
+
+	switch (id) {
+	case 'H':
+		return cli_parse_host(arg, &cli->socket, err);
+	case 'o':
+		r = take_word("--output", arg, outputs, err);
+		if (r >= 0)
+			cli->output = (enum cli_output)r;
+		break;
+	case ID_COLOR:
+		r = take_word("--color", arg, colors, err);
+		cli->color = arg;
+		break;
+	case ID_TIMEOUT:
+		return take_duration("--timeout", arg, &cli->timeout_ms, err);
+	case ID_NO_HEADERS:
+		cli->no_headers = true;
+		break;
+	case ID_VERSION:
+		cli->version = true;
+		break;
+	case 'h':
+		cli->help = true;
+		break;
+	}
+	return r < 0 ? r : 0;
+}
+
+static int take_option(struct cli *cli, int id, const char *arg, struct weft_err *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (options[i].id == id)
+			cli->used |= 1u << i;
+	switch (id) {
+	case 'f':
+		cli->file = arg;
+		return 0;
+	case ID_TO:
+		cli->to = arg;
+		return 0;
+	case ID_STRATEGY:
+		cli->strategy = arg;
+		return 0;
+	case ID_DURATION:
+		return take_duration("--duration", arg, &cli->duration_ms, err);
+	case ID_DRAIN:
+		return take_duration("--drain", arg, &cli->drain_ms, err);
+	case ID_TAIL:
+		if (weft_parse_u64(arg, 0, 1000000, &cli->tail) < 0)
+			return weft_err_set(err, EINVAL, "--tail %s: not a number of lines", arg);
+		return 0;
+	case ID_WAIT:
+		cli->wait = true;
+		return 0;
+	case 'w':
+		cli->watch = true;
+		return 0;
+	default:
+		return take_global(cli, id, arg, err);
+	}
+}
+
+/* Which of the words is wrong is what getopt knows and does not tell; opterr is off, so that the
+ * message is ours. */
+static int bad_option(int c, int before, char *argv[], struct weft_err *err)
+{
+	char letter[3] = {'-', (char)optopt, '\0'};
+	const char *word = argv[before];
+
+	if (optopt > 0 && optopt < 256 && strncmp(word, "--", 2) != 0)
+		word = letter;
+	if (c == ':')
+		weft_err_set(err, EINVAL, "option %s wants a value", word);
+	else if (optopt && strchr(word, '='))
+		weft_err_set(err, EINVAL, "option %s takes no value", word);
+	else
+		weft_err_set(err, EINVAL, "unknown option %s", word);
+	return weft_err_hint(err, "weft --help");
+}
+
+int cli_parse_options(struct cli *cli, int argc, char *argv[], struct weft_err *err)
+{
+	struct option longs[ARRAY_SIZE(options) + 1] = {0};
+	/* '-': words in between come as option 1, whatever POSIXLY_CORRECT says */
+	char shorts[2 + 2 * ARRAY_SIZE(options) + 1] = "-:", *s = shorts + 2;
+	int c, before;
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		longs[i].name = options[i].name;
+		longs[i].has_arg = options[i].arg ? required_argument : no_argument;
+		longs[i].val = options[i].id;
+		if (options[i].id < 256) {
+			*s++ = (char)options[i].id;
+			if (options[i].arg)
+				*s++ = ':';
+		}
+	}
+	cli->args = calloc((size_t)argc + 1, sizeof(*cli->args));
+	if (!cli->args)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	optind = 0; /* glibc: start anew */
+	opterr = 0;
+	while (before = optind ? optind : 1,
+		(c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		int r = 0;
+
+		if (c == 1)
+			cli->args[cli->n_args++] = optarg;
+		else
+			r = c == '?' || c == ':' ? bad_option(c, before, argv, err)
+						 : take_option(cli, c, optarg, err);
+		if (r < 0)
+			return r;
+	}
+	while (optind < argc)
+		cli->args[cli->n_args++] = argv[optind++];
+	return 0;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "ctrl/base/util.h"
+#include "ctrl/cli/follow.h"
+#include "ctrl/cli/show.h"
+#include "ctrl/cli/table.h"
+#include "ctrl/cli/value.h"
+
+#define DELETE_MS (5 * 60 * 1000)
+
+static char *cell_instances(const struct cli *cli, const json_t *row, const char *key)
+{
+	(void)cli, (void)key;
+	return weft_strf("%" PRIu64 "/%" PRIu64, cli_u64(row, "ready"), cli_u64(row, "replicas"));
+}
+
+static char *cell_variants(const struct cli *cli, const json_t *row, const char *key)
+{
+	json_auto_t *names = json_array();
+	json_auto_t *holder = NULL;
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach (json_object_get(row, key), i, v)
+		json_array_append(names, json_object_get(v, "virtualization"));
+	holder = json_pack("{s:O}", "names", names);
+	return cli_cell_text(cli, holder, "names");
+}
+
+/* A number of "counters" under the name that the table gives it. */
+static char *cell_packets(const struct cli *cli, const json_t *row, const char *key)
+{
+	return cli_cell_count(cli, json_object_get(row, "counters"), key);
+}
+
+static char *cell_bytes(const struct cli *cli, const json_t *row, const char *key)
+{
+	return cli_cell_bytes(cli, json_object_get(row, "counters"), key);
+}
+
+static const struct cli_column columns[] = {
+	{"SERVICE", "name", cli_cell_text, 0},
+	{"VIP", "vip", cli_cell_text, 0},
+	{"PHASE", "phase", cli_cell_text, CLI_COL_STATE},
+	{"INSTANCES", "instances", cell_instances, CLI_COL_RIGHT},
+	{"RUNTIME", "active", cli_cell_text, 0},
+	{"VARIANTS", "variants", cell_variants, 0},
+	{"SWAP", "swap", cli_cell_text, 0},
+	{"FLOWS", "new_flows", cell_packets, CLI_COL_RIGHT},
+	{"PACKETS", "packets", cell_packets, CLI_COL_RIGHT | CLI_COL_WIDE},
+	{"BYTES", "bytes", cell_bytes, CLI_COL_RIGHT | CLI_COL_WIDE},
+	{"RX-PACKETS", "rx_packets", cell_packets, CLI_COL_RIGHT | CLI_COL_WIDE},
+	{"RX-BYTES", "rx_bytes", cell_bytes, CLI_COL_RIGHT | CLI_COL_WIDE},
+	{"AGE", "created_ms", cli_cell_age, CLI_COL_RIGHT},
+	{"JOB", "job_name", cli_cell_text, CLI_COL_WIDE},
+	{"IDS", "instances", cli_cell_text, CLI_COL_WIDE},
+	{"DETAIL", "detail", cli_cell_text, CLI_COL_WIDE},
+};
+
+static const struct cli_column variant_columns[] = {
+	{"VARIANT", "virtualization", cli_cell_text, 0},
+	{"ARCH", "arch", cli_cell_text, 0},
+	{"MEMORY", "memory_mb", cli_cell_mib, CLI_COL_RIGHT},
+	{"VCPUS", "vcpus", cli_cell_text, CLI_COL_RIGHT},
+	{"NETWORK", "network", cli_cell_text, 0},
+	{"IMAGE", "code", cli_cell_text, 0},
+};
+
+static int render_list(const struct cli *cli, const json_t *doc)
+{
+	return cli_table(cli, columns, ARRAY_SIZE(columns), cli_items(doc));
+}
+
+static int render_one(const struct cli *cli, const json_t *doc)
+{
+	int r = cli_record(cli, columns, ARRAY_SIZE(columns), doc);
+
+	if (r < 0 || json_array_size(json_object_get(doc, "variants")) == 0)
+		return r;
+	fputc('\n', cli->io.out);
+	return cli_table(cli, variant_columns, ARRAY_SIZE(variant_columns),
+		json_object_get(doc, "variants"));
+}
+
+int cli_cmd_service_list(struct cli *cli, struct weft_err *err)
+{
+	const struct cli_view view = {
+		.path = "/v1/services",
+		.name_key = "name",
+		.render = render_list,
+		.empty = "no services; deploy one: weft apply -f FILE",
+	};
+
+	return cli_show(cli, &view, err);
+}
+
+int cli_cmd_service_show(struct cli *cli, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = cli_path("/v1/services/", cli->args[0], "");
+	const struct cli_view view = {.path = path, .name_key = "name", .render = render_one};
+
+	return cli_show(cli, &view, err);
+}
+
+static int is_gone(
+	struct cli *cli, const struct cli_reply *reply, void *userdata, struct weft_err *err)
+{
+	(void)cli, (void)userdata, (void)err;
+	return !reply;
+}
+
+static int delete_one(struct cli *cli, const char *name, struct weft_err *err)
+{
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	_cleanup_(freep) char *path = cli_path("/v1/services/", name, "");
+	int r = path ? cli_call(cli, "DELETE", path, NULL, 0, &reply, err) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	if (cli->wait) {
+		r = cli_wait(cli, path, DELETE_MS, is_gone, NULL, err);
+		if (r == -ETIMEDOUT) {
+			weft_err_set(
+				err, ETIMEDOUT, "service %s: not removed yet; it goes on", name);
+			return weft_err_hint(err, "weft service show %s", name);
+		}
+		if (r < 0)
+			return r;
+	}
+	if (cli->output == CLI_JSON)
+		cli_put_body(cli, &reply, cli->n_args > 1);
+	else if (cli->output == CLI_NAME)
+		fprintf(cli->io.out, "%s\n", name);
+	else
+		fprintf(cli->io.out, "service %s: %s\n", name, cli->wait ? "deleted" : "deleting");
+	return 0;
+}
+
+/* Each is tried. The first failure decides the exit status, unless others went well. */
+int cli_cmd_service_delete(struct cli *cli, struct weft_err *err)
+{
+	size_t failed = 0;
+	int first = 0;
+
+	for (size_t i = 0; i < cli->n_args; i++) {
+		int r = delete_one(cli, cli->args[i], err);
+
+		if (r == 0)
+			continue;
+		if (!err->code)
+			weft_err_set(err, r, "service %s: %s", cli->args[i], strerror(-r));
+		cli_say_error(cli, err);
+		first = failed++ ? first : weft_err_exit(err->code);
+		*err = (struct weft_err){0};
+	}
+	return failed && failed < cli->n_args ? CLI_EXIT_PARTLY : first;
+}

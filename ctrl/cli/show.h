@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands that get a resource and show it: once, or again and again with --watch. */
+#ifndef WEFT_CLI_SHOW_H
+#define WEFT_CLI_SHOW_H
+
+#include "ctrl/cli/client.h"
+
+/* Write the document for people (-o table and wide). */
+typedef int (*cli_render_t)(const struct cli *cli, const json_t *doc);
+
+struct cli_view {
+	const char *path;
+	const char *name_key; /* of the object or of each item, for -o name */
+	cli_render_t render;
+	const char *empty; /* talk when there are no items, or NULL */
+};
+
+int cli_show(struct cli *cli, const struct cli_view *view, struct weft_err *err);
+
+/* The body as it came; a newline is added on a terminal only, or where documents follow another. */
+void cli_put_body(const struct cli *cli, const struct cli_reply *reply, bool more);
+/* The key of the object, or of each of its items, a line each. */
+void cli_put_names(const struct cli *cli, const json_t *doc, const char *key);
+
+#endif
