@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "args.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A cursor over one word of the line. */
+struct word {
+	const char *p, *end;
+};
+
+static bool word_skip(struct word *w, char c)
+{
+	if (w->p == w->end || *w->p != c)
+		return false;
+	w->p++;
+	return true;
+}
+
+static bool word_prefix(struct word *w, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	if ((size_t)(w->end - w->p) < n || memcmp(w->p, prefix, n) != 0)
+		return false;
+	w->p += n;
+	return true;
+}
+
+static int digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return 16;
+}
+
+/* Decimal, or hexadecimal behind 0x. Fails above max. */
+static bool word_number(struct word *w, uint64_t max, uint64_t *ret)
+{
+	unsigned base = word_prefix(w, "0x") ? 16 : 10, d;
+	const char *start = w->p;
+	uint64_t value = 0;
+
+	for (; w->p < w->end && (d = (unsigned)digit(*w->p)) < base; w->p++) {
+		if (d > max || value > (max - d) / base)
+			return false;
+		value = value * base + d;
+	}
+	if (w->p == start)
+		return false;
+	*ret = value;
+	return true;
+}
+
+static bool word_ipv4(struct word *w, uint8_t ret[static 4])
+{
+	uint64_t part;
+
+	for (int i = 0; i < 4; i++) {
+		if (i && !word_skip(w, '.'))
+			return false;
+		if (!word_number(w, 255, &part))
+			return false;
+		ret[i] = (uint8_t)part;
+	}
+	return true;
+}
+
+static void mask_of(unsigned prefix, uint8_t ret[static 4])
+{
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned bits = prefix > i * 8 ? prefix - i * 8 : 0;
+
+		ret[i] = bits >= 8 ? 0xff : (uint8_t)(0xff00 >> bits);
+	}
+}
+
+/* ADDR/PREFIX */
+static bool arg_net(struct word *w, struct guest_args *args)
+{
+	uint64_t prefix;
+
+	if (!word_ipv4(w, args->addr) || !word_skip(w, '/') || !word_number(w, 32, &prefix))
+		return false;
+	mask_of((unsigned)prefix, args->mask);
+	return true;
+}
+
+static bool arg_ip(struct word *w, struct guest_args *args)
+{
+	return arg_net(w, args) && w->p == w->end;
+}
+
+static bool arg_gw(struct word *w, struct guest_args *args)
+{
+	return word_ipv4(w, args->gateway) && w->p == w->end;
+}
+
+static bool arg_addr(struct word *w, struct guest_args *args)
+{
+	return word_ipv4(w, args->addr) && w->p == w->end;
+}
+
+static bool arg_mask(struct word *w, struct guest_args *args)
+{
+	return word_ipv4(w, args->mask) && w->p == w->end;
+}
+
+/* ADDR/PREFIX[:GATEWAY[:DNS0[:DNS1[:HOSTNAME[:DOMAIN]]]]], any of the later ones may be empty */
+static bool arg_netdev_ip(struct word *w, struct guest_args *args)
+{
+	if (!arg_net(w, args))
+		return false;
+	if (w->p == w->end)
+		return true;
+	if (!word_skip(w, ':'))
+		return false;
+	if (w->p == w->end || *w->p == ':')
+		return true;
+	return word_ipv4(w, args->gateway) && (w->p == w->end || *w->p == ':');
+}
+
+static bool arg_spin(struct word *w, struct guest_args *args)
+{
+	uint64_t us;
+
+	if (!word_number(w, 1000000, &us) || w->p != w->end)
+		return false;
+	args->spin_us = (uint32_t)us;
+	return true;
+}
+
+static bool arg_tsc_khz(struct word *w, struct guest_args *args)
+{
+	return word_number(w, 100000000, &args->tsc_khz) && w->p == w->end;
+}
+
+static bool arg_port(struct word *w, struct guest_args *args)
+{
+	uint64_t port;
+
+	if (!word_number(w, UINT16_MAX, &port) || !port || w->p != w->end)
+		return false;
+	args->port = (uint16_t)port;
+	return true;
+}
+
+static bool arg_name(struct word *w, struct guest_args *args)
+{
+	size_t n = (size_t)(w->end - w->p);
+
+	if (!n || n >= sizeof(args->name))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (w->p[i] < 0x21 || w->p[i] > 0x7e)
+			return false;
+	memcpy(args->name, w->p, n);
+	args->name[n] = '\0';
+	return true;
+}
+
+/* 512@ADDR:IRQ, as Linux reads it */
+static bool arg_virtio(struct word *w, struct guest_args *args)
+{
+	uint64_t size, base, irq;
+
+	if (!word_number(w, UINT32_MAX, &size) || !word_skip(w, '@') ||
+		!word_number(w, UINT32_MAX, &base) || !word_skip(w, ':') ||
+		!word_number(w, 255, &irq))
+		return false;
+	if (args->n_virtio == GUEST_MAX_VIRTIO)
+		return false;
+	args->virtio[args->n_virtio].base = base;
+	args->virtio[args->n_virtio].irq = (uint32_t)irq;
+	args->n_virtio++;
+	return true;
+}
+
+enum where {
+	KERNEL = 1,
+	APP = 2, /* behind " -- " */
+};
+
+static const struct {
+	const char *prefix, *form;
+	unsigned where;
+	bool (*parse)(struct word *w, struct guest_args *args);
+} table[] = {
+	{"netdev.ip=", "ADDR/PREFIX:GATEWAY", KERNEL, arg_netdev_ip},
+	{"netdev.ipv4_addr=", "ADDR", KERNEL, arg_addr},
+	{"netdev.ipv4_gw_addr=", "ADDR", KERNEL, arg_gw},
+	{"netdev.ipv4_subnet_mask=", "MASK", KERNEL, arg_mask},
+	{"ip=", "ADDR/PREFIX", KERNEL, arg_ip},
+	{"gw=", "ADDR", KERNEL, arg_gw},
+	{"spin=", "MICROSECONDS, 0 to 1000000", KERNEL, arg_spin},
+	{"tsc_khz=", "KILOHERTZ", KERNEL, arg_tsc_khz},
+	{"port=", "1 to 65535", KERNEL | APP, arg_port},
+	{"name=", "1 to 79 printable characters", KERNEL | APP, arg_name},
+	/* qemu appends it to the line, so it comes behind the application's. */
+	{"virtio_mmio.device=", "512@ADDR:IRQ, 8 of them", KERNEL | APP, arg_virtio},
+};
+
+static int parse_word(
+	struct word w, enum where where, struct guest_args *args, char *why, size_t why_size)
+{
+	int n = (int)(w.end - w.p);
+	const char *text = w.p;
+	char copy[64];
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (!(table[i].where & where) || !word_prefix(&w, table[i].prefix))
+			continue;
+		if (table[i].parse(&w, args))
+			return 0;
+		n = n < (int)sizeof(copy) - 1 ? n : (int)sizeof(copy) - 1;
+		memcpy(copy, text, (size_t)n);
+		copy[n] = '\0';
+		snprintf(why, why_size, "argument %s: want %s%s", copy, table[i].prefix,
+			table[i].form);
+		return -1;
+	}
+	return 0;
+}
+
+int guest_args_parse(const char *line, struct guest_args *ret, char *why, size_t why_size)
+{
+	static const uint8_t none[4];
+	struct guest_args args = {0};
+	enum where where = KERNEL;
+
+	while (*line) {
+		struct word w = {line, line};
+
+		while (*w.end && *w.end != ' ')
+			w.end++;
+		line = *w.end ? w.end + 1 : w.end;
+		if (w.end - w.p == 2 && memcmp(w.p, "--", 2) == 0)
+			where = APP;
+		else if (w.p != w.end && parse_word(w, where, &args, why, why_size) < 0)
+			return -1;
+	}
+	if (memcmp(args.addr, none, 4) == 0) {
+		snprintf(why, why_size, "no address: give netdev.ip=ADDR/PREFIX:GATEWAY");
+		return -1;
+	}
+	if (memcmp(args.mask, none, 4) == 0)
+		mask_of(24, args.mask);
+	if (!args.name[0])
+		snprintf(args.name, sizeof(args.name), "%u.%u.%u.%u", args.addr[0], args.addr[1],
+			args.addr[2], args.addr[3]);
+	*ret = args;
+	return 0;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lwIP's one network interface, on virtio-net. */
+#ifndef WEFT_GUEST_NETIF_PORT_H
+#define WEFT_GUEST_NETIF_PORT_H
+
+#include "args.h"
+
+/* Starts lwIP and brings the interface up, which announces the address (gratuitous ARP). The device
+ * must be up. */
+void netif_port_init(const struct guest_args *args);
+
+/* Receive up to a batch of frames and let lwIP answer them; returns how many there were. */
+unsigned netif_port_poll(void);
+
+#endif
