@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+# The guest that probes accelerators (included by the top Makefile).
+PROBE_GUEST := $(B)/libexec/weft-probe-guest.elf
+
+all: $(PROBE_GUEST)
+tests: $(PROBE_GUEST) $(B)/libexec/weft-unpack
+$(B)/tests/unit/test_qemu: | $(PROBE_GUEST) $(B)/libexec/weft-unpack
+$(B)/tests/unit/test_image_unikernel: | $(B)/libexec/weft-unpack
+
+$(PROBE_GUEST): runtimes/qemu/probe_guest.S runtimes/qemu/probe_guest.ld
+	@mkdir -p $(@D) $(B)/obj/runtimes/qemu
+	$(CC) -c -o $(B)/obj/runtimes/qemu/probe_guest.o $<
+	ld -static -nostdlib -z noexecstack --no-warn-rwx-segments --build-id=none \
+		-T runtimes/qemu/probe_guest.ld -o $@ $(B)/obj/runtimes/qemu/probe_guest.o
