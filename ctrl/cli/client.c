@@ -122,6 +122,14 @@ static int explain_connect(const struct cli *cli, long why, struct weft_err *err
 	return weft_err_hint(err, "weft doctor");
 }
 
+static int explain_cut(struct cli *cli, struct weft_err *err)
+{
+	cli->unanswered = true;
+	weft_err_set(err, ECONNREFUSED,
+		"weftd at %s closed the connection before its answer was complete", cli->socket);
+	return weft_err_hint(err, "it may be restarting: see with weft status what was done");
+}
+
 static int explain_transport(struct cli *cli, CURLcode c, bool too_large, struct weft_err *err)
 {
 	long why = 0;
@@ -143,11 +151,7 @@ static int explain_transport(struct cli *cli, CURLcode c, bool too_large, struct
 	case CURLE_PARTIAL_FILE:
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
-		weft_err_set(err, ECONNREFUSED,
-			"weftd at %s closed the connection before its answer was complete",
-			cli->socket);
-		return weft_err_hint(
-			err, "it may be restarting: see with weft status what was done");
+		return explain_cut(cli, err);
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_WEIRD_SERVER_REPLY:
 	case CURLE_HTTP2:
@@ -206,6 +210,9 @@ static int parse_body(struct cli *cli, struct cli_reply *reply, struct weft_err 
 	curl_easy_getinfo(cli->curl, CURLINFO_CONTENT_TYPE, &type);
 	if (type && strncasecmp(type, "text/plain", 10) == 0)
 		return 0;
+	/* libcurl takes a head that breaks off for a whole one without a body */
+	if (!type && reply->size == 0)
+		return explain_cut(cli, err);
 	reply->doc = json_loadb(reply->body, reply->size, 0, &je);
 	if (!json_is_object(reply->doc)) {
 		weft_err_set(err, EPROTO, "weftd's answer is not %s",
