@@ -91,12 +91,11 @@ exception_stubs:
 
 /* HLT in ring 3 faults to here and sleeps until an interrupt. Interrupts are off from the fault until
  * STI, and STI holds them for one more instruction: one that came before the test has left its bit and
- * HLT is skipped, one that comes after it ends HLT. No wake-up is lost. */
+ * HLT is skipped, one that comes after it ends HLT. No wake-up is lost. (HLT in ring 0 does not fault, so
+ * this is ring 3's.) */
 	.balign 16
 general_protection:
 	pushq %rax
-	testb $3, 24(%rsp)
-	jz 2f
 	movq 16(%rsp), %rax
 	cmpb $0xf4, (%rax)
 	jne 2f

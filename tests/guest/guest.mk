@@ -32,7 +32,7 @@ $(B)/guest/obj/%.c.o: tests/guest/%.c | $(LWIP)/.version
 $(B)/guest/obj/%.S.o: tests/guest/%.S
 	@mkdir -p $(@D)
 	$(CC) -g -Itests/guest -MMD -MP -c $< -o $@
-$(B)/guest/obj/lwip/%.o: $(LWIP)/.version tests/guest/lwip/lwipopts.h tests/guest/lwip/arch/cc.h
+$(GUEST_LWIP): $(B)/guest/obj/lwip/%.o: $(LWIP)/.version tests/guest/lwip/lwipopts.h tests/guest/lwip/arch/cc.h
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_FLAGS) -Wall -c $(LWIP)/src/$*.c -o $@
 

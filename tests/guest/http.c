@@ -58,17 +58,22 @@ bool http_idle(const struct http_parser *p)
 	return p->state == START;
 }
 
-static void fail(struct http_parser *p, uint16_t status)
+static void refuse(struct http_parser *p, uint16_t status)
 {
 	p->error = status;
 	p->keep_alive = false;
 	p->state = DONE;
 }
 
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
 /* RFC 9110: tchar */
 static bool is_token(char c)
 {
-	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
+	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c))
 		return true;
 	switch (c) {
 	case '!':
@@ -119,11 +124,11 @@ static void on_method(struct http_parser *p, char c)
 	if (is_token(c)) {
 		token_add(p, c);
 		if (p->token_len == sizeof(p->token))
-			fail(p, 400);
+			refuse(p, 400);
 		return;
 	}
 	if (c != ' ' || !p->token_len) {
-		fail(p, 400);
+		refuse(p, 400);
 		return;
 	}
 	if (token_is(p, "GET"))
@@ -141,7 +146,7 @@ static void on_target(struct http_parser *p, char c)
 		return;
 	}
 	if (c == ' ' || is_control(c)) {
-		fail(p, 400);
+		refuse(p, 400);
 		return;
 	}
 	if (p->target_len < sizeof(p->target) - 1) {
@@ -156,7 +161,7 @@ static void on_version(struct http_parser *p, char c)
 	if (c != '\r' && c != '\n') {
 		/* A CR is kept as part of the token: nothing but LF may follow it. */
 		if (p->token_len == sizeof("HTTP/1.1\r") - 1 || is_control(c) || c == ' ')
-			fail(p, 400);
+			refuse(p, 400);
 		else
 			token_add(p, c);
 		return;
@@ -167,10 +172,11 @@ static void on_version(struct http_parser *p, char c)
 	}
 	if (p->token_len && p->token[p->token_len - 1] == '\r')
 		p->token_len--;
-	if (p->token_len != 8 || memcmp(p->token, "HTTP/", 5) != 0 || p->token[6] != '.') {
-		fail(p, 400);
-	} else if (p->token[5] != '1' || p->token[7] < '0' || p->token[7] > '9') {
-		fail(p, p->token[5] >= '0' && p->token[5] <= '9' ? 505 : 400);
+	if (p->token_len != 8 || memcmp(p->token, "HTTP/", 5) != 0 || !is_digit(p->token[5]) ||
+		p->token[6] != '.' || !is_digit(p->token[7])) {
+		refuse(p, 400);
+	} else if (p->token[5] != '1') {
+		refuse(p, 505);
 	} else {
 		p->http11 = p->token[7] != '0';
 		p->keep_alive = p->http11;
@@ -183,7 +189,7 @@ static void on_version(struct http_parser *p, char c)
 static void on_head_end(struct http_parser *p)
 {
 	if (p->http11 && !p->has_host) {
-		fail(p, 400);
+		refuse(p, 400);
 		return;
 	}
 	if (p->has_close)
@@ -198,7 +204,7 @@ static void on_line(struct http_parser *p, char c)
 	} else if (c == '\r') {
 		p->state = END_CR;
 	} else if (!is_token(c)) {
-		fail(p, 400);
+		refuse(p, 400);
 	} else {
 		p->token_len = 0;
 		token_add(p, lower(c));
@@ -213,7 +219,7 @@ static void on_name(struct http_parser *p, char c)
 		return;
 	}
 	if (c != ':') {
-		fail(p, 400);
+		refuse(p, 400);
 		return;
 	}
 	p->header = OTHER;
@@ -221,13 +227,13 @@ static void on_name(struct http_parser *p, char c)
 		if (token_is(p, header_names[i]))
 			p->header = (uint8_t)i;
 	if ((p->header == HOST && p->has_host) || (p->header == CONTENT_LENGTH && p->has_length)) {
-		fail(p, 400);
+		refuse(p, 400);
 		return;
 	}
 	if (p->header == HOST)
 		p->has_host = true;
 	if (p->header == TRANSFER_ENCODING) {
-		fail(p, 501);
+		refuse(p, 501);
 		return;
 	}
 	p->token_len = 0;
@@ -252,8 +258,8 @@ static void on_length_char(struct http_parser *p, char c)
 			p->token_len = 1;
 		return;
 	}
-	if (c < '0' || c > '9' || p->token_len || p->body_len > UINT32_MAX) {
-		fail(p, 400);
+	if (!is_digit(c) || p->token_len || p->body_len > UINT32_MAX) {
+		refuse(p, 400);
 		return;
 	}
 	p->has_length = true;
@@ -265,7 +271,7 @@ static void on_value_end(struct http_parser *p)
 	if (p->header == CONNECTION)
 		on_connection_token(p);
 	if (p->header == CONTENT_LENGTH && !p->has_length) {
-		fail(p, 400);
+		refuse(p, 400);
 		return;
 	}
 	p->token_len = 0;
@@ -280,7 +286,7 @@ static void on_value(struct http_parser *p, char c)
 	} else if (c == '\r') {
 		p->state = VALUE_CR;
 	} else if (is_control(c) && c != '\t') {
-		fail(p, 400);
+		refuse(p, 400);
 	} else if (p->header == CONTENT_LENGTH) {
 		on_length_char(p, c);
 	} else if (p->header == CONNECTION) {
@@ -323,13 +329,13 @@ static void on_char(struct http_parser *p, char c)
 		if (c == '\n')
 			on_value_end(p);
 		else
-			fail(p, 400);
+			refuse(p, 400);
 		break;
 	case END_CR:
 		if (c == '\n')
 			on_head_end(p);
 		else
-			fail(p, 400);
+			refuse(p, 400);
 		break;
 	}
 }
@@ -370,9 +376,9 @@ size_t http_feed(struct http_parser *p, const char *data, size_t len)
 		if (p->state == DONE || p->state == BODY)
 			continue;
 		if (p->state <= VERSION && p->line_len > HTTP_MAX_LINE)
-			fail(p, 414);
+			refuse(p, 414);
 		else if (p->line_len > HTTP_MAX_LINE || p->head_len > HTTP_MAX_HEAD)
-			fail(p, 431);
+			refuse(p, 431);
 	}
 	return used;
 }

@@ -22,7 +22,6 @@
 #define REG_QUEUE_NUM     0x038
 #define REG_QUEUE_READY   0x044
 #define REG_QUEUE_NOTIFY  0x050
-#define REG_INTERRUPT     0x060
 #define REG_INTERRUPT_ACK 0x064
 #define REG_STATUS        0x070
 #define REG_QUEUE_DESC    0x080
@@ -50,6 +49,8 @@
 #define DESC_WRITE         2
 #define AVAIL_NO_INTERRUPT 1
 #define USED_NO_NOTIFY     1
+
+#define INTERRUPT_ALL 3 /* queue, configuration */
 
 #define HDR_NEEDS_CSUM 1
 #define HDR_DATA_VALID 2
@@ -332,5 +333,5 @@ void virtio_net_disarm(void)
  * that comes in between raises it again. */
 void virtio_net_ack(void)
 {
-	mmio_write(regs + REG_INTERRUPT_ACK, mmio_read(regs + REG_INTERRUPT));
+	mmio_write(regs + REG_INTERRUPT_ACK, INTERRUPT_ALL); /* asking which costs an exit */
 }

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest's command line. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/guest/args.c"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *line = malloc(size + 1), why[160] = "";
+	struct guest_args args;
+
+	if (!line)
+		return 0;
+	memcpy(line, data, size);
+	line[size] = '\0';
+	if (guest_args_parse(line, &args, why, sizeof(why)) == 0) {
+		if (!args.name[0] || args.n_virtio > GUEST_MAX_VIRTIO)
+			abort();
+	} else if (!why[0]) {
+		abort();
+	}
+	free(line);
+	return 0;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest's command line, compiled natively. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/guest/args.c"
+
+static struct guest_args parse(const char *line)
+{
+	struct guest_args args;
+	char why[160] = "";
+
+	if (guest_args_parse(line, &args, why, sizeof(why)) < 0)
+		fail_msg("%s: %s", line, why);
+	return args;
+}
+
+static void assert_bytes(const uint8_t got[4], int a, int b, int c, int d)
+{
+	const uint8_t want[4] = {(uint8_t)a, (uint8_t)b, (uint8_t)c, (uint8_t)d};
+
+	assert_memory_equal(got, want, 4);
+}
+
+static void test_forms(void **state)
+{
+	static const char *const lines[] = {
+		"netdev.ip=10.1.2.3/26:10.1.2.1",
+		"netdev.ip=10.1.2.3/26:10.1.2.1:8.8.8.8:9.9.9.9:host:domain --",
+		"netdev.ipv4_addr=10.1.2.3 netdev.ipv4_gw_addr=10.1.2.1 "
+		"netdev.ipv4_subnet_mask=255.255.255.192",
+		"  ip=10.1.2.3/26   gw=10.1.2.1  ",
+		"kernel unknown=1 ip=1.1.1.1/8 ip=10.1.2.3/26 gw=10.1.2.1 -- ip=9.9.9.9/9 --",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct guest_args args = parse(lines[i]);
+
+		assert_bytes(args.addr, 10, 1, 2, 3);
+		assert_bytes(args.mask, 255, 255, 255, 192);
+		assert_bytes(args.gateway, 10, 1, 2, 1);
+		assert_string_equal(args.name, "10.1.2.3");
+		assert_int_equal(args.port, 0);
+		assert_int_equal(args.spin_us, 0);
+		assert_int_equal(args.tsc_khz, 0);
+	}
+}
+
+static void test_no_gateway(void **state)
+{
+	static const char *const lines[] = {"netdev.ip=10.1.2.3/24",
+		"netdev.ip=10.1.2.3/24:", "netdev.ip=10.1.2.3/24::8.8.8.8",
+		"netdev.ipv4_addr=10.1.2.3", "ip=10.1.2.3/24"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct guest_args args = parse(lines[i]);
+
+		assert_bytes(args.addr, 10, 1, 2, 3);
+		assert_bytes(args.mask, 255, 255, 255, 0);
+		assert_bytes(args.gateway, 0, 0, 0, 0);
+	}
+}
+
+/* qemu appends the devices behind the application's words. */
+static void test_rest(void **state)
+{
+	struct guest_args args = parse("ip=10.1.2.3/32 spin=50 tsc_khz=2600000 port=1 name=a "
+				       "-- nginx -c /nginx.conf port=8080 name=shop.web.1 spin=x "
+				       "virtio_mmio.device=512@0xfeb00C00:11 "
+				       "virtio_mmio.device=512@0xfeb00e00:12");
+
+	(void)state;
+	assert_bytes(args.mask, 255, 255, 255, 255);
+	assert_int_equal(args.spin_us, 50);
+	assert_int_equal(args.tsc_khz, 2600000);
+	assert_int_equal(args.port, 8080);
+	assert_string_equal(args.name, "shop.web.1");
+	assert_int_equal(args.n_virtio, 2);
+	assert_int_equal(args.virtio[0].base, 0xfeb00c00);
+	assert_int_equal(args.virtio[0].irq, 11);
+	assert_int_equal(args.virtio[1].base, 0xfeb00e00);
+	assert_int_equal(args.virtio[1].irq, 12);
+}
+
+static void test_errors(void **state)
+{
+	static const char *const lines[] = {
+		"",
+		"-- ip=10.1.2.3/24",
+		"netdev.ip=",
+		"netdev.ip=10.1.2/24",
+		"netdev.ip=10.1.2.3",
+		"netdev.ip=10.1.2.256/24",
+		"netdev.ip=10.1.2.3/33:10.1.2.1",
+		"netdev.ip=10.1.2.3/24x",
+		"netdev.ip=10.1.2.3/24:10.1.2",
+		"netdev.ip=10.1.2.3/24:10.1.2.1x",
+		"netdev.ip=99999999999999999999.1.2.3/24",
+		"netdev.ipv4_addr=10.1.2.3/24",
+		"ip=10.1.2.3/24 gw=",
+		"ip=10.1.2.3/24 spin=1000001",
+		"ip=10.1.2.3/24 spin=-1",
+		"ip=10.1.2.3/24 port=0",
+		"ip=10.1.2.3/24 port=65536",
+		"ip=10.1.2.3/24 name=",
+		"ip=10.1.2.3/24 name=\x01",
+		"ip=10.1.2.3/24 virtio_mmio.device=512@0xg:1",
+		"ip=10.1.2.3/24 virtio_mmio.device=512@0x1000",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct guest_args args, before;
+		char why[160] = "";
+
+		memset(&args, 0x5a, sizeof(args));
+		before = args;
+		if (guest_args_parse(lines[i], &args, why, sizeof(why)) == 0)
+			fail_msg("accepted: %s", lines[i]);
+		assert_true(strlen(why) > 10);
+		assert_memory_equal(&args, &before, sizeof(args));
+	}
+}
+
+static void test_too_long(void **state)
+{
+	struct guest_args args;
+	char line[400], why[160];
+
+	(void)state;
+	strcpy(line, "ip=10.1.2.3/24 name=");
+	memset(line + strlen(line), 'n', 300);
+	line[320] = '\0';
+	assert_int_equal(guest_args_parse(line, &args, why, sizeof(why)), -1);
+	assert_true(strlen(why) < sizeof(why));
+
+	strcpy(line, "ip=10.1.2.3/24");
+	for (int i = 0; i <= GUEST_MAX_VIRTIO; i++)
+		strcat(line, " virtio_mmio.device=512@0x1000:1");
+	assert_int_equal(guest_args_parse(line, &args, why, sizeof(why)), -1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_no_gateway),
+		cmocka_unit_test(test_rest),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_too_long),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
