@@ -117,23 +117,37 @@ int weft_write_file(const char *path, const void *data, size_t size, unsigned mo
 	return r;
 }
 
+static int make_dir(const char *path, unsigned mode)
+{
+	struct stat st;
+
+	if (mkdir(path, mode) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	if (stat(path, &st) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+}
+
 int weft_mkdir_p(const char *path, unsigned mode)
 {
 	_cleanup_(freep) char *copy = strdup(path);
 
 	if (!copy)
 		return -ENOMEM;
-	for (char *p = copy + 1; *p; p++) {
-		if (*p != '/')
+	for (char *p = copy; *p; p++) {
+		int r;
+
+		if (*p != '/' || p == copy)
 			continue;
 		*p = '\0';
-		if (mkdir(copy, mode) < 0 && errno != EEXIST)
-			return -errno;
+		r = make_dir(copy, mode);
+		if (r < 0)
+			return r;
 		*p = '/';
 	}
-	if (mkdir(copy, mode) < 0 && errno != EEXIST)
-		return -errno;
-	return 0;
+	return make_dir(copy, mode);
 }
 
 static int remove_at(int dirfd, const char *name, dev_t dev, int depth);
