@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The two ways on: into an instance's device, or up the host's stack. Frames were sent to the
+ * gateway's hardware address, which is no device's own, so they count as somebody else's until
+ * their type says otherwise. */
+#ifndef WEFT_BPF_DELIVER_H
+#define WEFT_BPF_DELIVER_H
+
+#include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
+
+#include "bpf/parse.h"
+
+static const __u8 gateway_mac[ETH_ALEN] = WEFT_GATEWAY_MAC;
+
+static __always_inline int pass_to_host(struct __sk_buff *skb)
+{
+	if (skb->pkt_type == PACKET_OTHERHOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
+	return TC_ACT_OK;
+}
+
+static __always_inline int deliver(struct __sk_buff *skb, const struct weft_bpf_instance *to)
+{
+	struct ethhdr *eth = frame(skb);
+
+	if ((void *)(eth + 1) > frame_end(skb))
+		return DROP(TRUNCATED);
+	__builtin_memcpy(eth->h_dest, to->mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, gateway_mac, ETH_ALEN);
+	if (to->device == WEFT_DEVICE_DIRECT)
+		return bpf_redirect(to->ifindex, 0);
+	if (skb->pkt_type != PACKET_HOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(to->ifindex, 0);
+}
+
+#endif

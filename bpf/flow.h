@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The flow table: find, insert, age. Its word is described in weft_abi.h.
+ *
+ * A flow's key names its ends by the epochs of the instances that hold them, not by their
+ * addresses: whoever gets an address later can not inherit what its predecessor began. */
+#ifndef WEFT_BPF_FLOW_H
+#define WEFT_BPF_FLOW_H
+
+#include "bpf/parse.h"
+
+#define FLOW_TRIES 4
+
+struct flow_key {
+	__u32 from; /* epoch of the sender */
+	__u32 to;   /* epoch of the instance, or address of the service */
+	__u16 kind; /* enum weft_target: which of them */
+	__u16 proto;
+	__be16 sport, dport;
+};
+
+struct flow {
+	__u64 *place;
+	__u64 word;
+};
+
+/* Mixing alone is invertible: the secret seed keeps senders from aiming at a bucket. */
+static __always_inline __u64 flow_hash(const struct flow_key *k)
+{
+	__u64 ends = (__u64)k->from << 32 | k->to;
+	__u64 rest =
+		(__u64)k->sport << 48 | (__u64)k->dport << 32 | (__u64)k->kind << 16 | k->proto;
+	__u64 x = (ends ^ flow_seed[0]) * 0xff51afd7ed558ccdULL;
+
+	x ^= x >> 32;
+	x = (x + (rest ^ flow_seed[1])) * 0xc4ceb9fe1a85ec53ULL;
+	x ^= x >> 29;
+	x *= 0x9fb21c651e98df25ULL;
+	return x ^ x >> 32;
+}
+
+static __always_inline __u32 flow_isn(const struct packet *p)
+{
+	return p->proto == IPPROTO_TCP ? (p->seq * 0x9e3779b1U) >> 28 : 0;
+}
+
+static __always_inline __u64 flow_word(
+	__u64 hash, __u32 id, __u32 generation, __u64 bits, __u32 state)
+{
+	return weft_flow_tag(hash) << WEFT_FLOW_TAG_SHIFT |
+	       (__u64)(generation & 3) << WEFT_FLOW_GEN_SHIFT | (__u64)id << WEFT_FLOW_ID_SHIFT |
+	       bits | (__u64)state << WEFT_FLOW_STATE_SHIFT |
+	       weft_flow_time(state, bpf_ktime_get_coarse_ns());
+}
+
+static __always_inline struct weft_bucket *flow_bucket(__u64 hash)
+{
+	__u32 key = (__u32)hash & flow_mask;
+
+	return bpf_map_lookup_elem(&flows, &key);
+}
+
+static __always_inline __u64 flow_load(const __u64 *place)
+{
+	return *(const volatile __u64 *)place;
+}
+
+static __always_inline bool flow_find(__u64 hash, struct flow *ret)
+{
+	struct weft_bucket *b = flow_bucket(hash);
+
+	if (!b)
+		return false;
+#pragma unroll
+	for (int i = 0; i < WEFT_BUCKET_WORDS; i++) {
+		__u64 w = flow_load(&b->word[i]);
+
+		if (weft_flow_tag(w) == weft_flow_tag(hash) && w) {
+			ret->place = &b->word[i];
+			ret->word = w;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* How willingly a word makes room for one of this tag: its own predecessor, an empty, expired,
+ * ended, unanswered, established one; and the older the sooner. A function of its own because the
+ * verifier walks through it once then, not once per word of a bucket. */
+#define FLOW_RANK_SAME 0x600
+__noinline __u32 flow_rank(__u64 word, __u64 tag, __u64 now)
+{
+	__u32 state = weft_flow_state(word), age = weft_flow_age(word, now);
+
+	if (!word)
+		return 0x500;
+	if (weft_flow_tag(word) == tag)
+		return FLOW_RANK_SAME;
+	if (weft_flow_expired(word, now))
+		return 0x400;
+	if (state == WEFT_FLOW_CLOSED)
+		return 0x300 + age;
+	if (state == WEFT_FLOW_SYN || state == WEFT_FLOW_DATAGRAM)
+		return 0x200 + age;
+	return 0x100 + age;
+}
+
+static __always_inline bool flow_same(__u64 a, __u64 b)
+{
+	return (a & ~WEFT_FLOW_AGING) == (b & ~WEFT_FLOW_AGING);
+}
+
+/* The word of highest rank, as rank << 3 | how far it is from the bucket's end: of equals the first
+ * wins, so that two processors which enter the same flow choose the same place. */
+static __always_inline __u32 flow_best(struct weft_bucket *b, __u64 tag, __u64 now)
+{
+	__u32 best = 0;
+
+	for (__u32 i = 0; i < WEFT_BUCKET_WORDS; i++) {
+		__u32 rank = flow_rank(flow_load(&b->word[i]), tag, now) << 3 | (7 - i);
+
+		if (rank > best)
+			best = rank;
+	}
+	return best;
+}
+
+/* Both may have found nothing and chosen different places all the same, because a third word of the
+ * bucket changed in between: the first in the bucket is the one that is found from now on. */
+static __always_inline __u64 flow_earlier(struct weft_bucket *b, __u32 place, __u64 tag)
+{
+	for (__u32 i = 0; i < WEFT_BUCKET_WORDS; i++) {
+		__u64 w = flow_load(&b->word[i]);
+
+		if (i < place && w && weft_flow_tag(w) == tag)
+			return w;
+	}
+	return 0;
+}
+
+/* Store fresh and return 0; unless another processor has stored a word for the same key since the
+ * caller looked (and saw stale, or 0 for nothing): then that one holds, and is returned. */
+__noinline __u64 flow_insert(__u64 hash, __u64 fresh, __u64 stale)
+{
+	__u64 now = bpf_ktime_get_coarse_ns(), tag = weft_flow_tag(fresh), old = 0, earlier;
+	struct weft_bucket *b = flow_bucket(hash);
+	__u32 place = 0;
+	int i;
+
+	if (!b)
+		return 0;
+	for (i = 0; i < FLOW_TRIES; i++) {
+		__u32 best = flow_best(b, tag, now);
+
+		place = 7 - (best & 7);
+		old = flow_load(&b->word[place]);
+		if (flow_rank(old, tag, now) == best >> 3) {
+			if (best >> 3 == FLOW_RANK_SAME && !flow_same(old, stale))
+				return old;
+			if (__sync_val_compare_and_swap(&b->word[place], old, fresh) == old)
+				break;
+		}
+		count_event(WEFT_EVENT_RACES);
+	}
+	/* The last resort is to overwrite: another flow's entry is lost, but this flow is not. */
+	if (i == FLOW_TRIES)
+		old = __sync_lock_test_and_set(&b->word[place], fresh);
+	if (weft_flow_tag(old) != tag && weft_flow_live(old, now))
+		count_event(WEFT_EVENT_DISPLACED);
+	earlier = flow_earlier(b, place, tag);
+	if (earlier)
+		__sync_val_compare_and_swap(&b->word[place], fresh, 0);
+	return earlier;
+}
+
+static __always_inline __u64 flow_aged(__u64 word, __u32 state)
+{
+	return (word & ~WEFT_FLOW_AGING) | (__u64)state << WEFT_FLOW_STATE_SHIFT |
+	       weft_flow_time(state, bpf_ktime_get_coarse_ns());
+}
+
+static __always_inline __u32 flow_next_state(__u64 word, const struct packet *p)
+{
+	__u32 state = weft_flow_state(word);
+	bool reverse = word & WEFT_FLOW_REVERSE;
+
+	if (p->proto != IPPROTO_TCP)
+		return WEFT_FLOW_DATAGRAM;
+	if (p->tcp_flags & TCP_RST)
+		return WEFT_FLOW_CLOSED;
+	if (p->tcp_flags & TCP_FIN) {
+		__u32 other = reverse ? WEFT_FLOW_FIN_CLIENT : WEFT_FLOW_FIN_SERVER;
+
+		if (state == other || state == WEFT_FLOW_CLOSED)
+			return WEFT_FLOW_CLOSED;
+		return reverse ? WEFT_FLOW_FIN_SERVER : WEFT_FLOW_FIN_CLIENT;
+	}
+	if (state == WEFT_FLOW_SYN && !reverse && !(p->tcp_flags & TCP_SYN))
+		return WEFT_FLOW_ESTABLISHED;
+	return state;
+}
+
+/* Bring the other direction's word to state, and return the state that both are in then: if each
+ * side closes at the same moment on another processor, each sees its own half only here. */
+__noinline __u32 flow_sync(__u64 hash, __u32 id, __u32 state)
+{
+	struct flow other;
+	__u32 theirs;
+	__u64 fresh;
+
+	if (!flow_find(hash, &other) || weft_flow_id(other.word) != id)
+		return state;
+	theirs = weft_flow_state(other.word);
+	if ((state == WEFT_FLOW_FIN_CLIENT && theirs == WEFT_FLOW_FIN_SERVER) ||
+		(state == WEFT_FLOW_FIN_SERVER && theirs == WEFT_FLOW_FIN_CLIENT))
+		state = WEFT_FLOW_CLOSED;
+	else if (theirs > state)
+		state = theirs;
+	fresh = flow_aged(other.word, state);
+	if (fresh != other.word)
+		__sync_val_compare_and_swap(other.place, other.word, fresh);
+	return state;
+}
+
+/* Account a packet of a known flow. other is the key of its opposite direction: its word is kept
+ * in step, so that neither expires while the other lives. Both are touched once a tick only. */
+static __always_inline void flow_touch(
+	const struct flow *f, const struct packet *p, const struct flow_key *other)
+{
+	__u32 state = flow_next_state(f->word, p), both;
+	__u64 fresh = flow_aged(f->word, state);
+
+	if (fresh == f->word)
+		return;
+	if (__sync_val_compare_and_swap(f->place, f->word, fresh) != f->word)
+		return; /* somebody else has just done it, or replaced it */
+	both = flow_sync(flow_hash(other), weft_flow_id(f->word), state);
+	if (both != state)
+		__sync_val_compare_and_swap(f->place, fresh, flow_aged(fresh, both));
+}
+
+/* Does p, which may open a flow, open one over an existing entry? Datagrams never do: nothing tells
+ * the first. A SYN does unless it repeats the one the entry was made for. */
+static __always_inline bool flow_reopens(const struct packet *p, __u64 word)
+{
+	if (p->proto != IPPROTO_TCP || !p->opens)
+		return false;
+	return weft_flow_state(word) == WEFT_FLOW_CLOSED || (word & WEFT_FLOW_REVERSE) ||
+	       weft_flow_isn(word) != flow_isn(p);
+}
+
+#endif

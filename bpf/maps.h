@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Maps and load-time constants. User space pins every map under its name here, and writes those
+ * with BPF_F_MMAPABLE by plain stores. */
+#ifndef WEFT_BPF_MAPS_H
+#define WEFT_BPF_MAPS_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/weft_abi.h"
+
+const volatile __u64 flow_seed[2];
+const volatile __u32 flow_mask; /* buckets - 1 */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weft_meta);
+} meta SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_MAX_INSTANCES);
+	__type(key, __u32);
+	__type(value, struct weft_bpf_instance);
+} instances SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct weft_bpf_service);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, __u32); /* WEFT_TARGET() */
+} targets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_DEV_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} devices SEC(".maps");
+
+/* Namespace address -> instance, for what is delivered without translation. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_INSTANCES);
+	__type(key, __be32);
+	__type(value, __u32);
+} ns_addrs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, __u64); /* weft_slot_word() */
+} slot_dir SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct weft_slots);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct weft_turn);
+} turns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* set when it is created */
+	__type(key, __u32);
+	__type(value, struct weft_bucket);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct weft_frag_key);
+	__type(value, struct weft_frag);
+} fragments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct weft_counters);
+} service_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_MAX_INSTANCES);
+	__type(key, __u32);
+	__type(value, struct weft_counters);
+} instance_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_DROP_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} drops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_EVENT_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} events SEC(".maps");
+
+/* NULL unless there is such an instance now. */
+static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
+{
+	const struct weft_bpf_instance *inst = bpf_map_lookup_elem(&instances, &id);
+
+	return inst && inst->active ? inst : NULL;
+}
+
+static __always_inline __u32 device_instance(__u32 ifindex)
+{
+	for (__u32 i = 0; i < WEFT_DEV_PROBES; i++) {
+		__u32 key = (ifindex + i) % WEFT_DEV_SLOTS;
+		const __u64 *entry = bpf_map_lookup_elem(&devices, &key);
+		__u64 e = entry ? *(volatile const __u64 *)entry : 0;
+
+		if (e >> 32 == ifindex)
+			return (__u32)e;
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What a semantic address means for a packet: which instance it goes to, and as whom. Three cases:
+ *   call of a service     client -> VIP                  the flow's backend, or one by weight
+ *   call of an instance   client -> instance address     that one; tracked as a flow as well
+ *   way back              backend -> client's instance address    as what the client had called */
+#ifndef WEFT_BPF_SERVICE_H
+#define WEFT_BPF_SERVICE_H
+
+#include "bpf/balance.h"
+#include "bpf/flow.h"
+
+struct route {
+	const struct weft_bpf_instance *from, *to;
+	__u32 from_id, to_id;
+	__be32 saddr;  /* the new source; the new destination is to->ns_addr */
+	__u32 backend; /* which of both, */
+	__u32 service; /* and the service it was called by: 0 for its own address */
+	bool reverse;
+};
+
+static __always_inline struct flow_key flow_key_of(const struct packet *p,
+	const struct weft_bpf_instance *from, __u32 to, __u16 kind, bool swap)
+{
+	struct flow_key key = {
+		.from = from->epoch,
+		.to = to,
+		.kind = kind,
+		.proto = p->proto,
+		.sport = swap ? p->dport : p->sport,
+		.dport = swap ? p->sport : p->dport,
+	};
+
+	return key;
+}
+
+/* A word may be of an earlier holder of the backend's id, or purged: then it stands for nobody. */
+static __always_inline bool flow_holds(
+	__u64 word, __u32 id, const struct weft_bpf_instance *backend)
+{
+	return weft_flow_id(word) == id && weft_flow_generation(word) == (backend->generation & 3);
+}
+
+/* Enter a new flow to r->to. Returns 0, or the word of another processor that was quicker. */
+static __always_inline __u64 flow_open(
+	const struct packet *p, const struct route *r, const struct flow_key *key, __u64 stale)
+{
+	__u32 state = p->proto == IPPROTO_TCP ? WEFT_FLOW_SYN : WEFT_FLOW_DATAGRAM;
+	__u64 isn = (__u64)flow_isn(p) << WEFT_FLOW_ISN_SHIFT, hash = flow_hash(key);
+
+	return flow_insert(hash, flow_word(hash, r->to_id, r->to->generation, isn, state), stale);
+}
+
+static __always_inline void flow_open_back(const struct packet *p, const struct route *r)
+{
+	struct flow_key back = flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
+	__u32 state = p->proto == IPPROTO_TCP ? WEFT_FLOW_SYN : WEFT_FLOW_DATAGRAM;
+	__u64 bits = WEFT_FLOW_REVERSE | (r->service ? 0 : WEFT_FLOW_DIRECT);
+	__u64 hash = flow_hash(&back);
+	struct flow old;
+
+	flow_insert(hash, flow_word(hash, r->to_id, r->to->generation, bits, state),
+		flow_find(hash, &old) ? old.word : 0);
+}
+
+/* The backend that a forward word stands for, if it still is one of the service. */
+static __always_inline bool flow_backend(__u64 word, __u32 service, struct route *r)
+{
+	__u32 id = weft_flow_id(word);
+	const struct weft_bpf_instance *to = instance_get(id);
+
+	if (!to || word & WEFT_FLOW_REVERSE || to->service != service || !flow_holds(word, id, to))
+		return false;
+	r->to = to;
+	r->to_id = id;
+	return true;
+}
+
+static __always_inline int call_service(const struct packet *p, struct route *r, __u32 service)
+{
+	struct flow_key key = flow_key_of(p, r->from, p->daddr, WEFT_TARGET_SERVICE, false);
+	int lost = DROP(NO_FLOW);
+	__u64 stale = 0, other;
+	struct flow f;
+
+	r->saddr = r->from->inst_addr;
+	r->service = service;
+	if (flow_find(flow_hash(&key), &f)) {
+		stale = f.word;
+		if (!flow_backend(f.word, service, r)) {
+			lost = DROP(BACKEND_GONE);
+		} else if (!flow_reopens(p, f.word)) {
+			struct flow_key back =
+				flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
+
+			flow_touch(&f, p, &back);
+			return 0;
+		}
+	}
+	if (!p->opens)
+		return lost;
+
+	r->to_id = balance_pick(service);
+	r->to = instance_get(r->to_id);
+	if (!r->to)
+		return DROP(NO_BACKEND);
+	other = flow_open(p, r, &key, stale);
+	if (!other)
+		count_flow(service, r->to_id);
+	else if (!flow_backend(other, service, r))
+		return DROP(BACKEND_GONE);
+	flow_open_back(p, r);
+	return 0;
+}
+
+/* r->from answers r->to, which had called it by its service or by its own address. */
+static __always_inline bool way_back(const struct packet *p, struct route *r, const struct flow *f)
+{
+	__u32 service = f->word & WEFT_FLOW_DIRECT ? 0 : r->from->service;
+	const struct weft_bpf_service *svc = bpf_map_lookup_elem(&services, &service);
+	struct flow_key forth;
+
+	if (!flow_holds(f->word, r->from_id, r->from) || !svc)
+		return false;
+	if (f->word & WEFT_FLOW_DIRECT) {
+		forth = flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
+		r->saddr = r->from->inst_addr;
+	} else {
+		forth = flow_key_of(p, r->to, svc->vip, WEFT_TARGET_SERVICE, true);
+		r->saddr = svc->vip;
+	}
+	if (!r->saddr)
+		return false;
+	r->service = service;
+	r->backend = r->from_id;
+	r->reverse = true;
+	flow_touch(f, p, &forth);
+	return true;
+}
+
+static __always_inline int call_instance(const struct packet *p, struct route *r, __u32 id)
+{
+	struct flow_key key;
+	int lost = DROP(NO_FLOW);
+	__u64 stale = 0;
+	struct flow f;
+
+	r->to = instance_get(id);
+	if (!r->to)
+		return DROP(UNKNOWN_ADDR);
+	r->to_id = r->backend = id;
+	r->saddr = r->from->inst_addr;
+	key = flow_key_of(p, r->from, r->to->epoch, WEFT_TARGET_INSTANCE, false);
+	if (flow_find(flow_hash(&key), &f)) {
+		stale = f.word;
+		lost = DROP(BACKEND_GONE);
+		if (flow_reopens(p, f.word)) {
+			/* a new connection between the same ports */
+		} else if (f.word & WEFT_FLOW_REVERSE) {
+			if (way_back(p, r, &f))
+				return 0;
+		} else if (flow_holds(f.word, id, r->to)) {
+			struct flow_key back =
+				flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
+
+			flow_touch(&f, p, &back);
+			return 0;
+		}
+	}
+	if (!p->opens)
+		return lost;
+	if (!flow_open(p, r, &key, stale))
+		count_flow(0, id);
+	flow_open_back(p, r);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The one program on the host side of every instance's device, whatever its runtime. It sees each
+ * packet that the instance sends, and is the only way from one instance to another:
+ *   ARP                     answered as the overlay's gateway
+ *   foreign source          dropped
+ *   semantic destination    service or instance: translated, balanced, delivered
+ *   namespace address       delivered as it is
+ *   anything else           up the host's stack */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/arp.h"
+#include "bpf/deliver.h"
+#include "bpf/frag.h"
+#include "bpf/nat.h"
+#include "bpf/reset.h"
+#include "bpf/service.h"
+
+static __always_inline bool in_semantic_range(__be32 addr)
+{
+	return (addr & bpf_htonl(WEFT_SEMANTIC_MASK)) == bpf_htonl(WEFT_SEMANTIC_NET);
+}
+
+static __always_inline int finish(struct __sk_buff *skb, const struct packet *p, struct route *r)
+{
+	int ret;
+
+	count_packet(skb, r->service, r->backend, r->reverse ? FROM_BACKEND : TO_BACKEND);
+	ret = nat_rewrite(skb, p, r->saddr, r->to->ns_addr);
+	return ret ? ret : deliver(skb, r->to);
+}
+
+static __always_inline int later_fragment(
+	struct __sk_buff *skb, const struct packet *p, struct route *r)
+{
+	const struct weft_frag *note = frag_find(p);
+
+	if (!note)
+		return DROP(FRAGMENT);
+	r->to = instance_get(note->to);
+	if (!r->to || r->to->ns_addr != note->daddr)
+		return DROP(BACKEND_GONE);
+	r->saddr = note->saddr;
+	r->backend = note->backend;
+	r->service = note->service;
+	r->reverse = note->reverse;
+	return finish(skb, p, r);
+}
+
+static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, struct route *r)
+{
+	__u32 low = bpf_ntohl(p->daddr) & 0xffff;
+	const __u32 *target;
+	int ret;
+
+	if (p->frag_later)
+		return later_fragment(skb, p, r);
+	ret = parse_l4(skb, p);
+	if (ret)
+		return ret;
+
+	target = bpf_map_lookup_elem(&targets, &low);
+	switch (target ? WEFT_TARGET_KIND(*target) : WEFT_TARGET_NONE) {
+	case WEFT_TARGET_SERVICE:
+		ret = call_service(p, r, WEFT_TARGET_ID(*target));
+		r->backend = r->to_id;
+		break;
+	case WEFT_TARGET_INSTANCE:
+		ret = call_instance(p, r, WEFT_TARGET_ID(*target));
+		break;
+	default:
+		return DROP(UNKNOWN_ADDR);
+	}
+	if (ret)
+		return ret;
+
+	if (p->frag_first) {
+		struct weft_frag note = {
+			.saddr = r->saddr,
+			.daddr = r->to->ns_addr,
+			.to = r->to_id,
+			.backend = r->backend,
+			.service = r->service,
+			.reverse = r->reverse,
+		};
+
+		frag_note(p, &note);
+	}
+	return finish(skb, p, r);
+}
+
+static __always_inline int ipv4(
+	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 from_id)
+{
+	struct packet p = {};
+	struct route r = {.from = from, .from_id = from_id};
+	const __u32 *id;
+	int ret;
+
+	ret = parse_ip(skb, &p);
+	if (ret)
+		return ret;
+	if (p.saddr != from->ns_addr)
+		return DROP(SPOOFED_ADDR);
+
+	if (in_semantic_range(p.daddr)) {
+		ret = semantic(skb, &p, &r);
+		if ((ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE)) && p.proto == IPPROTO_TCP &&
+			!p.frag_later) {
+			int answer = reset_sender(skb, &p, from);
+
+			if (answer >= 0) {
+				count_drop(DROP_REASON(ret));
+				return answer;
+			}
+		}
+		return ret;
+	}
+	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
+	r.to = id ? instance_get(*id) : NULL;
+	return r.to ? deliver(skb, r.to) : pass_to_host(skb);
+}
+
+static __always_inline int handle(struct __sk_buff *skb)
+{
+	__u32 id = device_instance(skb->ifindex);
+	const struct weft_bpf_instance *from = instance_get(id);
+	const struct ethhdr *eth;
+	int ret;
+
+	if (!from)
+		return DROP(UNKNOWN_DEVICE);
+	ret = parse_pull(skb);
+	if (ret)
+		return ret;
+	eth = frame(skb);
+	if ((void *)(eth + 1) > frame_end(skb))
+		return DROP(TRUNCATED);
+	if (!mac_equal(eth->h_source, from->mac))
+		return DROP(SPOOFED_MAC);
+	if (skb->vlan_present)
+		return DROP(VLAN);
+
+	switch (eth->h_proto) {
+	case bpf_htons(ETH_P_IP):
+		return ipv4(skb, from, id);
+	case bpf_htons(ETH_P_ARP):
+		return arp_answer(skb, from);
+	case bpf_htons(ETH_P_IPV6):
+		return DROP(IPV6);
+	case bpf_htons(ETH_P_8021Q):
+	case bpf_htons(ETH_P_8021AD):
+		return DROP(VLAN);
+	default:
+		return DROP(ETHERTYPE);
+	}
+}
+
+SEC("tc")
+int tc_instance(struct __sk_buff *skb)
+{
+	int ret = handle(skb);
+
+	if (ret >= 0)
+		return ret;
+	count_drop(DROP_REASON(ret));
+	return TC_ACT_SHOT;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

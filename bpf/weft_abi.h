@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What the TC program and user space share: the layout of every map, the flow table's word and how
+ * it ages, and the reasons for which packets are dropped. Maps are pinned and outlive the daemon:
+ * whoever changes the size or the meaning of anything here raises WEFT_ABI_LAYOUT. */
+#ifndef WEFT_ABI_H
+#define WEFT_ABI_H
+
+#include <linux/types.h>
+
+#define WEFT_ABI_LAYOUT 1
+
+/* The overlay, in host byte order: 10.16.0.0/12 as a whole, and in it the semantic range
+ * 10.30.0.0/16 of service and instance addresses. */
+#define WEFT_OVERLAY_NET   0x0a100000U
+#define WEFT_OVERLAY_MASK  0xfff00000U
+#define WEFT_SEMANTIC_NET  0x0a1e0000U
+#define WEFT_SEMANTIC_MASK 0xffff0000U
+
+/* Every instance sees every overlay address behind this one locally administered address. */
+#define WEFT_GATEWAY_MAC                    \
+	{                                   \
+		0x02, 'w', 'e', 'f', 't', 1 \
+	}
+
+#define WEFT_MAX_SERVICES  1024
+#define WEFT_MAX_INSTANCES 1024
+
+/* Drop reasons: symbol, name, sentence. Numbers are positions: append only. */
+#define WEFT_DROPS(X)                                                                              \
+	X(TRUNCATED, "truncated", "the frame ends inside its headers")                             \
+	X(MALFORMED, "malformed", "header fields contradict each other")                           \
+	X(ETHERTYPE, "ethertype", "neither IPv4 nor ARP")                                          \
+	X(IPV6, "ipv6", "IPv6, which the overlay does not carry")                                  \
+	X(VLAN, "vlan", "a VLAN tag, which no instance may send")                                  \
+	X(UNKNOWN_DEVICE, "unknown_device", "the device belongs to no instance")                   \
+	X(SPOOFED_MAC, "spoofed_mac", "the source hardware address is not the instance's")         \
+	X(SPOOFED_ADDR, "spoofed_addr", "the source address is not the instance's")                \
+	X(SPOOFED_ARP, "spoofed_arp", "an ARP packet names a sender that is not the instance")     \
+	X(ARP_IGNORED, "arp_ignored", "an ARP packet that asks for nothing in the overlay")        \
+	X(PROTOCOL, "protocol", "a protocol other than TCP, UDP and ICMP to a semantic address")   \
+	X(ICMP_TYPE, "icmp_type", "ICMP other than echo to a semantic address")                    \
+	X(UNKNOWN_ADDR, "unknown_addr", "a semantic address of no service and no instance")        \
+	X(NO_BACKEND, "no_backend", "a new flow to a service without a backend of weight above 0") \
+	X(NO_FLOW, "no_flow", "a segment or echo reply of no known flow (TCP: answered by RST)")   \
+	X(BACKEND_GONE, "backend_gone", "a segment of a flow whose backend is gone (RST sent)")    \
+	X(FRAGMENT, "fragment", "a later fragment whose first was not seen")                       \
+	X(NO_MEMORY, "no_memory", "the kernel could not make the packet writable")
+
+enum weft_drop {
+#define WEFT_DROP_ENUM(symbol, name, text) WEFT_DROP_##symbol,
+	WEFT_DROPS(WEFT_DROP_ENUM)
+#undef WEFT_DROP_ENUM
+		WEFT_DROP_COUNT,
+};
+#define WEFT_DROP_SLOTS 64 /* room for later reasons without a new layout */
+
+/* Things worth counting that are no drops. */
+enum weft_event {
+	WEFT_EVENT_DISPLACED, /* a live flow entry gave way: the table is too small */
+	WEFT_EVENT_RESETS,    /* RST segments sent for lost flows */
+	WEFT_EVENT_RACES,     /* two processors opened the same flow: the later one yielded */
+	WEFT_EVENT_COUNT,
+};
+#define WEFT_EVENT_SLOTS 16
+
+/* One element. layout is stored last when everything else is in place: 0 means half made. */
+struct weft_meta {
+	__u32 layout;
+	__u32 flow_buckets; /* a power of two */
+	__u64 seed[2];      /* of the flow hash: must outlive the program, like the flows */
+	__u32 epoch;        /* the last one given to an instance */
+	__u32 pad;
+};
+
+enum weft_device {
+	WEFT_DEVICE_PEER = 0,   /* veth into another namespace: bpf_redirect_peer */
+	WEFT_DEVICE_DIRECT = 1, /* bpf_redirect */
+};
+
+struct weft_bpf_instance {
+	__be32 ns_addr;
+	__be32 inst_addr;
+	__u32 ifindex;
+	__u16 service;    /* 0: backend of none */
+	__u8 device;      /* enum weft_device */
+	__u8 active;      /* all other fields are valid; stored last, cleared first */
+	__u32 generation; /* of its flows as a backend: raised to forget them */
+	__u32 epoch;      /* unique to this holder of the id: part of every flow's key */
+	__u8 mac[6];
+	__u16 pad;
+};
+
+struct weft_bpf_service {
+	__be32 vip; /* 0: no such service */
+	__u32 pad;
+};
+
+/* What a semantic address means: kind << 16 | id, at the address's low 16 bits. */
+enum weft_target {
+	WEFT_TARGET_NONE = 0,
+	WEFT_TARGET_SERVICE = 1,
+	WEFT_TARGET_INSTANCE = 2,
+};
+#define WEFT_TARGET(kind, id)    ((__u32)(kind) << 16 | (id))
+#define WEFT_TARGET_KIND(target) ((target) >> 16)
+#define WEFT_TARGET_ID(target)   ((target)&0xffff)
+
+/* Device index -> instance: ifindex << 32 | id, in one of WEFT_DEV_PROBES places from
+ * ifindex % WEFT_DEV_SLOTS on. An array, because a hash map costs 25 ns a packet. */
+#define WEFT_DEV_SLOTS  4096
+#define WEFT_DEV_PROBES 8
+
+/* A service's slots: two halves, one of which the directory word names. The word is
+ * generation << 48 | length << 32 | first slot. */
+#define WEFT_SLOTS 2048
+struct weft_slots {
+	__u16 id[2 * WEFT_SLOTS];
+};
+
+static inline __u64 weft_slot_word(__u16 generation, __u16 length, __u32 base)
+{
+	return (__u64)generation << 48 | (__u64)length << 32 | base;
+}
+
+static inline __u16 weft_slot_length(__u64 word)
+{
+	return (__u16)(word >> 32);
+}
+
+static inline __u16 weft_slot_generation(__u64 word)
+{
+	return (__u16)(word >> 48);
+}
+
+/* A cache line each, so that busy services do not share one. */
+struct weft_turn {
+	__u64 next;
+	__u64 pad[7];
+};
+
+struct weft_counters {
+	__u64 packets, bytes, flows, rx_packets, rx_bytes;
+};
+
+/* Later fragments carry no ports: they follow their first one. */
+struct weft_frag_key {
+	__be32 saddr, daddr;
+	__be16 id;
+	__u8 proto;
+	__u8 pad;
+};
+
+struct weft_frag {
+	__be32 saddr, daddr; /* the translation */
+	__u16 to;            /* instance it goes to, */
+	__u16 backend;       /* the one it is counted for, */
+	__u16 service;       /* its service when it was called by it, */
+	__u16 reverse;       /* and whether it comes back from it */
+};
+
+/* --- the flow table ------------------------------------------------------------------------------
+ * Set-associative, eight words to a bucket of one cache line. Both directions of a flow have a
+ * word: forward under (client, service or instance called), reverse under (backend, client).
+ *
+ *   63..28 tag      of the hash; the bucket is the hash's low bits
+ *   27..24 isn      forward, TCP: of the SYN's initial sequence number.
+ *                   reverse: bit 24 says the client called the instance's own address
+ *   23..22 gen      the backend's generation
+ *   21..12 id       the backend
+ *   11     reverse
+ *   10..8  state
+ *    7..0  time     in the state's unit
+ * A word is 0 or has a state, and is only ever changed as a whole by compare-and-swap. */
+#define WEFT_BUCKET_WORDS 8
+struct weft_bucket {
+	__u64 word[WEFT_BUCKET_WORDS];
+} __attribute__((aligned(64)));
+
+enum weft_flow_state {
+	WEFT_FLOW_EMPTY = 0,
+	WEFT_FLOW_DATAGRAM,
+	WEFT_FLOW_SYN,
+	WEFT_FLOW_ESTABLISHED,
+	WEFT_FLOW_FIN_CLIENT, /* one side has closed: the other may go on for long */
+	WEFT_FLOW_FIN_SERVER,
+	WEFT_FLOW_CLOSED,
+};
+
+#define WEFT_FLOW_TAG_SHIFT   28
+#define WEFT_FLOW_ISN_SHIFT   24
+#define WEFT_FLOW_GEN_SHIFT   22
+#define WEFT_FLOW_ID_SHIFT    12
+#define WEFT_FLOW_REVERSE     (1ULL << 11)
+#define WEFT_FLOW_DIRECT      (1ULL << WEFT_FLOW_ISN_SHIFT) /* only with REVERSE */
+#define WEFT_FLOW_STATE_SHIFT 8
+#define WEFT_FLOW_AGING       0x7ffULL /* state and time: what changes during a flow's life */
+
+static inline __u64 weft_flow_tag(__u64 word)
+{
+	return word >> WEFT_FLOW_TAG_SHIFT;
+}
+
+static inline __u32 weft_flow_isn(__u64 word)
+{
+	return (word >> WEFT_FLOW_ISN_SHIFT) & 0xf;
+}
+
+static inline __u32 weft_flow_generation(__u64 word)
+{
+	return (word >> WEFT_FLOW_GEN_SHIFT) & 3;
+}
+
+static inline __u32 weft_flow_id(__u64 word)
+{
+	return (word >> WEFT_FLOW_ID_SHIFT) & (WEFT_MAX_INSTANCES - 1);
+}
+
+static inline __u32 weft_flow_state(__u64 word)
+{
+	return (word >> WEFT_FLOW_STATE_SHIFT) & 7;
+}
+
+/* Ticks are 2^32 ns (4.3 s), for established flows 2^35 ns (34 s): eight bits then reach over
+ * the two hours and four minutes that RFC 5382 wants, and the others stay exact enough. */
+static inline __u32 weft_flow_tick_shift(__u32 state)
+{
+	return state == WEFT_FLOW_ESTABLISHED ? 35 : 32;
+}
+
+/* Ticks without a packet after which a flow counts as ended. */
+static inline __u32 weft_flow_idle(__u32 state)
+{
+	switch (state) {
+	case WEFT_FLOW_DATAGRAM:
+		return 28; /* 2 min, RFC 4787 */
+	case WEFT_FLOW_ESTABLISHED:
+		return 217; /* 2 h 4 min */
+	case WEFT_FLOW_FIN_CLIENT:
+	case WEFT_FLOW_FIN_SERVER:
+		return 210; /* 15 min */
+	default:
+		return 14; /* 1 min: SYN, CLOSED (what TIME-WAIT may still have to answer) */
+	}
+}
+
+static inline __u64 weft_flow_time(__u32 state, __u64 now_ns)
+{
+	return (now_ns >> weft_flow_tick_shift(state)) & 0xff;
+}
+
+/* Age in ticks. now_ns may have been read a moment before another processor stored the word: what
+ * looks like an age beyond every idle time is a time stamp from the near future. */
+static inline __u32 weft_flow_age(__u64 word, __u64 now_ns)
+{
+	__u32 age = (weft_flow_time(weft_flow_state(word), now_ns) - word) & 0xff;
+
+	return age > 240 ? 0 : age;
+}
+
+static inline int weft_flow_expired(__u64 word, __u64 now_ns)
+{
+	return weft_flow_age(word, now_ns) > weft_flow_idle(weft_flow_state(word));
+}
+
+/* Neither empty, ended nor expired. */
+static inline int weft_flow_live(__u64 word, __u64 now_ns)
+{
+	return word && weft_flow_state(word) != WEFT_FLOW_CLOSED &&
+	       !weft_flow_expired(word, now_ns);
+}
+
+_Static_assert(WEFT_DROP_COUNT <= WEFT_DROP_SLOTS, "drop counters");
+_Static_assert(WEFT_EVENT_COUNT <= WEFT_EVENT_SLOTS, "event counters");
+_Static_assert(sizeof(struct weft_meta) == 32, "layout");
+_Static_assert(sizeof(struct weft_bpf_instance) == 32, "layout");
+_Static_assert(sizeof(struct weft_bpf_service) == 8, "layout");
+_Static_assert(sizeof(struct weft_slots) == 8192, "layout");
+_Static_assert(sizeof(struct weft_turn) == 64, "layout");
+_Static_assert(sizeof(struct weft_counters) == 40, "layout");
+_Static_assert(sizeof(struct weft_frag_key) == 12, "layout");
+_Static_assert(sizeof(struct weft_frag) == 16, "layout");
+_Static_assert(sizeof(struct weft_bucket) == 64, "layout");
+_Static_assert(WEFT_MAX_INSTANCES == 1 << (22 - WEFT_FLOW_ID_SHIFT), "ids fit the flow word");
+_Static_assert((WEFT_SLOTS & (WEFT_SLOTS - 1)) == 0, "slot indices are masked");
+
+#endif
