@@ -26,6 +26,7 @@ struct weft_dp_config {
 	const char *bpffs_dir; /* pins live here, e.g. /sys/fs/bpf/weft: made if missing. Must be on
 				  a bpffs: open() mounts one at /sys/fs/bpf if nothing is there */
 	uint32_t max_flows;    /* flow table entries, 0: the default; ignored when taking over */
+	bool clsact;           /* attach by clsact even where the kernel has tcx */
 };
 
 /* Load and pin, or take over. err names the missing kernel feature or privilege. */
@@ -69,7 +70,8 @@ int weft_dp_service_weights(struct weft_dp *dp, uint32_t id, const struct weft_d
 int weft_dp_service_remove(struct weft_dp *dp, uint32_t id);
 
 /* Live flows per instance, by a sweep of the flow table: TCP flows that have not ended, UDP flows
- * younger than their idle time. ret has WEFT_DP_MAX_INSTANCES elements, indexed by instance id. */
+ * younger than their idle time. ret has WEFT_DP_MAX_INSTANCES elements, indexed by instance id.
+ * The sweep also removes what has expired: call it every few minutes at least. */
 int weft_dp_flows_count(struct weft_dp *dp, uint32_t *ret);
 /* Forget all flows of one backend (end of a drain): its clients' next packets are new flows, and a
  * TCP segment that is not a SYN is dropped or reset. */
@@ -88,6 +90,14 @@ unsigned weft_dp_drop_count(void);
 const char *weft_dp_drop_name(unsigned reason);
 const char *weft_dp_drop_text(unsigned reason);
 int weft_dp_drops(struct weft_dp *dp, uint64_t *ret); /* weft_dp_drop_count() elements */
+
+/* What happened to flows, since the data plane was made. */
+struct weft_dp_events {
+	uint64_t displaced; /* live entries that gave way to new ones: the table is too small */
+	uint64_t resets;    /* RSTs sent for segments of lost flows */
+	uint64_t races;     /* the same flow opened by two processors at once, and settled */
+};
+int weft_dp_events(struct weft_dp *dp, struct weft_dp_events *ret);
 
 /* One entry of the flow table, as the table stores it (hashed: no addresses). */
 struct weft_dp_flow {

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program on a device's ingress: a pinned tcx link where the kernel has them (6.6), else a
+ * filter of clsact, which the device itself keeps.
+ *
+ * libbpf 1.1 has no name for tcx; the attach type's number is enough for bpf_link_create(). */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "bpf/tc_instance.skel.h"
+#include "ctrl/base/util.h"
+#include "ctrl/dataplane/dp.h"
+
+#define TCX_INGRESS ((enum bpf_attach_type)46)
+
+/* Where our filter is: clsact may hold those of others. */
+#define FILTER_HANDLE   0x77656674
+#define FILTER_PRIORITY 1
+
+static int program(struct weft_dp *dp)
+{
+	return bpf_program__fd(dp->skel->progs.tc_instance);
+}
+
+bool dp_attach_probe(int prog_fd)
+{
+	/* No device has this index: a kernel with tcx looks for it and says so. */
+	int fd = bpf_link_create(prog_fd, INT_MAX, TCX_INGRESS, NULL);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -ENODEV;
+}
+
+/* The device that a link is on, 0 when it has gone. struct bpf_link_info of our headers has no
+ * member for tcx, which begins with the index like the one for XDP. */
+static uint32_t link_ifindex(int link_fd)
+{
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(link_fd, &info, &size) < 0)
+		return 0;
+	return info.xdp.ifindex;
+}
+
+static int attach_error(struct weft_err *err, int code, uint32_t ifindex)
+{
+	if (code == -ENODEV || code == -EINVAL)
+		return weft_err_set(err, ENODEV, "no device has index %u", ifindex);
+	errno = -code;
+	return weft_err_set(err, code, "attaching to device %u: %m", ifindex);
+}
+
+static int attach_tcx(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = dp_pin_link(dp->dir, id);
+	_cleanup_(closep) int old = -1, link = -1;
+	int r;
+
+	if (!path)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	old = bpf_obj_get(path);
+	if (old >= 0 && link_ifindex(old) == ifindex)
+		return 0;
+	link = bpf_link_create(program(dp), (int)ifindex, TCX_INGRESS, NULL);
+	if (link < 0)
+		return attach_error(err, link, ifindex);
+	if (old >= 0) {
+		bpf_link_detach(old);
+		unlink(path);
+	}
+	r = bpf_obj_pin(link, path);
+	if (r < 0)
+		return dp_refused(err, r, path);
+	return 0;
+}
+
+static int attach_clsact(struct weft_dp *dp, uint32_t ifindex, struct weft_err *err)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = program(dp), .handle = FILTER_HANDLE,
+		.priority = FILTER_PRIORITY, .flags = BPF_TC_F_REPLACE);
+	int r;
+
+	r = bpf_tc_hook_create(&hook);
+	if (r < 0 && r != -EEXIST)
+		return attach_error(err, r, ifindex);
+	r = bpf_tc_attach(&hook, &opts);
+	return r < 0 ? attach_error(err, r, ifindex) : 0;
+}
+
+/* The qdisc stays: it may be somebody else's, and goes with the device. */
+static void detach_clsact(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+
+	if (ifindex)
+		bpf_tc_detach(&hook, &opts);
+}
+
+int dp_attach(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct weft_err *err)
+{
+	return dp->tcx ? attach_tcx(dp, id, ifindex, err) : attach_clsact(dp, ifindex, err);
+}
+
+int dp_attach_refresh(struct weft_dp *dp, uint32_t id, uint32_t ifindex)
+{
+	_cleanup_(freep) char *path = dp_pin_link(dp->dir, id);
+	_cleanup_(closep) int link = -1;
+
+	if (!path)
+		return -ENOMEM;
+	link = bpf_obj_get(path);
+	if (link >= 0)
+		return bpf_link_update(link, program(dp), NULL);
+	return dp->tcx ? 0 : attach_clsact(dp, ifindex, NULL);
+}
+
+void dp_detach(const char *dir, uint32_t id, uint32_t ifindex)
+{
+	_cleanup_(freep) char *path = dp_pin_link(dir, id);
+	_cleanup_(closep) int link = path ? bpf_obj_get(path) : -1;
+
+	if (link < 0) {
+		detach_clsact(ifindex);
+		return;
+	}
+	/* Detaching acts at once; dropping the last reference would some time later. */
+	bpf_link_detach(link);
+	unlink(path);
+}

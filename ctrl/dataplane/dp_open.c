@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Load the program over the maps that are pinned, or over new ones. */
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "bpf/tc_instance.skel.h"
+#include "ctrl/base/log.h"
+#include "ctrl/base/util.h"
+#include "ctrl/dataplane/dp.h"
+
+#define FLOWS_DEFAULT (256U * 1024) /* 2 MiB: 16,000 flows fill it to an eighth */
+#define FLOWS_MIN     1024U
+#define FLOWS_MAX     (64U * 1024 * 1024)
+
+/* Programs run with preemption off, but a virtual processor may stand still: far above both. */
+#define GRACE_NS 100000000ULL
+
+_Static_assert(WEFT_MAX_SERVICES == WEFT_DP_MAX_SERVICES, "one limit");
+_Static_assert(WEFT_MAX_INSTANCES == WEFT_DP_MAX_INSTANCES, "one limit");
+
+static int print(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[1024];
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("%s", line);
+	return 0;
+}
+
+void dp_quiet_libbpf(void)
+{
+	libbpf_set_print(print);
+}
+
+void dp_grace(struct weft_dp *dp, uint64_t since_ns)
+{
+	static const struct timespec wait = {.tv_nsec = 20 * 1000 * 1000};
+	uint64_t now = weft_now_ns();
+
+	if (since_ns < dp->grace_ns || now - since_ns >= GRACE_NS)
+		return;
+	dp->grace_ns = now;
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
+		nanosleep(&wait, NULL);
+}
+
+/* --- layout --- */
+
+static int layout_error(const char *dir, struct weft_err *err)
+{
+	weft_err_set(
+		err, EEXIST, "%s: the data plane there was made by another version of weft", dir);
+	return weft_err_hint(err,
+		"remove it while nothing needs its traffic (weftd --reset-dataplane), then start again");
+}
+
+/* 1 and *ret when a whole data plane is pinned, 0 when none or only half of one is. */
+static int read_meta(const char *dir, struct weft_meta *ret, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = dp_pin_map(dir, "meta");
+	_cleanup_(closep) int fd = -1;
+	struct bpf_map_info info = {0};
+	uint32_t size = sizeof(info), key = 0;
+	struct weft_meta meta;
+
+	if (!path)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	fd = bpf_obj_get(path);
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return dp_refused(err, fd, path);
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.value_size != sizeof(meta) ||
+		bpf_map_lookup_elem(fd, &key, &meta) < 0)
+		return layout_error(dir, err);
+	if (!meta.layout)
+		return 0;
+	if (meta.layout != WEFT_ABI_LAYOUT || !meta.flow_buckets)
+		return layout_error(dir, err);
+	*ret = meta;
+	return 1;
+}
+
+static int new_meta(uint32_t max_flows, struct weft_meta *ret, struct weft_err *err)
+{
+	struct weft_meta meta = {.flow_buckets = FLOWS_MIN / WEFT_BUCKET_WORDS};
+
+	if (!max_flows)
+		max_flows = FLOWS_DEFAULT;
+	if (max_flows > FLOWS_MAX)
+		return weft_err_set(err, EINVAL, "a flow table of %u entries: at most %u",
+			max_flows, FLOWS_MAX);
+	while (meta.flow_buckets * WEFT_BUCKET_WORDS < max_flows)
+		meta.flow_buckets *= 2;
+	if (getrandom(meta.seed, sizeof(meta.seed), 0) != sizeof(meta.seed))
+		return weft_err_set(err, errno, "no random seed: %m");
+	*ret = meta;
+	return 0;
+}
+
+/* --- loading --- */
+
+static int load_error(int code, const char *dir, bool taking_over, struct weft_err *err)
+{
+	unsigned major = 0, minor = 0;
+	struct utsname uts;
+
+	/* bpf_map__reuse: a map of this name but of another shape is pinned. */
+	if (taking_over && code == -EINVAL)
+		return layout_error(dir, err);
+	if (uname(&uts) == 0 && sscanf(uts.release, "%u.%u", &major, &minor) == 2 &&
+		(major < 5 || (major == 5 && minor < 12))) {
+		weft_err_set(err, ENOTSUP, "kernel %s is too old for the data plane", uts.release);
+		return weft_err_hint(err, "weft needs Linux 5.12 or later");
+	}
+	if ((code == -EPERM || code == -EACCES) && geteuid() == 0) {
+		weft_err_set(err, -code, "loading the data plane: the kernel refused the program");
+		return weft_err_hint(err,
+			"weft needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; --log debug shows the verifier's word");
+	}
+	return dp_refused(err, code, "loading the data plane");
+}
+
+/* Pinned maps are taken over by libbpf, others created and pinned. */
+static int pin_paths(struct weft_dp *dp)
+{
+	struct bpf_map *map;
+	int r;
+
+	bpf_object__for_each_map (map, dp->skel->obj) {
+		_cleanup_(freep) char *path = NULL;
+
+		if (bpf_map__is_internal(map))
+			continue;
+		path = dp_pin_map(dp->dir, bpf_map__name(map));
+		r = path ? bpf_map__set_pin_path(map, path) : -ENOMEM;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int load(struct weft_dp *dp, const struct weft_meta *meta, struct weft_err *err)
+{
+	int r;
+
+	dp->skel = tc_instance__open();
+	if (!dp->skel)
+		return load_error(-errno, dp->dir, meta->layout, err);
+	dp->skel->rodata->flow_seed[0] = meta->seed[0];
+	dp->skel->rodata->flow_seed[1] = meta->seed[1];
+	dp->skel->rodata->flow_mask = meta->flow_buckets - 1;
+	dp->flow_buckets = meta->flow_buckets;
+	r = bpf_map__set_max_entries(dp->skel->maps.flows, meta->flow_buckets);
+	if (r == 0)
+		r = pin_paths(dp);
+	if (r == 0)
+		r = tc_instance__load(dp->skel);
+	return r < 0 ? load_error(r, dp->dir, meta->layout, err) : 0;
+}
+
+/* --- views --- */
+
+static size_t view_size(const struct bpf_map *map)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t size = (size_t)bpf_map__value_size(map) * bpf_map__max_entries(map);
+
+	return (size + page - 1) / page * page;
+}
+
+static int view_map(const struct bpf_map *map, void **ret)
+{
+	void *view =
+		mmap(NULL, view_size(map), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	if (view == MAP_FAILED)
+		return -errno;
+	*ret = view;
+	return 0;
+}
+
+#define VIEWS(X) X(meta) X(instances) X(services) X(devices) X(slot_dir) X(slots) X(flows)
+
+static int view(struct weft_dp *dp, struct weft_err *err)
+{
+	int r;
+
+#define VIEW(name)                                             \
+	r = view_map(dp->skel->maps.name, (void **)&dp->name); \
+	if (r < 0)                                             \
+		return dp_refused(err, r, "mapping " #name);
+	VIEWS(VIEW)
+#undef VIEW
+	return 0;
+}
+
+void weft_dp_free(struct weft_dp *dp)
+{
+	if (!dp)
+		return;
+#define UNVIEW(name)  \
+	if (dp->name) \
+		munmap(dp->name, view_size(dp->skel->maps.name));
+	VIEWS(UNVIEW)
+#undef UNVIEW
+	tc_instance__destroy(dp->skel);
+	free(dp->dir);
+	free(dp);
+}
+
+/* --- open --- */
+
+static int take_over(struct weft_dp *dp, struct weft_err *err)
+{
+	for (uint32_t id = 1; id < WEFT_MAX_INSTANCES; id++) {
+		int r;
+
+		if (!dp->instances[id].active)
+			continue;
+		r = dp_attach_refresh(dp, id, dp->instances[id].ifindex);
+		/* Its device has gone meanwhile: whoever owns the instance will find out. */
+		if (r == -ENOLINK || r == -ENODEV || r == -EINVAL)
+			continue;
+		if (r < 0) {
+			dp_refused(err, r, "replacing the program on its device");
+			weft_err_prefix(err, "instance %u", id);
+			return r;
+		}
+	}
+	return 0;
+}
+
+static int open_prepared(
+	struct weft_dp *dp, const struct weft_dp_config *config, struct weft_err *err)
+{
+	struct weft_meta meta;
+	int r, found;
+
+	found = read_meta(dp->dir, &meta, err);
+	if (found < 0)
+		return found;
+	if (!found) {
+		/* Half of one: an earlier daemon was killed while it made it. */
+		r = weft_dp_destroy(dp->dir, err);
+		if (r == 0)
+			r = dp_pin_prepare(dp->dir, err);
+		if (r == 0)
+			r = new_meta(config->max_flows, &meta, err);
+		if (r < 0)
+			return r;
+	}
+	r = load(dp, &meta, err);
+	if (r == 0)
+		r = view(dp, err);
+	if (r < 0) {
+		if (!found)
+			weft_dp_destroy(dp->dir, NULL);
+		return r;
+	}
+	dp->tcx = !config->clsact && dp_attach_probe(bpf_program__fd(dp->skel->progs.tc_instance));
+	if (found)
+		return take_over(dp, err);
+	*dp->meta = meta;
+	__atomic_store_n(&dp->meta->layout, WEFT_ABI_LAYOUT, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int weft_dp_open(const struct weft_dp_config *config, struct weft_dp **ret, struct weft_err *err)
+{
+	_cleanup_(weft_dp_freep) struct weft_dp *dp = NULL;
+	uint64_t now = weft_now_ns();
+	int r;
+
+	dp_quiet_libbpf();
+	dp = calloc(1, sizeof(*dp));
+	if (dp)
+		dp->dir = strdup(config->bpffs_dir);
+	if (!dp || !dp->dir)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	/* What an earlier daemon did in its last moments is not known. */
+	for (uint32_t i = 0; i < WEFT_MAX_SERVICES; i++)
+		dp->flipped_ns[i] = now;
+	for (uint32_t i = 0; i < WEFT_MAX_INSTANCES; i++)
+		dp->retired_ns[i] = now;
+
+	r = dp_pin_prepare(dp->dir, err);
+	if (r == 0)
+		r = open_prepared(dp, config, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(dp);
+	return 0;
+}
+
+const char *weft_dp_hook(struct weft_dp *dp)
+{
+	return dp->tcx ? "tcx" : "clsact";
+}
+
+uint32_t weft_dp_flow_capacity(struct weft_dp *dp)
+{
+	return dp->flow_buckets * WEFT_BUCKET_WORDS;
+}

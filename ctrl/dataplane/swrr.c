@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Smooth weighted round robin, as nginx has it: every turn each candidate gains its weight, the
+ * richest is taken and pays the sum. After sum/gcd turns all are back at 0, so this is the whole
+ * sequence; among all orders it keeps every prefix within one turn of the exact shares. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "ctrl/base/cleanup.h"
+#include "ctrl/dataplane/dataplane.h"
+
+static uint32_t gcd(uint32_t a, uint32_t b)
+{
+	while (b) {
+		uint32_t t = a % b;
+
+		a = b;
+		b = t;
+	}
+	return a;
+}
+
+int weft_dp_swrr(const struct weft_dp_weight *w, unsigned n, uint16_t *ret, unsigned max)
+{
+	_cleanup_(freep) int64_t *credit = NULL;
+	uint64_t sum = 0, period;
+	uint32_t unit = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		sum += w[i].weight;
+		unit = gcd(unit, w[i].weight);
+	}
+	if (!sum)
+		return 0;
+	period = sum / unit;
+	if (n > UINT16_MAX || period > max)
+		return -E2BIG;
+	credit = calloc(n, sizeof(*credit));
+	if (!credit)
+		return -ENOMEM;
+
+	for (unsigned turn = 0; turn < period; turn++) {
+		unsigned best = 0;
+
+		for (unsigned i = 0; i < n; i++) {
+			credit[i] += w[i].weight;
+			if (credit[i] > credit[best])
+				best = i;
+		}
+		credit[best] -= (int64_t)sum;
+		ret[turn] = (uint16_t)best;
+	}
+	return (int)period;
+}
