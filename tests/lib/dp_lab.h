@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A data plane of its own in namespaces of its own, instances on veth pairs, frames built by hand
+ * and run through the unmodified program with BPF_PROG_TEST_RUN. */
+#ifndef WEFT_TESTS_DP_LAB_H
+#define WEFT_TESTS_DP_LAB_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bpf/weft_abi.h"
+#include "ctrl/dataplane/dataplane.h"
+
+#define LAB_PINS "/sys/fs/bpf/weft"
+
+/* TC verdicts */
+#define LAB_OK       0
+#define LAB_SHOT     2
+#define LAB_REDIRECT 7
+
+#define LAB_FIN 0x01
+#define LAB_SYN 0x02
+#define LAB_RST 0x04
+#define LAB_ACK 0x10
+
+/* Move the process into new mount and network namespaces with a bpffs; everything goes with it.
+ * False, after printing a TAP line that skips the program, where that can not be. */
+bool lab_enter(void);
+
+/* Run a command by the shell; the exit status. */
+int lab_sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Addresses of lab instance n: 10.18.0.n, 10.30.1.n, 02:00:00:00:00:n on device "vn" (a veth whose
+ * peer "pn" is here as well, which suffices for built frames). */
+uint32_t lab_addr(const char *dotted);
+struct weft_dp_instance lab_instance(uint32_t n, uint32_t service);
+/* Make the device and set the instance. */
+void lab_add(struct weft_dp *dp, uint32_t n, uint32_t service);
+
+struct lab_frame {
+	_Alignas(8) uint8_t align[2]; /* puts the IP header on a word boundary */
+	uint8_t data[2048];
+	size_t len;
+	uint32_t ifindex;
+	uint32_t gso_size;
+	int verdict;
+};
+
+struct lab_tuple {
+	uint32_t from;     /* instance that sends: device, source address and hardware address */
+	const char *daddr; /* "10.30.0.1" */
+	uint16_t sport, dport;
+};
+
+void lab_tcp(struct lab_frame *f, struct lab_tuple t, uint8_t flags, uint32_t seq);
+void lab_udp(struct lab_frame *f, struct lab_tuple t, size_t payload);
+void lab_echo(struct lab_frame *f, struct lab_tuple t, uint8_t type); /* sport is the id */
+void lab_arp(struct lab_frame *f, uint32_t from, const char *asked);
+/* n words of IP options (NOP), before running. */
+void lab_options(struct lab_frame *f, unsigned words);
+void lab_fragment(struct lab_frame *f, uint16_t id, uint16_t offset, bool more);
+/* Recompute what was changed by hand. */
+void lab_check_ip(struct lab_frame *f);
+
+struct iphdr *lab_ip(struct lab_frame *f);
+struct tcphdr *lab_tcph(struct lab_frame *f);
+struct udphdr *lab_udph(struct lab_frame *f);
+
+/* Run f through the program as if it had come from f->ifindex; the frame that came out is in f
+ * again. Returns the verdict. */
+int lab_run(struct weft_dp *dp, struct lab_frame *f);
+/* Are the IP and the transport checksum what the bytes say? */
+bool lab_sums_right(struct lab_frame *f);
+/* The instance whose hardware address the frame was sent to, 0 for the gateway's, -1 for others. */
+int lab_receiver(const struct lab_frame *f);
+
+uint64_t lab_drops(struct weft_dp *dp, enum weft_drop reason);
+
+#endif
