@@ -8,6 +8,7 @@
 #include "ctrl/engine/internal.h"
 
 #define IDLE_TICK_MS 500
+#define SWEEP_NS     10000000000ULL
 
 static bool is_busy(const struct weft_engine *e)
 {
@@ -67,8 +68,10 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source;
 	(void)usec;
-	if (needs_flows(e))
-		weft_dp_flows_count(e->dp, e->flows);
+	if (needs_flows(e) || now >= e->sweep_ns) {
+		weft_dp_flows_count(e->dp, e->flows); /* also takes out what has expired */
+		e->sweep_ns = now + SWEEP_NS;
+	}
 	engine_runtimes_tick(e, now);
 	for (struct instance *i = e->instances, *next; i; i = next) {
 		next = i->next;

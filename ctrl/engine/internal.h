@@ -112,6 +112,7 @@ struct weft_engine {
 	uint32_t last_instance_id;
 	uint32_t last_ns_host, last_inst_host;
 	uint32_t flows[WEFT_DP_MAX_INSTANCES];
+	uint64_t sweep_ns; /* when they are counted next, at the latest */
 	bool purging;
 	void (*purged)(void *userdata);
 	void *purged_userdata;

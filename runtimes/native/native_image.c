@@ -65,7 +65,7 @@ int weft_native_image_check(const char *image, enum weft_arch arch, const char *
 	uint64_t *ret_size, struct weft_err *err)
 {
 	const char *path = strncmp(image, "file://", 7) == 0 ? image + 7 : image;
-	uint64_t size;
+	uint64_t size = 0;
 	int r;
 
 	if (path[0] != '/') {
