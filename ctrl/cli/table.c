@@ -89,7 +89,8 @@ int cli_table(const struct cli *cli, const struct cli_column *columns, size_t n,
 	for (size_t i = 0; i < n && r == 0; i++) {
 		if ((columns[i].flags & CLI_COL_WIDE) && cli->output != CLI_WIDE)
 			continue;
-		if (!scols_table_new_column(t, columns[i].title, 0,
+		/* a title that is not shown must not take its width either */
+		if (!scols_table_new_column(t, cli->no_headers ? "" : columns[i].title, 0,
 			    columns[i].flags & CLI_COL_RIGHT ? SCOLS_FL_RIGHT : 0))
 			r = -ENOMEM;
 	}
