@@ -6,6 +6,7 @@
 
 #include "ctrl/base/log.h"
 #include "ctrl/engine/internal.h"
+#include "runtimes/cgroup.h"
 
 #define IDLE_TICK_MS 500
 #define SWEEP_NS     10000000000ULL
@@ -47,6 +48,23 @@ void engine_kick(struct weft_engine *e)
 		arm(e, 0);
 }
 
+/* Only what weft itself has made there: the state directory may be anybody's. */
+static void remove_files(struct weft_engine *e)
+{
+	static const char *const names[] = {"netns", "instances", "logs", "containerd", "native",
+		"qemu", "weft.db", "weft.db-wal", "weft.db-shm"};
+
+	weft_store_free(e->store);
+	e->store = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_(freep) char *path = weft_strf("%s/%s", e->config.state_dir, names[i]);
+		int r = path ? weft_remove_tree(path) : -ENOMEM;
+
+		if (r < 0)
+			log_warning("%s: %s", path, strerror(-r));
+	}
+}
+
 static void finish_purge(struct weft_engine *e)
 {
 	struct weft_err err = {0};
@@ -57,6 +75,8 @@ static void finish_purge(struct weft_engine *e)
 	e->dp = NULL;
 	if (weft_dp_destroy(e->config.bpffs, &err) < 0)
 		log_error("%s", err.msg);
+	weft_cgroup_destroy(e->config.cgroup);
+	remove_files(e);
 	e->tick = sd_event_source_disable_unref(e->tick);
 	e->purged(e->purged_userdata);
 }
