@@ -245,8 +245,7 @@ void instance_fail(struct instance *inst, const struct weft_err *why)
 {
 	if (inst->phase == PHASE_FAILED || inst->phase == PHASE_STOPPING)
 		return;
-	log_error(
-		"instance %s: failed while %s: %s", inst->name, phase_name(inst->phase), why->msg);
+	log_error("%s (while %s)", why->msg, phase_name(inst->phase));
 	inst->error = *why;
 	service_instance_failed(inst->service, inst);
 	inst->probe = (weft_probe_free(inst->probe), NULL);
