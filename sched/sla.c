@@ -159,7 +159,8 @@ static int check_unique(const struct sla_at *at, const struct weft_sla *sla)
 			sla_fail(&where, "%s is the address of service %s already",
 				json_string_value(where.value), s->job_name);
 			return weft_err_hint(at->doc->err,
-				"give every service its own, or leave rr_ip out and weft picks one");
+				"give every service its own, or leave rr_ip out "
+				"and weft picks one");
 		}
 	}
 	return 0;
@@ -276,7 +277,7 @@ WEFT_DEFINE_CLEANUP(struct weft_sla *, weft_sla_free);
 int weft_sla_parse(const char *name, const char *text, size_t size, struct weft_sla **ret,
 	struct weft_err *err)
 {
-	struct weft_err unwanted;
+	struct weft_err unwanted = {0};
 	struct sla_doc doc = {.text = text, .size = size, .err = err ? err : &unwanted};
 	_cleanup_(weft_sla_freep) struct weft_sla *sla = NULL;
 	json_auto_t *json = NULL;

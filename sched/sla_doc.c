@@ -28,7 +28,7 @@ void sla_clean(char *buf, size_t size, const char *s)
 
 struct sla_quoted sla_quote(const char *s)
 {
-	struct sla_quoted q;
+	struct sla_quoted q = {{0}};
 
 	sla_clean(q.text, sizeof(q.text), s);
 	return q;

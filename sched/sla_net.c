@@ -166,7 +166,8 @@ static int parse_path(const struct sla_at *at, struct weft_sla_probe *probe)
 	for (const char *p = probe->path; *p; p++)
 		if (*p <= ' ' || *p > '~')
 			return sla_fail(&member,
-				"must be printable ASCII without spaces (%%-encode the rest), is \"%s\"",
+				"must be printable ASCII without spaces "
+				"(%%-encode the rest), is \"%s\"",
 				sla_quote(probe->path).text);
 	return 0;
 }

@@ -224,7 +224,8 @@ static int require_image(const struct sla_at *at, const struct weft_sla_variant 
 			return 0;
 		sla_fail(&cmd, "required for virtualization native, but missing or empty");
 		return weft_err_hint(at->doc->err,
-			"the program and its arguments: \"cmd\": [\"/usr/sbin/nginx\", \"-g\", \"...\"]");
+			"the program and its arguments: "
+			"\"cmd\": [\"/usr/sbin/nginx\", \"-g\", \"...\"]");
 	}
 	if (v->code)
 		return 0;

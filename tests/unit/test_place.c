@@ -11,6 +11,8 @@
 
 #include "ctrl/base/util.h"
 
+#define WHY "service shop.web: no node can run it as "
+
 /* A node that runs containers and unikernels on amd64 and is half used. */
 static struct weft_sched_node node(const char *name)
 {
@@ -72,20 +74,20 @@ static void test_each_filter(void **state)
 
 	n.ready = false;
 	assert_refused(&rq, &n, 1,
-		"service shop.web: no node can run it as container: node edge-1: ready: it does not "
-		"report any more",
+		WHY "container: node edge-1: ready: it does not "
+		    "report any more",
 		"is weftd running on that node?");
 
 	n = node("edge-1");
 	rq.virt = WEFT_VIRT_GVISOR;
 	assert_refused(&rq, &n, 1,
-		"service shop.web: no node can run it as gvisor: node edge-1: virtualization: gvisor "
-		"wanted, offers container, unikernel",
+		WHY "gvisor: node edge-1: virtualization: gvisor "
+		    "wanted, offers container, unikernel",
 		"`weft status` says what each runtime lacks to be usable");
 	memset(n.offers, 0, sizeof(n.offers));
 	assert_refused(&rq, &n, 1,
-		"service shop.web: no node can run it as gvisor: node edge-1: virtualization: gvisor "
-		"wanted, offers none",
+		WHY "gvisor: node edge-1: virtualization: gvisor "
+		    "wanted, offers none",
 		NULL);
 
 	n = node("edge-1");
@@ -93,29 +95,29 @@ static void test_each_filter(void **state)
 	rq.arch[WEFT_ARCH_AMD64] = false;
 	rq.arch[WEFT_ARCH_ARM64] = true;
 	assert_refused(&rq, &n, 1,
-		"service shop.web: no node can run it as container: node edge-1: architecture: arm64 "
-		"wanted, runs container on amd64",
+		WHY "container: node edge-1: architecture: arm64 "
+		    "wanted, runs container on amd64",
 		NULL);
 
 	rq = request();
 	n.memory_free_mb = 511;
 	assert_refused(&rq, &n, 1,
-		"service shop.web: no node can run it as container: node edge-1: memory: 512 MiB "
-		"wanted, 511 MiB free",
+		WHY "container: node edge-1: memory: 512 MiB "
+		    "wanted, 511 MiB free",
 		NULL);
 	n.memory_free_mb = 512;
 	assert_placed(&rq, &n, 1, 0);
 
 	n.cpu_free_milli = 999;
 	assert_refused(&rq, &n, 1,
-		"service shop.web: no node can run it as container: node edge-1: cpu: 1 CPUs wanted, "
-		"0.999 free",
+		WHY "container: node edge-1: cpu: 1 CPUs wanted, "
+		    "0.999 free",
 		NULL);
 	n.cpu_free_milli = 1000;
 	n.addresses_free = 0;
 	assert_refused(&rq, &n, 1,
-		"service shop.web: no node can run it as container: node edge-1: addresses: none left "
-		"in its subnet",
+		WHY "container: node edge-1: addresses: none left "
+		    "in its subnet",
 		NULL);
 }
 
@@ -143,8 +145,8 @@ static void test_direct(void **state)
 	nodes[1].memory_free_mb = 0;
 	nodes[0].ready = false;
 	assert_refused(&rq, nodes, 3,
-		"service shop.web: no node can run it as container: node b: memory: 512 MiB wanted, "
-		"0 MiB free",
+		WHY "container: node b: memory: 512 MiB wanted, "
+		    "0 MiB free",
 		NULL);
 	rq.node = "z";
 	assert_refused(&rq, nodes, 3, "service shop.web: node z: no such node",
@@ -217,9 +219,11 @@ static void test_many_refusals(void **state)
 	}
 	nodes[0].ready = false;
 	assert_refused(&rq, nodes, 7,
-		"service shop.web: no node can run it as container: node n0: ready: it does not "
-		"report any more; node n1: memory: 512 MiB wanted, 10 MiB free; node n2: memory: 512 "
-		"MiB wanted, 10 MiB free; node n3: memory: 512 MiB wanted, 10 MiB free; and 3 more",
+		WHY
+		"container: node n0: ready: it does not "
+		"report any more; node n1: memory: 512 MiB wanted, 10 MiB free; node n2: memory: "
+		"512 MiB wanted, 10 MiB free; node n3: memory: 512 MiB wanted, 10 MiB free; "
+		"and 3 more",
 		"lower `memory` in the descriptor, or remove instances: `weft instance list`");
 
 	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)

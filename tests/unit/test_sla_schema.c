@@ -273,7 +273,8 @@ static void test_refuses(void **state)
 		"\"application_name\": \"a b\", \"application_namespace\": \"c\", "
 		"\"microservices\": []}]}",
 		"{\"sla_version\": \"v2.0\", \"customerID\": \"\", \"applications\": [{"
-		"\"application_name\": \"a\", \"application_namespace\": \"c\", \"microservices\": [{"
+		"\"application_name\": \"a\", \"application_namespace\": \"c\", "
+		"\"microservices\": [{"
 		"\"microservice_name\": \"a\", \"microservice_namespace\": \"c\", "
 		"\"virtualization\": \"container\", \"port\": \"80;\"}]}]}"};
 
