@@ -128,12 +128,12 @@ exception:
 	ud2
 
 	.balign 16
-irq_net:
-	orb $IRQ_NET, irq_pending
-	jmp irq_end
-	.balign 16
 irq_timer:
 	orb $IRQ_TIMER, irq_pending
+	jmp irq_end
+	.balign 16
+irq_net:
+	orb $IRQ_NET, irq_pending
 irq_end:
 	pushq %rax
 	movl $APIC_EOI, %eax

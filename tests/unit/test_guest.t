@@ -1,0 +1,273 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Boot the project's own unikernel on a tap in a namespace of its own and ask it everything it claims
+# to answer: under TCG, and under KVM where a guest of ours runs there.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+B=${B:-build}
+PATH=/usr/sbin:/sbin:$PATH
+elf=$B/guest/weft-guest.elf
+ns=test-guest-$$
+guest=10.255.7.2 host=10.255.7.1
+tmp='' pid='' netns=''
+
+skip_all() {
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+[ "$(uname -m)" = x86_64 ] || skip_all "the guest is an x86-64 kernel, this is $(uname -m)"
+[ "$(id -u)" = 0 ] || skip_all 'needs root for a network namespace and a tap'
+[ -c /dev/net/tun ] || skip_all 'no /dev/net/tun'
+for tool in qemu-system-x86_64 nsenter ip curl perl ping wrk; do
+	command -v $tool >/dev/null || skip_all "no $tool"
+done
+
+n=0 failed=0
+ok() { # STATUS DESCRIPTION
+	n=$((n + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $n - $2"
+	else
+		echo "not ok $n - $2"
+		failed=$((failed + 1))
+		[ ! -s "$tmp/console" ] || sed 's/^/# console: /' "$tmp/console"
+		[ ! -s "$tmp/why" ] || tail -n 3 "$tmp/why" | sed 's/^/# /'
+	fi
+}
+skip() {
+	n=$((n + 1))
+	echo "ok $n - $1 # SKIP $2"
+}
+check() { # DESCRIPTION COMMAND...
+	local what=$1
+	shift
+	"$@" >"$tmp/why" 2>&1
+	ok $? "$what"
+}
+is() { # GOT WANT DESCRIPTION
+	[ "$1" = "$2" ] || printf '# got: %s\n# want: %s\n' "$1" "$2"
+	[ "$1" = "$2" ]
+	ok $? "$3"
+}
+in_ns() {
+	nsenter --net="/run/netns/$ns" "$@"
+}
+now_ms() {
+	echo $((${EPOCHREALTIME/./} / 1000))
+}
+wait_for() { # SECONDS COMMAND...
+	local end=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@"; do
+		[ "$(now_ms)" -lt $end ] || return 1
+		sleep 0.01
+	done
+}
+
+# --- the guest -----------------------------------------------------------------------------------
+reap() {
+	[ -n "$pid" ] || return 0
+	kill "$pid" 2>/dev/null
+	wait "$pid" 2>/dev/null
+	pid=
+}
+clean() {
+	reap
+	[ -z "$netns" ] || ip netns del "$netns"
+	[ -z "$tmp" ] || rm -rf "$tmp"
+}
+trap clean EXIT
+trap 'exit 1' INT TERM HUP
+
+start() { # ACCEL ARGUMENTS [DEVICE OPTIONS [QEMU ARGUMENT...]]
+	local accel=$1 args=$2 dev=${3:-} cpu=max
+	shift $(($# > 3 ? 3 : $#))
+	[ "$accel" = tcg ] || cpu=host,-arch-capabilities
+	reap
+	: >"$tmp/console"
+	started=$(now_ms)
+	# Not in_ns: a function in the background is a shell with a child, and its pid is the shell's.
+	nsenter --net="/run/netns/$ns" qemu-system-x86_64 \
+		-M microvm,ioapic2=off,acpi=off,rtc=off,pit=off,pic=off -accel "$accel" -cpu $cpu \
+		-m "${mem:-64}" -smp 1 -nodefaults -no-user-config -no-reboot -display none \
+		-global virtio-mmio.force-legacy=false \
+		-netdev tap,id=n0,ifname=tap0,script=no,downscript=no \
+		-device "virtio-net-device,netdev=n0,mac=52:54:00:12:34:56$dev" \
+		-serial "file:$tmp/console" -kernel "$elf" -append "$args" "$@" \
+		</dev/null >"$tmp/qemu" 2>&1 &
+	pid=$!
+}
+get() { # [CURL ARGUMENT...] PATH
+	in_ns curl -s -S -m 5 --noproxy '*' "${@:1:$#-1}" "http://$guest:${port:-80}${*: -1}"
+}
+answers() {
+	[ -d "/proc/$pid" ] || return 1
+	in_ns curl -s --noproxy '*' --connect-timeout 0.05 -m 1 -o "$tmp/body" \
+		"http://$guest:${port:-80}/"
+}
+boot() { # as start
+	start "$@"
+	wait_for "${limit:-20}" answers
+}
+gone() {
+	[ ! -d "/proc/$pid" ] || grep -q '^State:.*Z' "/proc/$pid/status"
+}
+client() { # PORT WHAT...
+	local p=$1
+	shift
+	in_ns tests/guest/client.pl "$guest:$p" "$@"
+}
+cpu_ticks() {
+	awk '{print $14 + $15}' "/proc/$pid/stat"
+}
+load() { # CONNECTIONS SECONDS [WRK ARGUMENT...]; sets requests, fails on any error
+	in_ns wrk -t1 -c"$1" -d"$2" --latency "${@:3}" "http://$guest/" >"$tmp/wrk" || return 1
+	requests=$(awk '/requests in/ {print $1}' "$tmp/wrk")
+	[ "${requests:-0}" -gt 0 ] && ! grep -q -e 'Socket errors' -e 'Non-2xx' "$tmp/wrk"
+}
+report() {
+	awk -v what="$1" '/50%/ {p50 = $2} /99%/ {p99 = $2} /^Requests\/sec/ {rate = $2}
+		END {printf "# %s: p50 %s, p99 %s, %s req/s\n", what, p50, p99, rate}' "$tmp/wrk"
+}
+
+tmp=$(mktemp -d)
+ip netns add "$ns" || skip_all 'cannot make a network namespace'
+netns=$ns
+in_ns sh -c "ip link set lo up && ip tuntap add tap0 mode tap vnet_hdr &&
+	ip addr add $host/24 dev tap0 && ip link set tap0 up" || {
+	echo 'Bail out! cannot make a tap'
+	exit 1
+}
+
+# --- what it serves ------------------------------------------------------------------------------
+serves() { # ACCEL: the whole list, with the guest running
+	local accel=$1 body
+
+	is "$(get -o "$tmp/body" -w '%{http_code} %{size_download}' /)" '200 612' "$accel: GET /"
+	body=$(tr '\0' '?' <"$tmp/body")
+	case $body in
+	*'hello from a unikernel'*"instance shop.web.1 at $guest"*) ok 0 "$accel: it says who it is" ;;
+	*) ok 1 "$accel: it says who it is" ;;
+	esac
+	is "$(get /healthz)" ok "$accel: GET /healthz"
+	is "$(get -o /dev/null -w '%{http_code}' '/healthz?verbose')" 200 "$accel: a query is no name"
+	is "$(get -o /dev/null -w '%{http_code}' /nowhere)" 404 "$accel: an unknown path"
+	is "$(get -o /dev/null -w '%{http_code}' -d x=y /)" 405 "$accel: POST"
+	is "$(get -I /healthz | tr -d '\r' | grep -ic -e '200 OK' -e '^content-length: 3$')" 2 \
+		"$accel: HEAD"
+	is "$(get -0 -o /dev/null -w '%{http_code} %{size_download}' /)" '200 612' "$accel: HTTP/1.0"
+	is "$(in_ns curl -s -m 5 --noproxy '*' -o /dev/null -o /dev/null -w '%{num_connects}' \
+		"http://$guest/" "http://$guest/healthz")" 10 "$accel: keep-alive"
+	check "$accel: Connection: close, with requests behind it" client 80 close
+	check "$accel: 300 pipelined requests" client 80 pipeline 300
+	check "$accel: a client that reads late" client 80 slow_reader 2000
+	check "$accel: a client that closes its side first" client 80 half_close
+	check "$accel: one byte at a time" client 80 bytes
+	check "$accel: garbage gets 400, and no reset" client 80 garbage
+	check "$accel: 100 connections at once" client 80 many 100
+	check "$accel: 1,000 connections at once" client 80 many 1000
+	check "$accel: 200 connections in a row" client 80 again 200
+	check "$accel: ping" in_ns ping -q -c 3 -i 0.2 -W 2 $guest
+	check "$accel: ping with fragments" in_ns ping -q -c 3 -i 0.2 -W 2 -s 4000 $guest
+	check "$accel: UDP echo" client 7 udp 500
+	check "$accel: UDP echo with fragments" client 7 udp 20000
+	check "$accel: TCP echo of 2 MB" client 7 echo 2000000
+}
+
+performs() { # ACCEL
+	local total=0 status=0 i
+
+	for i in 1 2 3 4 5; do
+		load 16 2 || status=1
+		[ "$i" != 1 ] || report "$1, 16 connections"
+		total=$((total + requests))
+		[ $total -lt 5000 ] || break
+	done
+	[ $status = 0 ] && [ $total -ge 5000 ]
+	ok $? "$1: 5,000 requests and more over 16 connections, no error"
+	load 50 2 -H 'Connection: close'
+	ok $? "$1: 50 clients that connect for each request, no error"
+	load 1 1
+	ok $? "$1: one client, no error"
+	report "$1, 1 connection"
+}
+
+# Nothing happens for 10 s: the guest must sleep, and it must wake up. Somebody's connection waits, too.
+idles() { # ACCEL
+	local before after
+
+	before=$(cpu_ticks)
+	client 80 idle 5 >"$tmp/why" 2>&1
+	ok $? "$1: a connection used again after 5 s"
+	sleep 5
+	after=$(cpu_ticks)
+	echo "# $1: $((after - before)) ticks of CPU in 10 s of idling"
+	[ $((after - before)) -lt 100 ]
+	ok $? "$1: idle, it sleeps"
+	is "$(get -m 1 -o /dev/null -w '%{http_code}' /)" 200 "$1: an answer after 10 s of silence"
+}
+
+limit=20 boot tcg "netdev.ip=$guest/24:$host -- name=shop.web.1"
+ok $? 'tcg: it boots, with netdev.ip='
+echo "# tcg: first answer $(($(now_ms) - started)) ms after the start of qemu"
+serves tcg
+performs tcg
+idles tcg
+kill -0 "$pid" 2>/dev/null
+ok $? 'tcg: it is still there'
+
+# --- other ways to start it ----------------------------------------------------------------------
+boot tcg "netdev.ipv4_addr=$guest netdev.ipv4_gw_addr=$host netdev.ipv4_subnet_mask=255.255.255.0"
+ok $? 'it boots, with netdev.ipv4_addr='
+port=8080 boot tcg "ip=$guest/24 gw=$host port=80 tsc_khz=1000000 -- port=8080"
+ok $? 'it boots, with ip= gw= port='
+mem=32 boot tcg "netdev.ip=$guest/24:$host:8.8.8.8 spin=50" \
+	,csum=off,guest_csum=off,event_idx=off
+ok $? 'it boots in 32 MiB, polls, does without offloads'
+check 'without offloads: 1,000 connections at once' client 80 many 1000
+check 'without offloads: TCP echo of 2 MB' client 7 echo 2000000
+check 'without offloads: UDP echo with fragments' client 7 udp 20000
+load 16 1
+ok $? 'without offloads: 16 connections, no error'
+
+# --- failing visibly -----------------------------------------------------------------------------
+start tcg "netdev.ip=$guest/99:$host"
+wait_for 10 gone
+ok $? 'a bad address: it ends'
+grep -q "panic: argument netdev.ip=$guest/99:$host: want netdev.ip=ADDR/PREFIX:GATEWAY" "$tmp/console"
+ok $? 'a bad address: it says so'
+start tcg "netdev.ip=$guest/24 virtio_mmio.device=512@0:5"
+wait_for 10 gone
+grep -q 'panic: exception 14 .* cr2 0$' <(tr -d '\r' <"$tmp/console")
+ok $? 'a null pointer: it says where, and ends'
+start tcg spin=0 '' -device pvpanic -action panic=exit-failure
+wait_for 10 gone
+wait "$pid"
+is $? 1 'pvpanic tells qemu'
+pid=
+
+# --- under KVM -----------------------------------------------------------------------------------
+if [ ! -w /dev/kvm ]; then
+	skip 'kvm' 'no /dev/kvm'
+elif ! limit=5 boot kvm "netdev.ip=$guest/24:$host -- name=shop.web.1"; then
+	reap
+	skip 'kvm' "the guest does not run under this KVM: $(tail -n 1 "$tmp/qemu")"
+else
+	ok 0 'kvm: it boots'
+	echo "# kvm: first answer $(($(now_ms) - started)) ms after the start of qemu"
+	serves kvm
+	performs kvm
+	idles kvm
+	boot kvm "netdev.ip=$guest/24:$host spin=50"
+	ok $? 'kvm: it boots, with spin=50'
+	load 1 1
+	ok $? 'kvm: one client, polling, no error'
+	report 'kvm, 1 connection, spin=50'
+fi
+
+# --- the image -----------------------------------------------------------------------------------
+is "$(tar -tzf "$B/guest/weft-guest.tar.gz" | tr '\n' ' ')" 'kernel weft.json ' 'the image has its files'
+is "$(tar -xzOf "$B/guest/weft-guest.tar.gz" weft.json)" '{"machine":"microvm","ring3":true}' \
+	'weft.json says what it needs'
+echo "1..$n"
+[ $failed = 0 ]
