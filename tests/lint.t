@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # One test point per linter of scripts/lint.sh.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 mapfile -t tools < <(scripts/lint.sh --list)
 echo "1..${#tools[@]}"

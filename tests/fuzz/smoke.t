@@ -3,7 +3,7 @@
 # Run every fuzzer for a few seconds from its corpus; ok when it finds nothing. What one finds is
 # kept in $B/results. Longer: FUZZ_SECONDS=600 tests/fuzz/smoke.t
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 B=${B:-build}
 seconds=${FUZZ_SECONDS:-4}
 
