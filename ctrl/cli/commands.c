@@ -13,7 +13,8 @@ const struct cli_command cli_commands[] = {
 	{"apply", "", 0, 0, CLI_OPT_FILE | CLI_OPT_WAIT, cli_cmd_apply,
 		"create or update the services of a descriptor",
 		"An error comes with its place: FILE:LINE:COL. --wait returns when every service "
-		"runs or has\nfailed, after 5 minutes at the latest unless --timeout says otherwise."},
+		"runs or has\nfailed, after 5 minutes at the latest unless --timeout "
+		"says otherwise."},
 	{"service list", "", 0, 0, SHOWN, cli_cmd_service_list, "services", NULL},
 	{"service show", "NAME", 1, 1, SHOWN, cli_cmd_service_show, "one service and its variants",
 		NULL},
@@ -26,7 +27,8 @@ const struct cli_command cli_commands[] = {
 	{"logs", "ID", 1, 1, CLI_OPT_TAIL, cli_cmd_instance_logs, "the same", NULL},
 	{"swap start", "SERVICE", 1, 1, CLI_OPT_TO | CLI_OPT_WATCH | CLI_OPT_WAIT,
 		cli_cmd_swap_start, "move a running service to another virtualization",
-		"--watch shows its progress, --wait only returns when it has ended: with 0 when done, "
+		"--watch shows its progress, --wait only returns when it has ended: with 0 when "
+		"done, "
 		"1 when it\nwas rolled back. ^C detaches, the swap goes on."},
 	{"swap list", "", 0, 0, SHOWN, cli_cmd_swap_list, "swaps, the newest first", NULL},
 	{"swap show", "ID", 1, 1, 0, cli_cmd_swap_show, "one swap and its phases", NULL},

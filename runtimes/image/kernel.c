@@ -180,7 +180,8 @@ static int elf_segments(const struct elf *e, bool *ret_pvh, struct weft_err *err
 
 		if (!elf_segment(e, i, &s))
 			return weft_err_set(err, EBADMSG,
-				"kernel is truncated: its program headers lie behind its end (%zu bytes)",
+				"kernel is truncated: its program headers lie "
+				"behind its end (%zu bytes)",
 				e->file.size);
 		if (s.type != PT_LOAD && s.type != PT_NOTE)
 			continue;
@@ -268,7 +269,8 @@ static int check_elf(
 	if (multiboot_find(b, &flags)) {
 		if (e.machine == EM_X86_64 && !(flags & MULTIBOOT_HAS_ADDRESSES))
 			return weft_err_set(err, EBADMSG,
-				"kernel is a 64-bit ELF file with a multiboot header, which qemu refuses");
+				"kernel is a 64-bit ELF file with a multiboot "
+				"header, which qemu refuses");
 		*ret = WEFT_KERNEL_MULTIBOOT;
 		return 0;
 	}
@@ -277,7 +279,8 @@ static int check_elf(
 		return 0;
 	}
 	weft_err_set(err, EBADMSG,
-		"kernel is not a bootable kernel: an ELF file without PVH note or multiboot header");
+		"kernel is not a bootable kernel: an ELF file without "
+		"PVH note or multiboot header");
 	return weft_err_hint(
 		err, "is it an ordinary program? Build the unikernel for qemu (KVM) guests");
 }

@@ -158,7 +158,8 @@ static void test_errors(void **state)
 	spec.cwd = NULL;
 	spec.netns = "/run/netns/weft-none";
 	expect_error(&spec, ENOENT,
-		"exec /bin/true: network namespace /run/netns/weft-none: No such file or directory");
+		"exec /bin/true: network namespace /run/netns/weft-none: "
+		"No such file or directory");
 	spec.netns = "/proc/self/ns/uts";
 	expect_error(&spec, EINVAL,
 		"exec /bin/true: enter network namespace /proc/self/ns/uts: Invalid argument");
