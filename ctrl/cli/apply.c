@@ -149,6 +149,8 @@ static int is_up(struct cli *cli, const struct cli_reply *reply, void *name, str
 		return 0;
 	weft_err_set(err, EIO, "service %s: %s: %s", (char *)name, phase,
 		cli_str(reply->doc, "detail", "no reason is given"));
+	if (*cli_str(reply->doc, "hint", ""))
+		return weft_err_hint(err, "%s", cli_str(reply->doc, "hint", ""));
 	return weft_err_hint(err, "weft service show %s, weft instance list", (char *)name);
 }
 
