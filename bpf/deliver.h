@@ -27,7 +27,7 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct weft_bpf_
 		return DROP(TRUNCATED);
 	__builtin_memcpy(eth->h_dest, to->mac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, gateway_mac, ETH_ALEN);
-	if (to->device == WEFT_DEVICE_DIRECT)
+	if (to->device != WEFT_DEVICE_PEER)
 		return bpf_redirect(to->ifindex, 0);
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);

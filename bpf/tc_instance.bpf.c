@@ -95,16 +95,19 @@ static __always_inline int ipv4(
 {
 	struct packet p = {};
 	struct route r = {.from = from, .from_id = from_id};
+	bool is_semantic;
 	const __u32 *id;
 	int ret;
 
 	ret = parse_ip(skb, &p);
 	if (ret)
 		return ret;
-	if (p.saddr != from->ns_addr)
+	/* The host's stack also brings what others send to instances (answers from outside). */
+	is_semantic = in_semantic_range(p.daddr);
+	if (p.saddr != from->ns_addr && (is_semantic || from->device != WEFT_DEVICE_HOST))
 		return DROP(SPOOFED_ADDR);
 
-	if (in_semantic_range(p.daddr)) {
+	if (is_semantic) {
 		ret = semantic(skb, &p, &r);
 		if ((ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE)) && p.proto == IPPROTO_TCP &&
 			!p.frag_later) {
@@ -119,7 +122,10 @@ static __always_inline int ipv4(
 	}
 	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
 	r.to = id ? instance_get(*id) : NULL;
-	return r.to ? deliver(skb, r.to) : pass_to_host(skb);
+	if (r.to)
+		return deliver(skb, r.to);
+	/* What the host sent here for nobody must not go round in circles. */
+	return from->device == WEFT_DEVICE_HOST ? DROP(UNKNOWN_ADDR) : pass_to_host(skb);
 }
 
 static __always_inline int handle(struct __sk_buff *skb)

@@ -39,7 +39,7 @@
 	X(ARP_IGNORED, "arp_ignored", "an ARP packet that asks for nothing in the overlay")        \
 	X(PROTOCOL, "protocol", "a protocol other than TCP, UDP and ICMP to a semantic address")   \
 	X(ICMP_TYPE, "icmp_type", "ICMP other than echo to a semantic address")                    \
-	X(UNKNOWN_ADDR, "unknown_addr", "a semantic address of no service and no instance")        \
+	X(UNKNOWN_ADDR, "unknown_addr", "an overlay address of no service and no instance")        \
 	X(NO_BACKEND, "no_backend", "a new flow to a service without a backend of weight above 0") \
 	X(NO_FLOW, "no_flow", "a segment or echo reply of no known flow (TCP: answered by RST)")   \
 	X(BACKEND_GONE, "backend_gone", "a segment of a flow whose backend is gone (RST sent)")    \
@@ -75,6 +75,7 @@ struct weft_meta {
 enum weft_device {
 	WEFT_DEVICE_PEER = 0,   /* veth into another namespace: bpf_redirect_peer */
 	WEFT_DEVICE_DIRECT = 1, /* bpf_redirect */
+	WEFT_DEVICE_HOST = 2,   /* the same, into the host's stack: it may forward for others */
 };
 
 struct weft_bpf_instance {

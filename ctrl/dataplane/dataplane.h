@@ -38,6 +38,8 @@ int weft_dp_destroy(const char *bpffs_dir, struct weft_err *err);
 enum weft_dp_device {
 	WEFT_DP_DEV_PEER,   /* veth: deliver with bpf_redirect_peer into the peer's namespace */
 	WEFT_DP_DEV_DIRECT, /* tap, or a veth whose peer is in the same namespace: bpf_redirect */
+	WEFT_DP_DEV_HOST,   /* the host's own veth: direct, and the one device whose packets to
+			       instances may come from any source, because the host forwards */
 };
 
 struct weft_dp_instance {

@@ -18,6 +18,7 @@
 
 _Static_assert((int)WEFT_DEVICE_PEER == (int)WEFT_DP_DEV_PEER, "one enum");
 _Static_assert((int)WEFT_DEVICE_DIRECT == (int)WEFT_DP_DEV_DIRECT, "one enum");
+_Static_assert((int)WEFT_DEVICE_HOST == (int)WEFT_DP_DEV_HOST, "one enum");
 
 /* --- semantic addresses --- */
 

@@ -244,6 +244,31 @@ static int take_over(struct weft_dp *dp, struct weft_err *err)
 	return 0;
 }
 
+static int open_new(struct weft_dp *dp, const struct weft_dp_config *config, struct weft_err *err)
+{
+	struct weft_meta meta;
+	int r;
+
+	/* Remains of an earlier daemon that was killed while it made one. */
+	r = weft_dp_destroy(dp->dir, err);
+	if (r == 0)
+		r = new_meta(config->max_flows, &meta, err);
+	if (r == 0)
+		r = dp_pin_prepare(dp->dir, err);
+	if (r < 0)
+		return r;
+	r = load(dp, &meta, err);
+	if (r == 0)
+		r = view(dp, err);
+	if (r < 0) {
+		weft_dp_destroy(dp->dir, NULL);
+		return r;
+	}
+	*dp->meta = meta;
+	__atomic_store_n(&dp->meta->layout, WEFT_ABI_LAYOUT, __ATOMIC_RELEASE);
+	return 0;
+}
+
 static int open_prepared(
 	struct weft_dp *dp, const struct weft_dp_config *config, struct weft_err *err)
 {
@@ -253,30 +278,13 @@ static int open_prepared(
 	found = read_meta(dp->dir, &meta, err);
 	if (found < 0)
 		return found;
-	if (!found) {
-		/* Half of one: an earlier daemon was killed while it made it. */
-		r = weft_dp_destroy(dp->dir, err);
-		if (r == 0)
-			r = dp_pin_prepare(dp->dir, err);
-		if (r == 0)
-			r = new_meta(config->max_flows, &meta, err);
-		if (r < 0)
-			return r;
-	}
-	r = load(dp, &meta, err);
-	if (r == 0)
+	r = found ? load(dp, &meta, err) : open_new(dp, config, err);
+	if (r == 0 && found)
 		r = view(dp, err);
-	if (r < 0) {
-		if (!found)
-			weft_dp_destroy(dp->dir, NULL);
+	if (r < 0)
 		return r;
-	}
 	dp->tcx = !config->clsact && dp_attach_probe(bpf_program__fd(dp->skel->progs.tc_instance));
-	if (found)
-		return take_over(dp, err);
-	*dp->meta = meta;
-	__atomic_store_n(&dp->meta->layout, WEFT_ABI_LAYOUT, __ATOMIC_RELEASE);
-	return 0;
+	return found ? take_over(dp, err) : 0;
 }
 
 int weft_dp_open(const struct weft_dp_config *config, struct weft_dp **ret, struct weft_err *err)

@@ -141,7 +141,7 @@ static void every_quick_update_holds(void **state)
 {
 	struct weft_dp *dp = *state;
 
-	for (uint16_t i = 0; i < 300; i++) {
+	for (uint16_t i = 0; i < 90; i++) {
 		weights(dp, i % 3 == 0, i % 3 == 1, i % 3 == 2);
 		assert_int_equal(segment(dp, (uint16_t)(13000 + i), LAB_SYN, i), 1 + i % 3);
 	}

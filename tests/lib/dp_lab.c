@@ -282,7 +282,7 @@ int lab_run(struct weft_dp *dp, struct lab_frame *f)
 	int r = bpf_prog_test_run_opts(bpf_program__fd(dp->skel->progs.tc_instance), &opts);
 
 	if (r < 0)
-		fail_msg("BPF_PROG_TEST_RUN: %s", strerror(-r));
+		fail_msg("BPF_PROG_TEST_RUN of %zu bytes: %s", f->len, strerror(-r));
 	memcpy(f->data, out, opts.data_size_out);
 	f->len = opts.data_size_out;
 	f->verdict = (int)opts.retval;
