@@ -48,25 +48,33 @@ static const char *local_path(const char *code)
 	return code[0] == '/' ? code : NULL;
 }
 
+static int check_image(const struct weft_sla_service *spec, enum weft_virt virt, const char *image,
+	struct weft_err *err)
+{
+	const char *path = local_path(image);
+
+	if (!path) {
+		weft_err_set(err, ENOTSUP, "service %s: variant %s: code \"%s\" is not a file",
+			spec->short_name, weft_virt_name(virt), image);
+		return weft_err_hint(err, "give an image file: file:///path or /path");
+	}
+	if (access(path, R_OK) < 0) {
+		weft_err_set(err, errno, "service %s: variant %s: image %s: %s", spec->short_name,
+			weft_virt_name(virt), path, strerror(errno));
+		return weft_err_hint(err, "the file must be on the node that runs weftd");
+	}
+	return 0;
+}
+
 static int check_variants(const struct weft_sla_service *spec, struct weft_err *err)
 {
 	for (size_t i = 0; i < spec->n_variants; i++) {
 		const struct weft_sla_variant *v = &spec->variants[i];
-		const char *path = v->code ? local_path(v->code) : NULL;
+		const char *image = v->image[weft_arch_host()];
+		int r = image ? check_image(spec, v->virt, image, err) : 0;
 
-		if (!v->code)
-			continue;
-		if (!path) {
-			weft_err_set(err, ENOTSUP,
-				"service %s: variant %s: code \"%s\" is not a file",
-				spec->short_name, weft_virt_name(v->virt), v->code);
-			return weft_err_hint(err, "give an image file: file:///path or /path");
-		}
-		if (access(path, R_OK) < 0) {
-			weft_err_set(err, errno, "service %s: variant %s: image %s: %s",
-				spec->short_name, weft_virt_name(v->virt), path, strerror(errno));
-			return weft_err_hint(err, "the file must be on the node that runs weftd");
-		}
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

@@ -8,6 +8,8 @@
 #include "ctrl/base/log.h"
 #include "ctrl/engine/internal.h"
 
+#define MAX_NAME_KEPT 64
+
 static const char *const phases[] = {
 	[PHASE_PREPARING] = "preparing",
 	[PHASE_STARTING] = "starting",
@@ -50,6 +52,19 @@ bool instance_is_new(const struct instance *inst)
 	return false;
 }
 
+/* Runtimes take names of at most 76 characters (containerd's limit); a service's may be longer, and
+ * is then cut and told apart by a hash (FNV-1a) of the whole. */
+static char *make_name(const struct service *s)
+{
+	uint32_t hash = 2166136261u;
+
+	if (strlen(s->name) <= MAX_NAME_KEPT)
+		return weft_strf("%s.%u", s->name, s->next_number);
+	for (const char *p = s->name; *p; p++)
+		hash = (hash ^ (unsigned char)*p) * 16777619u;
+	return weft_strf("%.*s-%08x.%u", MAX_NAME_KEPT - 9, s->name, hash, s->next_number);
+}
+
 int instance_new(struct service *s, const struct weft_sla_variant *v, struct instance **ret,
 	struct weft_err *err)
 {
@@ -65,10 +80,13 @@ int instance_new(struct service *s, const struct weft_sla_variant *v, struct ins
 	inst->net = v->virt == WEFT_VIRT_UNIKERNEL ? v->net : WEFT_NET_VETH;
 	inst->tap_fd = -1;
 	inst->created_ms = weft_realtime_ms();
-	inst->name = weft_strf("%s.%u", s->name, s->next_number);
-	inst->code = strdup(v->code ? v->code : "");
-	r = inst->name && inst->code ? engine_place(e, s, v, &inst->arch, err)
-				     : weft_err_set(err, ENOMEM, "out of memory");
+	inst->name = make_name(s);
+	r = inst->name ? engine_place(e, s, v, &inst->arch, err)
+		       : weft_err_set(err, ENOMEM, "out of memory");
+	if (r == 0) {
+		inst->code = strdup(v->image[inst->arch] ? v->image[inst->arch] : "");
+		r = inst->code ? 0 : weft_err_set(err, ENOMEM, "out of memory");
+	}
 	if (r == 0)
 		r = engine_alloc_instance(e, inst, err);
 	if (r < 0) {

@@ -254,6 +254,7 @@ int engine_place(struct weft_engine *e, const struct service *s,
 {
 	struct weft_sched_request request = {
 		.service = s->name,
+		.node = s->spec->node,
 		.virt = variant->virt,
 		.memory_mb = variant->memory_mb,
 		.cpu_milli = variant->vcpus * 1000,

@@ -91,7 +91,7 @@ static void prepare(struct service *s)
 			weft_virt_name(s->swap->to));
 	s->swap_preparing = true;
 	if (r == 0)
-		r = slot->ops->prepare(slot->rt, v->code, arch, on_prepared, s, &err);
+		r = slot->ops->prepare(slot->rt, v->image[arch], arch, on_prepared, s, &err);
 	if (r < 0)
 		on_prepared(s, r, &err, NULL, 0);
 }
