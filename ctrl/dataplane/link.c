@@ -181,9 +181,11 @@ int weft_link_veth_add(
 		r = create_pair(&nl, veth, err);
 	if (r < 0)
 		return r;
-	r = configure_peer(veth, err);
+	/* In this order the peer has its carrier when it comes up, and its routes are not marked
+	 * linkdown until the kernel's link watch runs. */
+	r = configure_host_side(&nl, veth->host_name, &ifindex, err);
 	if (r == 0)
-		r = configure_host_side(&nl, veth->host_name, &ifindex, err);
+		r = configure_peer(veth, err);
 	if (r < 0) {
 		(void)weft_link_del(veth->host_name);
 		return r;
