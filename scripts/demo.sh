@@ -80,6 +80,7 @@ wait "$load" || { cat "$LAB_DIR/load.txt" >&2; lab_die 'weft-load failed'; }
 kill "$sampler" 2>/dev/null || :
 lab_weft swap list -o json >"$LAB_DIR/swaps.json"
 lab_weft dp drops -o json >"$LAB_DIR/drops.json"
+lab_weft status -o json >"$LAB_DIR/status.json"
 
 say '6. result'
 scripts/demo-report.sh "$LAB_DIR" "$results"
