@@ -71,7 +71,7 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 	bool any;
 
 	daemon = weft_strf("weftd %s, role %s, up %s", cli_str(doc, "version", "?"),
-		cli_str(doc, "role", "?"), cli_fmt_duration(cli_u64(doc, "uptime_s") * 1000).s);
+		cli_str(doc, "role", "?"), cli_fmt_uptime(cli_u64(doc, "uptime_s")).s);
 	data = weft_strf("%s, %s of %s flows, %s drops", cli_str(dp, "hook", "?"),
 		cli_fmt_count(cli_u64(dp, "flows")).s,
 		cli_fmt_count(cli_u64(dp, "flow_capacity")).s,

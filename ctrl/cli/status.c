@@ -57,7 +57,7 @@ static int render(const struct cli *cli, const json_t *doc)
 
 	line = weft_strf("weftd %s  up %s  role %s  node %s (%s)   data plane: %s, %" PRIu64
 			 " services, %" PRIu64 " instances, %s flows, %s drops",
-		cli_str(doc, "version", "?"), cli_fmt_duration(cli_u64(doc, "uptime_s") * 1000).s,
+		cli_str(doc, "version", "?"), cli_fmt_uptime(cli_u64(doc, "uptime_s")).s,
 		cli_str(doc, "role", "?"), cli_str(node, "name", "?"), cli_str(node, "arch", "?"),
 		strcmp(state, "ok") == 0 ? cli_str(dp, "hook", "ok") : state,
 		cli_u64(doc, "services"), cli_u64(doc, "instances"),

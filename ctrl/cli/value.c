@@ -106,6 +106,13 @@ struct cli_text cli_fmt_age(uint64_t ms)
 	return t;
 }
 
+struct cli_text cli_fmt_uptime(uint64_t s)
+{
+	uint64_t ms = s > UINT64_MAX / 1000 ? UINT64_MAX : s * 1000;
+
+	return s < 60 ? cli_fmt_age(ms) : cli_fmt_duration(ms);
+}
+
 struct cli_text cli_fmt_ns(uint64_t ns, bool utf8)
 {
 	struct cli_text t;

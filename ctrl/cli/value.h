@@ -23,6 +23,7 @@ struct cli_text {
 struct cli_text cli_fmt_count(uint64_t n);          /* 950, 4.9k, 12k, 3.1M */
 struct cli_text cli_fmt_bytes(uint64_t n);          /* 512 B, 3.1 MiB */
 struct cli_text cli_fmt_duration(uint64_t ms);      /* 0.4s, 12s, 3m20s, 3h4m, 3d4h */
+struct cli_text cli_fmt_uptime(uint64_t s);         /* the same, whole seconds below a minute */
 struct cli_text cli_fmt_age(uint64_t ms);           /* 12s, 3m, 2h, 4d */
 struct cli_text cli_fmt_ns(uint64_t ns, bool utf8); /* 190µs, 1.2ms, 12s */
 

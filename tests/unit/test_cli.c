@@ -499,6 +499,8 @@ static void numbers_are_for_people(void **state)
 	assert_string_equal(cli_fmt_duration(200000).s, "3m20s");
 	assert_string_equal(cli_fmt_duration(11040000).s, "3h4m");
 	assert_string_equal(cli_fmt_duration(273600000).s, "3d4h");
+	assert_string_equal(cli_fmt_uptime(3).s, "3s");
+	assert_string_equal(cli_fmt_uptime(273700).s, "3d4h");
 	assert_string_equal(cli_fmt_age(400).s, "0s");
 	assert_string_equal(cli_fmt_age(7300000).s, "2h");
 	assert_string_equal(cli_fmt_ns(190400, true).s, "190µs");

@@ -152,10 +152,9 @@ static const struct {
 		"container  amd64,arm64  64 MiB      1  veth     file:///images/nginx.tar\n"
 		"unikernel  amd64        32 MiB      1  macvtap  file:///images/web.tar.gz\n"},
 	{"instance list", "GET /v1/instances", instance_doc, 1,
-		"INSTANCE    SERVICE   RUNTIME    PHASE  ADDRESS    WEIGHT  FLOWS    CPU   MEMORY  "
-		"RESTARTS  AGE\n"
-		"shop.web.1  shop.web  container  ready  10.18.0.2     100     12  190ms  9.3 MiB         "
-		"0   1m\n"},
+		"INSTANCE    SERVICE   RUNTIME    PHASE  ADDRESS    WEIGHT  FLOWS    CPU   MEMORY  AGE\n"
+		"shop.web.1  shop.web  container  ready  10.18.0.2     100     12  190ms  9.3 MiB   "
+		"1m\n"},
 	{"instance show shop.web.1", "GET /v1/instances/shop.web.1", instance_doc, 0,
 		"INSTANCE     shop.web.1\n"
 		"SERVICE      shop.web\n"
@@ -166,8 +165,8 @@ static const struct {
 		"FLOWS        12\n"
 		"CPU          190ms\n"
 		"MEMORY       9.3 MiB\n"
-		"RESTARTS     0\n"
 		"AGE          1m\n"
+		"RESTARTS     0\n"
 		"ARCH         amd64\n"
 		"NODE         edge-1\n"
 		"PID          4121\n"
