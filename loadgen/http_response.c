@@ -33,7 +33,6 @@ void http_response_init(struct http_response *p, bool head)
 	p->keep_alive = false;
 	p->problem = NULL;
 	p->head = head;
-	p->any = false;
 	p->interim = 0;
 	p->header_bytes = 0;
 	p->line_len = 0;
@@ -314,7 +313,6 @@ int http_response_feed(struct http_response *p, const char *data, size_t size, s
 	struct text input = {data, size}, line;
 	int r;
 
-	p->any = p->any || size;
 	while (input.len && p->part != HTTP_COMPLETE) {
 		switch (p->part) {
 		case HTTP_BODY_SIZED:

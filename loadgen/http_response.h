@@ -39,7 +39,7 @@ struct http_response {
 
 	/* The parser's own. */
 	enum http_part part;
-	bool head, http10, any, close, persist, has_length, has_coding, chunked;
+	bool head, http10, close, persist, has_length, has_coding, chunked;
 	unsigned interim;
 	uint64_t length; /* Content-Length, then what is left of the body or of the chunk */
 	size_t header_bytes;
