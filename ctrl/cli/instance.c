@@ -18,7 +18,6 @@ static const struct cli_column columns[] = {
 	{"CPU", "cpu_ns", cli_cell_cpu, CLI_COL_RIGHT},
 	{"MEMORY", "memory_bytes", cli_cell_bytes, CLI_COL_RIGHT},
 	{"AGE", "created_ms", cli_cell_age, CLI_COL_RIGHT},
-	{"RESTARTS", "restarts", cli_cell_text, CLI_COL_WIDE | CLI_COL_RIGHT},
 	{"ARCH", "arch", cli_cell_text, CLI_COL_WIDE},
 	{"NODE", "node", cli_cell_text, CLI_COL_WIDE},
 	{"PID", "pid", cli_cell_text, CLI_COL_WIDE | CLI_COL_RIGHT},

@@ -68,7 +68,7 @@ static const char instance_doc[] =
 	"\"ns_addr\": \"10.18.0.2\", \"inst_addr\": \"10.30.1.1\", \"mac\": \"02:00:0a:12:00:02\", "
 	"\"network\": \"veth\", \"weight\": 100, \"flows\": 12, \"pid\": 4121, \"cpu_ns\": "
 	"190400000, \"memory_bytes\": 9751756, \"image\": \"sha256:9c1\", \"created_ms\": @90, "
-	"\"started_ms\": @90, \"ready_ms\": @89, \"restarts\": 0}";
+	"\"started_ms\": @90, \"ready_ms\": @89}";
 
 static const char swap_doc[] =
 	"{\"id\": \"7f3a\", \"service\": \"shop.web\", \"from\": \"container\", \"to\": "
@@ -166,7 +166,6 @@ static const struct {
 		"CPU          190ms\n"
 		"MEMORY       9.3 MiB\n"
 		"AGE          1m\n"
-		"RESTARTS     0\n"
 		"ARCH         amd64\n"
 		"NODE         edge-1\n"
 		"PID          4121\n"
