@@ -178,13 +178,26 @@ static __always_inline __u64 flow_aged(__u64 word, __u32 state)
 	       weft_flow_time(state, bpf_ktime_get_coarse_ns());
 }
 
+/* Echo needs an entry to come back by, but is nothing that a drain should wait for. */
+static __always_inline __u32 flow_first_state(const struct packet *p)
+{
+	switch (p->proto) {
+	case IPPROTO_TCP:
+		return WEFT_FLOW_SYN;
+	case IPPROTO_UDP:
+		return WEFT_FLOW_DATAGRAM;
+	default:
+		return WEFT_FLOW_CLOSED;
+	}
+}
+
 static __always_inline __u32 flow_next_state(__u64 word, const struct packet *p)
 {
 	__u32 state = weft_flow_state(word);
 	bool reverse = word & WEFT_FLOW_REVERSE;
 
 	if (p->proto != IPPROTO_TCP)
-		return WEFT_FLOW_DATAGRAM;
+		return flow_first_state(p);
 	if (p->tcp_flags & TCP_RST)
 		return WEFT_FLOW_CLOSED;
 	if (p->tcp_flags & TCP_FIN) {

@@ -44,21 +44,20 @@ static __always_inline bool flow_holds(
 static __always_inline __u64 flow_open(
 	const struct packet *p, const struct route *r, const struct flow_key *key, __u64 stale)
 {
-	__u32 state = p->proto == IPPROTO_TCP ? WEFT_FLOW_SYN : WEFT_FLOW_DATAGRAM;
 	__u64 isn = (__u64)flow_isn(p) << WEFT_FLOW_ISN_SHIFT, hash = flow_hash(key);
 
-	return flow_insert(hash, flow_word(hash, r->to_id, r->to->generation, isn, state), stale);
+	return flow_insert(hash,
+		flow_word(hash, r->to_id, r->to->generation, isn, flow_first_state(p)), stale);
 }
 
 static __always_inline void flow_open_back(const struct packet *p, const struct route *r)
 {
 	struct flow_key back = flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
-	__u32 state = p->proto == IPPROTO_TCP ? WEFT_FLOW_SYN : WEFT_FLOW_DATAGRAM;
 	__u64 bits = WEFT_FLOW_REVERSE | (r->service ? 0 : WEFT_FLOW_DIRECT);
 	__u64 hash = flow_hash(&back);
 	struct flow old;
 
-	flow_insert(hash, flow_word(hash, r->to_id, r->to->generation, bits, state),
+	flow_insert(hash, flow_word(hash, r->to_id, r->to->generation, bits, flow_first_state(p)),
 		flow_find(hash, &old) ? old.word : 0);
 }
 

@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Real sockets in four namespaces: a client, two backends and the host. The namespaces' stacks use
+ * segmentation offload and partial checksums, which built frames can not. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "ctrl/base/util.h"
+#include "ctrl/dataplane/dp.h"
+#include "ctrl/dataplane/link.h"
+#include "tests/lib/dp_lab.h"
+
+#define VIP     "10.30.0.1"
+#define SERVICE 1
+#define PORT    7777
+#define HOST    9 /* instance ids: backends 1 and 2, client 3, the host */
+#define CLIENT  3
+#define GATEWAY "10.18.0.9"
+#define OUTSIDE "192.0.2.1" /* an address of the host that is not of the overlay */
+
+static struct {
+	struct weft_dp *dp;
+	char dir[64];
+	int host_ns, ns[4];
+	int tcp[3], udp[3]; /* listening, on backends 1 and 2 */
+} lab;
+
+static void enter(int ns)
+{
+	assert_int_equal(setns(ns, CLONE_NEWNET), 0);
+}
+
+static void home(void)
+{
+	enter(lab.host_ns);
+}
+
+static void ns_path(uint32_t n, char *ret, size_t size)
+{
+	snprintf(ret, size, "%s/ns%u", lab.dir, n);
+}
+
+static struct sockaddr_in address(const char *dotted, uint16_t port)
+{
+	return (struct sockaddr_in){
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = inet_addr(dotted),
+		.sin_port = htons(port),
+	};
+}
+
+static int listener(int ns, int type)
+{
+	struct sockaddr_in any = address("0.0.0.0", PORT);
+	int fd;
+
+	enter(ns);
+	fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (void *)&any, sizeof(any)), 0);
+	if (type == SOCK_STREAM)
+		assert_int_equal(listen(fd, 128), 0);
+	home();
+	return fd;
+}
+
+static void set_weights(uint32_t a, uint32_t b)
+{
+	struct weft_dp_weight w[] = {{1, a}, {2, b}};
+	struct weft_err err = {0};
+
+	if (weft_dp_service_weights(lab.dp, SERVICE, w, 2, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+static void open_dp(void)
+{
+	struct weft_dp_config config = {.bpffs_dir = LAB_PINS};
+	struct weft_err err = {0};
+
+	if (weft_dp_open(&config, &lab.dp, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+static void add_instance(uint32_t n, uint32_t service)
+{
+	struct weft_dp_instance inst = lab_instance(n, service);
+	char path[96], name[16];
+	struct weft_err err = {0};
+	struct weft_link_veth veth = {
+		.host_name = name,
+		.netns = path,
+		.peer_name = "eth0",
+		.addr = inst.ns_addr,
+		.prefix_len = 26,
+		.gateway.s_addr = inet_addr(GATEWAY),
+		.mtu = 1450,
+	};
+
+	ns_path(n, path, sizeof(path));
+	snprintf(name, sizeof(name), "v%u", n);
+	memcpy(veth.mac, inst.mac, sizeof(veth.mac));
+	if (weft_netns_add(path, &err) < 0 || weft_link_veth_add(&veth, &inst.ifindex, &err) < 0 ||
+		weft_dp_instance_set(lab.dp, &inst, &err) < 0)
+		fail_msg("%s", err.msg);
+	lab.ns[n] = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(lab.ns[n] >= 0);
+}
+
+static void add_host(void)
+{
+	struct weft_dp_instance inst = lab_instance(HOST, 0);
+	struct weft_err err = {0};
+	struct weft_link_host host = {
+		.name = "weft0",
+		.addr = inst.ns_addr,
+		.subnet.s_addr = inet_addr("10.18.0.0"),
+		.subnet_len = 26,
+		.service.s_addr = inet_addr("10.30.0.0"),
+		.service_len = 16,
+		.mtu = 1450,
+	};
+
+	inst.device = WEFT_DP_DEV_HOST;
+	if (weft_link_host_add(&host, &inst.ifindex, inst.mac, &err) < 0 ||
+		weft_dp_instance_set(lab.dp, &inst, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_int_equal(lab_sh("ip addr add " OUTSIDE "/32 dev lo"), 0);
+}
+
+static int setup(void **state)
+{
+	struct weft_err err = {0};
+
+	(void)state;
+	lab.host_ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	snprintf(lab.dir, sizeof(lab.dir), "/tmp/weft-test-traffic-XXXXXX");
+	if (!mkdtemp(lab.dir))
+		return -1;
+	open_dp();
+	assert_int_equal(
+		weft_dp_service_set(lab.dp, SERVICE, (struct in_addr){inet_addr(VIP)}, &err), 0);
+	add_host();
+	add_instance(1, SERVICE);
+	add_instance(2, SERVICE);
+	add_instance(CLIENT, 0);
+	for (int n = 1; n <= 2; n++) {
+		lab.tcp[n] = listener(lab.ns[n], SOCK_STREAM);
+		lab.udp[n] = listener(lab.ns[n], SOCK_DGRAM);
+	}
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char path[96];
+
+	(void)state;
+	home();
+	for (uint32_t n = 1; n <= 3; n++) {
+		ns_path(n, path, sizeof(path));
+		weft_netns_del(path);
+		close(lab.ns[n]);
+	}
+	for (int n = 1; n <= 2; n++) {
+		close(lab.tcp[n]);
+		close(lab.udp[n]);
+	}
+	rmdir(lab.dir);
+	close(lab.host_ns);
+	weft_dp_free(lab.dp);
+	return weft_dp_destroy(LAB_PINS, NULL);
+}
+
+/* --- connections --- */
+
+static int dial_type(int ns, const char *to, uint16_t port, int type)
+{
+	struct sockaddr_in peer = address(to, port);
+	struct timeval patience = {.tv_sec = 5};
+	int fd;
+
+	enter(ns);
+	fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+	home();
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (void *)&peer, sizeof(peer)) < 0)
+		fail_msg("connect to %s: %s", to, strerror(errno));
+	return fd;
+}
+
+static int dial(int ns, const char *to)
+{
+	return dial_type(ns, to, PORT, SOCK_STREAM);
+}
+
+/* Accept on the backend that was chosen, and say which that is and who it thinks calls. */
+static int take(int *ret_backend, char peer[INET_ADDRSTRLEN])
+{
+	struct pollfd fds[2] = {{lab.tcp[1], POLLIN, 0}, {lab.tcp[2], POLLIN, 0}};
+	struct sockaddr_in from;
+	socklen_t size = sizeof(from);
+	int backend, fd;
+
+	assert_int_equal(poll(fds, 2, 5000), 1);
+	backend = fds[0].revents ? 1 : 2;
+	fd = accept4(lab.tcp[backend], (void *)&from, &size, SOCK_CLOEXEC);
+	assert_true(fd >= 0);
+	if (peer)
+		inet_ntop(AF_INET, &from.sin_addr, peer, INET_ADDRSTRLEN);
+	*ret_backend = backend;
+	return fd;
+}
+
+static void talk(int a, int b)
+{
+	char word[8] = {0};
+
+	assert_int_equal(send(a, "hello", 5, MSG_NOSIGNAL), 5);
+	assert_int_equal(recv(b, word, sizeof(word), 0), 5);
+	assert_string_equal(word, "hello");
+	assert_int_equal(send(b, "again", 5, MSG_NOSIGNAL), 5);
+	assert_int_equal(recv(a, word, sizeof(word), 0), 5);
+	assert_string_equal(word, "again");
+}
+
+static uint32_t live(uint32_t id)
+{
+	uint32_t n[WEFT_DP_MAX_INSTANCES];
+
+	weft_dp_flows_count(lab.dp, n);
+	return n[id];
+}
+
+static void await_live(uint32_t id, uint32_t want)
+{
+	uint64_t deadline = weft_now_ns() + 5000000000ULL;
+
+	while (live(id) != want) {
+		if (weft_now_ns() > deadline)
+			fail_msg("%u flows of instance %u, not %u", live(id), id, want);
+		poll(NULL, 0, 5);
+	}
+}
+
+/* Checksum errors that the stack of ns has met. */
+static unsigned long long csum_errors(int ns)
+{
+	char line[1024], names[1024] = "";
+	unsigned long long sum = 0;
+	FILE *f;
+
+	enter(ns);
+	f = fopen("/proc/thread-self/net/snmp", "re");
+	home();
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		char *n, *v, *sn = NULL, *sv = NULL;
+
+		if (!names[0] || strncmp(line, names, 4) != 0) {
+			snprintf(names, sizeof(names), "%s", line);
+			continue;
+		}
+		n = strtok_r(names, " ", &sn);
+		v = strtok_r(line, " ", &sv);
+		for (; n && v; n = strtok_r(NULL, " \n", &sn), v = strtok_r(NULL, " \n", &sv))
+			if (strcmp(n, "InCsumErrors") == 0)
+				sum += strtoull(v, NULL, 10);
+		names[0] = '\0';
+	}
+	fclose(f);
+	return sum;
+}
+
+/* --- tests --- */
+
+static void service_by_tcp(void **state)
+{
+	int served[3] = {0}, backend;
+	char peer[INET_ADDRSTRLEN];
+
+	(void)state;
+	set_weights(3, 1);
+	for (int i = 0; i < 12; i++) {
+		int a = dial(lab.ns[CLIENT], VIP), b = take(&backend, peer);
+
+		assert_string_equal(peer, "10.30.1.3");
+		talk(a, b);
+		served[backend]++;
+		close(a);
+		close(b);
+	}
+	assert_int_equal(served[1], 9);
+	assert_int_equal(served[2], 3);
+	await_live(1, 0);
+	await_live(2, 0);
+}
+
+/* What a readiness probe does. */
+static void host_reaches_instances_as_they_are(void **state)
+{
+	char peer[INET_ADDRSTRLEN];
+	int a, b, backend;
+
+	(void)state;
+	a = dial(lab.host_ns, "10.18.0.2");
+	b = take(&backend, peer);
+	assert_int_equal(backend, 2);
+	assert_string_equal(peer, GATEWAY);
+	talk(a, b);
+	close(a);
+	close(b);
+	enter(lab.ns[CLIENT]);
+	assert_int_equal(lab_sh("ping -c1 -W2 " GATEWAY " >/dev/null"), 0);
+	assert_int_equal(lab_sh("ping -c1 -W2 10.18.0.1 >/dev/null"), 0);
+	assert_int_equal(lab_sh("ping -c1 -W2 10.30.1.1 >/dev/null"), 0);
+	assert_int_equal(lab_sh("ping -c2 -i0.2 -W2 " VIP " >/dev/null"), 0);
+	assert_int_equal(lab_sh("ping -c1 -W2 -s 4000 " VIP " >/dev/null"), 0);
+	home();
+}
+
+static void host_calls_the_service(void **state)
+{
+	char peer[INET_ADDRSTRLEN];
+	int a, b, backend;
+
+	(void)state;
+	set_weights(1, 0);
+	a = dial(lab.host_ns, VIP);
+	b = take(&backend, peer);
+	assert_string_equal(peer, "10.30.1.9");
+	talk(a, b);
+	close(a);
+	close(b);
+}
+
+/* From an instance to the host's own addresses and back, with a source from outside the overlay. */
+static void instance_reaches_the_host_stack(void **state)
+{
+	struct sockaddr_in any = address(OUTSIDE, PORT);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), a, b;
+
+	(void)state;
+	assert_int_equal(bind(fd, (void *)&any, sizeof(any)), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	a = dial(lab.ns[CLIENT], OUTSIDE);
+	b = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(b >= 0);
+	talk(a, b);
+	close(a);
+	close(b);
+	close(fd);
+}
+
+static void hairpin(void **state)
+{
+	char peer[INET_ADDRSTRLEN];
+	int a, b, backend;
+
+	(void)state;
+	set_weights(1, 0);
+	a = dial(lab.ns[1], VIP);
+	b = take(&backend, peer);
+	assert_int_equal(backend, 1);
+	assert_string_equal(peer, "10.30.1.1");
+	talk(a, b);
+	close(a);
+	close(b);
+}
+
+static void datagrams(void **state)
+{
+	static const size_t sizes[] = {1, 100, 1422, 1423, 4000, 30000};
+	char sent[30000], got[30000];
+	int a;
+
+	(void)state;
+	set_weights(1, 1);
+	for (size_t i = 0; i < sizeof(sent); i++)
+		sent[i] = (char)(i * 31 + (i >> 8));
+	a = dial_type(lab.ns[CLIENT], VIP, PORT, SOCK_DGRAM);
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct pollfd fds[2] = {{lab.udp[1], POLLIN, 0}, {lab.udp[2], POLLIN, 0}};
+		struct sockaddr_in from;
+		socklen_t size = sizeof(from);
+		int b;
+
+		assert_int_equal(send(a, sent, sizes[i], 0), sizes[i]);
+		assert_int_equal(poll(fds, 2, 5000), 1);
+		b = fds[0].revents ? lab.udp[1] : lab.udp[2];
+		assert_int_equal(recvfrom(b, got, sizeof(got), 0, (void *)&from, &size), sizes[i]);
+		assert_memory_equal(sent, got, sizes[i]);
+		assert_int_equal(sendto(b, got, sizes[i], 0, (void *)&from, size), sizes[i]);
+		memset(got, 0, sizes[i]);
+		/* A connected socket: it takes answers of the service's address alone. */
+		assert_int_equal(recv(a, got, sizeof(got), 0), sizes[i]);
+		assert_memory_equal(sent, got, sizes[i]);
+	}
+	close(a);
+}
+
+static uint8_t pattern(size_t at)
+{
+	return (uint8_t)(at * 2654435761U >> 13);
+}
+
+/* size bytes from a to b, both polled by this one thread. */
+static void bulk(int a, int b, size_t size)
+{
+	static uint8_t out[1 << 17], in[1 << 17];
+	size_t sent = 0, got = 0;
+
+	while (got < size) {
+		struct pollfd fds[2] = {{a, sent < size ? POLLOUT : 0, 0}, {b, POLLIN, 0}};
+
+		assert_true(poll(fds, 2, 5000) > 0);
+		if (fds[0].revents) {
+			size_t n = size - sent < sizeof(out) ? size - sent : sizeof(out);
+			ssize_t r;
+
+			for (size_t i = 0; i < n; i++)
+				out[i] = pattern(sent + i);
+			r = send(a, out, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+			assert_true(r > 0 || errno == EAGAIN);
+			sent += r > 0 ? (size_t)r : 0;
+		}
+		if (fds[1].revents) {
+			ssize_t r = recv(b, in, sizeof(in), MSG_DONTWAIT);
+
+			assert_true(r > 0 || (r < 0 && errno == EAGAIN));
+			for (ssize_t i = 0; i < r; i++)
+				if (in[i] != pattern(got + (size_t)i))
+					fail_msg("wrong byte at %zu", got + (size_t)i);
+			got += r > 0 ? (size_t)r : 0;
+		}
+	}
+}
+
+static void checksum_offload(int ns, uint32_t on)
+{
+	struct ethtool_value value = {.cmd = ETHTOOL_STXCSUM, .data = on};
+	struct ifreq ifr = {.ifr_name = "eth0", .ifr_data = (void *)&value};
+	int fd;
+
+	enter(ns);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	home();
+	assert_int_equal(ioctl(fd, SIOCETHTOOL, &ifr), 0);
+	close(fd);
+}
+
+#define BULK (24UL << 20)
+
+static void bulk_with_offload(void **state)
+{
+	unsigned long long errors = 0;
+	struct weft_dp_counters before, after;
+	int a, b, backend;
+
+	(void)state;
+	set_weights(0, 1);
+	for (int n = 1; n <= CLIENT; n++)
+		errors += csum_errors(lab.ns[n]);
+	weft_dp_instance_counters(lab.dp, 2, &before);
+	a = dial(lab.ns[CLIENT], VIP);
+	b = take(&backend, NULL);
+	bulk(a, b, BULK);
+	bulk(b, a, BULK);
+	weft_dp_instance_counters(lab.dp, 2, &after);
+	assert_true(after.bytes - before.bytes > BULK);
+	assert_true(after.rx_bytes - before.rx_bytes > BULK);
+	/* Segments are counted, not the super-packets that they travelled in. */
+	assert_true(after.packets - before.packets >= BULK / 1450);
+	close(a);
+	close(b);
+	/* A device that completes checksums itself finds them right too. */
+	for (int n = 2; n <= CLIENT; n++)
+		checksum_offload(lab.ns[n], 0);
+	a = dial(lab.ns[CLIENT], VIP);
+	b = take(&backend, NULL);
+	bulk(a, b, 1 << 20);
+	bulk(b, a, 1 << 20);
+	close(a);
+	close(b);
+	for (int n = 1; n <= CLIENT; n++) {
+		errors -= csum_errors(lab.ns[n]);
+		checksum_offload(lab.ns[n], 1);
+	}
+	assert_int_equal(errors, 0);
+}
+
+/* The heart of a hot-swap: new connections move, old ones stay until they end. */
+static void shift_and_drain(void **state)
+{
+	uint32_t datagram_flows = live(1);
+	int a, b, backend;
+
+	(void)state;
+	set_weights(1, 0);
+	a = dial(lab.ns[CLIENT], VIP);
+	b = take(&backend, NULL);
+	assert_int_equal(backend, 1);
+	for (uint32_t step = 0; step <= 10; step++) {
+		int served[3] = {0};
+
+		set_weights(10 - step, step);
+		for (int i = 0; i < 10; i++) {
+			int c = dial(lab.ns[CLIENT], VIP), d = take(&backend, NULL);
+
+			talk(c, d);
+			served[backend]++;
+			close(c);
+			close(d);
+			talk(a, b);
+		}
+		assert_int_equal(served[2], step);
+	}
+	await_live(1, datagram_flows + 1);
+	talk(a, b);
+	close(a);
+	close(b);
+	await_live(1, datagram_flows);
+}
+
+/* At the end of its patience a drain purges: the client learns it at once, and reconnects. */
+static void purge_resets_connections(void)
+{
+	static const char big[60000];
+	int a, b, backend;
+	char c;
+
+	set_weights(1, 0);
+	a = dial(lab.ns[CLIENT], VIP);
+	b = take(&backend, NULL);
+	talk(a, b);
+	set_weights(0, 1);
+	assert_int_equal(weft_dp_flows_purge(lab.dp, 1), 0);
+	assert_int_equal(send(a, "x", 1, MSG_NOSIGNAL), 1);
+	assert_int_equal(recv(a, &c, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	assert_int_equal(send(b, "x", 1, MSG_NOSIGNAL), 1);
+	assert_int_equal(recv(b, &c, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(a);
+	close(b);
+	a = dial(lab.ns[CLIENT], VIP);
+	b = take(&backend, NULL);
+	assert_int_equal(backend, 2);
+	/* A closed super-packet is answered as well as a small segment. */
+	assert_int_equal(weft_dp_flows_purge(lab.dp, 2), 0);
+	assert_true(send(a, big, sizeof(big), MSG_NOSIGNAL) > 0);
+	assert_int_equal(recv(a, &c, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(a);
+	close(b);
+}
+
+static void purge_resets_partial_checksums(void **state)
+{
+	(void)state;
+	purge_resets_connections();
+}
+
+static void purge_resets_whole_checksums(void **state)
+{
+	(void)state;
+	for (int n = 1; n <= CLIENT; n++)
+		checksum_offload(lab.ns[n], 0);
+	purge_resets_connections();
+	for (int n = 1; n <= CLIENT; n++)
+		checksum_offload(lab.ns[n], 1);
+}
+
+static void daemon_comes_and_goes(void **state)
+{
+	int a, b, backend;
+
+	(void)state;
+	set_weights(1, 1);
+	a = dial(lab.ns[CLIENT], VIP);
+	b = take(&backend, NULL);
+	for (int i = 0; i < 5; i++) {
+		weft_dp_free(lab.dp);
+		lab.dp = NULL;
+		talk(a, b);
+		open_dp();
+		talk(a, b);
+	}
+	close(a);
+	close(b);
+}
+
+static void nothing_was_lost(void **state)
+{
+	uint64_t drops[WEFT_DROP_COUNT];
+	struct weft_dp_events events;
+
+	(void)state;
+	assert_int_equal(weft_dp_drops(lab.dp, drops), 0);
+	for (unsigned i = 0; i < WEFT_DROP_COUNT; i++)
+		if (drops[i] && i != WEFT_DROP_NO_FLOW && i != WEFT_DROP_IPV6 &&
+			i != WEFT_DROP_ARP_IGNORED)
+			fail_msg("%llu packets dropped as %s", (unsigned long long)drops[i],
+				weft_dp_drop_name(i));
+	weft_dp_events(lab.dp, &events);
+	assert_int_equal(events.displaced, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(service_by_tcp),
+		cmocka_unit_test(host_reaches_instances_as_they_are),
+		cmocka_unit_test(host_calls_the_service),
+		cmocka_unit_test(instance_reaches_the_host_stack),
+		cmocka_unit_test(hairpin),
+		cmocka_unit_test(datagrams),
+		cmocka_unit_test(bulk_with_offload),
+		cmocka_unit_test(shift_and_drain),
+		cmocka_unit_test(purge_resets_partial_checksums),
+		cmocka_unit_test(purge_resets_whole_checksums),
+		cmocka_unit_test(daemon_comes_and_goes),
+		cmocka_unit_test(nothing_was_lost),
+	};
+
+	if (!lab_enter())
+		return 0;
+	return cmocka_run_group_tests_name("traffic", tests, setup, teardown);
+}
