@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <mntent.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctrl/base/cleanup.h"
+#include "ctrl/base/util.h"
+#include "runtimes/cgroup.h"
+#include "runtimes/containerd/ctrd.h"
+
+#define DEFAULT_SOCKET "/run/containerd/containerd.sock"
+
+/* pivot_root(2) refuses when the process's root is no mount point, as in a plain chroot. Then "/"
+ * is not among our mounts. */
+static bool root_is_mount(void)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	struct mntent *m;
+	bool found = !f;
+
+	while (f && !found && (m = getmntent(f)))
+		found = strcmp(m->mnt_dir, "/") == 0;
+	if (f)
+		endmntent(f);
+	return found;
+}
+
+static void free_ops(struct ctrd_ops *ops)
+{
+	struct ctrd_op *op;
+
+	while ((op = TAILQ_FIRST(ops)))
+		ctrd_op_free(op);
+}
+
+static void ctrd_free(struct weft_runtime *rt)
+{
+	struct ctrd_instance *inst;
+
+	if (!rt)
+		return;
+	free_ops(&rt->ops);
+	free_ops(&rt->imports);
+	free_ops(&rt->parked);
+	while ((inst = TAILQ_FIRST(&rt->instances)))
+		ctrd_instance_free(inst);
+	weft_grpc_cancel(rt->events);
+	weft_grpc_free(rt->grpc);
+	sd_event_source_disable_unref(rt->resync);
+	sd_event_unref(rt->event);
+	free(rt->socket);
+	free(rt->namespace_);
+	free(rt->cgroup_root);
+	free(rt->dir);
+	free(rt->runc_dir);
+	free(rt);
+}
+WEFT_DEFINE_CLEANUP(struct weft_runtime *, ctrd_free);
+
+static int connect_grpc(struct weft_runtime *rt, struct weft_err *err)
+{
+	const char *metadata[] = {"containerd-namespace", rt->namespace_, NULL};
+	const struct weft_grpc_config config = {
+		.event = rt->event,
+		.socket = rt->socket,
+		.metadata = metadata,
+		.on_connection = ctrd_on_connection,
+		.userdata = rt,
+	};
+	int r = weft_grpc_new(&config, &rt->grpc);
+
+	if (r < 0)
+		return weft_err_set(err, r, "containerd socket %s: %s", rt->socket, strerror(-r));
+	return 0;
+}
+
+static int copy_config(struct weft_runtime *rt, const struct weft_runtime_config *config)
+{
+	rt->event = sd_event_ref(config->event);
+	rt->on_event = config->on_event;
+	rt->userdata = config->userdata;
+	rt->socket = strdup(config->containerd ? config->containerd : DEFAULT_SOCKET);
+	rt->namespace_ = strdup(config->ctrd_namespace ? config->ctrd_namespace : "weft");
+	rt->cgroup_root = strdup(config->cgroup_root ? config->cgroup_root : "weft");
+	rt->dir = weft_strf("%s/containerd", config->state_dir);
+	/* Below /run/containerd/runc, where it would be otherwise, two daemons would meet. */
+	rt->runc_dir = weft_strf("%s/containerd/runc", config->state_dir);
+	if (!rt->socket || !rt->namespace_ || !rt->cgroup_root || !rt->dir || !rt->runc_dir)
+		return -ENOMEM;
+	return weft_mkdir_p(rt->dir, 0700);
+}
+
+static int ctrd_new(
+	const struct weft_runtime_config *config, struct weft_runtime **ret, struct weft_err *err)
+{
+	_cleanup_(ctrd_freep) struct weft_runtime *rt = calloc(1, sizeof(*rt));
+	int r;
+
+	if (!rt)
+		return weft_err_set(err, ENOMEM, "containerd: out of memory");
+	TAILQ_INIT(&rt->ops);
+	TAILQ_INIT(&rt->imports);
+	TAILQ_INIT(&rt->parked);
+	TAILQ_INIT(&rt->instances);
+	r = copy_config(rt, config);
+	if (r == 0)
+		r = ctrd_watch_init(rt);
+	if (r < 0)
+		return weft_err_set(
+			err, r, "containerd: set up %s: %s", config->state_dir, strerror(-r));
+	rt->no_pivot = !root_is_mount();
+	r = connect_grpc(rt, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(rt);
+	return 0;
+}
+
+static int ctrd_stats(struct weft_runtime *rt, const char *id, struct weft_runtime_stats *ret)
+{
+	struct ctrd_instance *inst = ctrd_instance_find(rt, id);
+	struct weft_runtime_stats stats = {};
+	int r;
+
+	if (!inst || inst->over || inst->held)
+		return -ENOENT;
+	if (!inst->cgroup) {
+		r = weft_cgroup_of_pid((pid_t)inst->pid, &inst->cgroup);
+		if (r < 0)
+			return r;
+	}
+	stats.pid = inst->pid;
+	r = weft_cgroup_read(inst->cgroup, &stats.cpu_ns, &stats.memory_bytes);
+	if (r < 0)
+		return r;
+	*ret = stats;
+	return 0;
+}
+
+const struct weft_runtime_ops weft_runtime_containerd = {
+	.name = "containerd",
+	.new_ = ctrd_new,
+	.free_ = ctrd_free,
+	.probe = ctrd_probe,
+	.prepare = ctrd_prepare,
+	.start = ctrd_start,
+	.adopt = ctrd_adopt,
+	.stop = ctrd_stop,
+	.delete_ = ctrd_delete,
+	.stats = ctrd_stats,
+};

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of the containerd runtime. Each call of the vtable is an operation: an object that issues
+ * one gRPC call after the other, each with the step that follows, until it finishes. Instances that
+ * run are watched apart from operations, by a Tasks.Wait that stays open. */
+#ifndef WEFT_RUNTIMES_CONTAINERD_CTRD_H
+#define WEFT_RUNTIMES_CONTAINERD_CTRD_H
+
+#include <sys/queue.h>
+
+#include "runtimes/containerd/containerd.pb-c.h"
+#include "runtimes/grpc/grpc.h"
+#include "runtimes/image/oci.h"
+#include "runtimes/runtime.h"
+
+#define CTRD_INSTANCE_LABEL    "weft.instance"
+#define CTRD_STOP_SIGNAL_LABEL "io.containerd.image.config.stop-signal"
+
+#define CTRD_MAX_ID 76 /* containerd's own limit for names */
+
+#define CTRD_QUICK_MS 10000  /* calls that only touch containerd's own records */
+#define CTRD_TASK_MS  60000  /* calls that run runc */
+#define CTRD_DISK_MS  600000 /* calls that move an image's bytes */
+
+struct ctrd_op;
+struct ctrd_instance;
+TAILQ_HEAD(ctrd_ops, ctrd_op);
+TAILQ_HEAD(ctrd_instances, ctrd_instance);
+
+struct weft_runtime {
+	sd_event *event;
+	weft_runtime_event_t on_event;
+	void *userdata;
+	char *socket, *namespace_, *cgroup_root;
+	char *dir;      /* ours below the daemon's state directory */
+	char *runc_dir; /* where runc keeps its state */
+	bool no_pivot;  /* our root is no mount point: pivot_root(2) cannot work */
+	struct weft_grpc *grpc;
+	bool up;
+	char snapshotter[32]; /* "": not asked for yet */
+
+	struct ctrd_ops ops;
+	struct ctrd_ops parked; /* clean-ups that wait for containerd to come back */
+	struct ctrd_ops imports;
+	struct ctrd_instances instances;
+	struct weft_grpc_call *events;
+	sd_event_source *resync;
+};
+
+/* --- client.c: methods and operations ------------------------------------------------------------
+ */
+
+enum ctrd_method {
+	CTRD_VERSION,
+	CTRD_PLUGINS,
+	CTRD_LEASE_CREATE,
+	CTRD_LEASE_DELETE,
+	CTRD_CONTENT_READ,
+	CTRD_CONTENT_WRITE,
+	CTRD_CONTENT_UPDATE,
+	CTRD_IMAGE_GET,
+	CTRD_IMAGE_CREATE,
+	CTRD_IMAGE_UPDATE,
+	CTRD_SNAPSHOT_PREPARE,
+	CTRD_SNAPSHOT_COMMIT,
+	CTRD_SNAPSHOT_STAT,
+	CTRD_SNAPSHOT_REMOVE,
+	CTRD_DIFF_APPLY,
+	CTRD_CONTAINER_GET,
+	CTRD_CONTAINER_CREATE,
+	CTRD_CONTAINER_DELETE,
+	CTRD_TASK_CREATE,
+	CTRD_TASK_START,
+	CTRD_TASK_DELETE,
+	CTRD_TASK_GET,
+	CTRD_TASK_LIST,
+	CTRD_TASK_KILL,
+	CTRD_TASK_WAIT,
+	CTRD_SUBSCRIBE,
+	CTRD_METHODS,
+};
+
+/* Begin a call by hand: those that stream. */
+int ctrd_begin(struct weft_runtime *rt, enum ctrd_method method, struct weft_grpc_spec *spec,
+	struct weft_grpc_call **ret);
+
+typedef void (*ctrd_step_t)(struct ctrd_op *op, const struct weft_grpc_result *res);
+
+/* Embedded first in every operation's own struct. */
+struct ctrd_op {
+	TAILQ_ENTRY(ctrd_op) link;
+	struct ctrd_ops *list;
+	struct weft_runtime *rt;
+	char *id; /* of the instance; NULL: the operation is about something else */
+	struct weft_grpc_call *call;
+	sd_event_source *timer;
+	bool no_memory; /* the call could not even begin: the timer tells the next step */
+	ctrd_step_t next, after_plugins;
+	const char *lease;                   /* sent along with each call while set */
+	void (*release)(struct ctrd_op *op); /* frees what the operation's own struct owns */
+
+	weft_runtime_done_t done; /* NULL: nobody waits for it */
+	void *userdata;
+	struct weft_err err;
+
+	char *text; /* collected by ctrd_op_read() */
+	size_t text_size;
+
+	/* ctrd_op_remove() and ctrd_op_undo() */
+	struct weft_err cause;
+	void (*removed)(struct ctrd_op *op, int r);
+	unsigned snapshotter;
+};
+
+/* size is that of the struct whose first member is the op. id may be NULL. */
+struct ctrd_op *ctrd_op_new(struct weft_runtime *rt, size_t size, const char *id);
+void ctrd_op_free(struct ctrd_op *op);
+/* Free it and give r and its err to whoever waits: the last thing a step does. */
+void ctrd_op_finish(struct ctrd_op *op, int r);
+void ctrd_op_move(struct ctrd_op *op, struct ctrd_ops *list);
+
+/* Issue a unary call; `next` comes from the loop with its result, whatever happens. */
+void ctrd_op_call(struct ctrd_op *op, enum ctrd_method method, const ProtobufCMessage *request,
+	unsigned timeout_ms, ctrd_step_t next);
+/* Take the next step in ms, with a result that is OK and no reply. */
+void ctrd_op_after(struct ctrd_op *op, unsigned ms, ctrd_step_t next);
+/* Read a small piece of content into op->text. */
+void ctrd_op_read(struct ctrd_op *op, const char *digest, ctrd_step_t next);
+
+/* Set op->err from a failed call: "what: the server's words". Returns -errno. */
+int ctrd_op_fail(struct ctrd_op *op, const struct weft_grpc_result *res, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Find out which snapshotter works here (rt->snapshotter), then go on. */
+void ctrd_op_snapshotter(struct ctrd_op *op, ctrd_step_t next);
+extern const char *const ctrd_snapshotters[]; /* by preference, NULL-terminated */
+
+/* --- import.c, start.c, spec.c, user.c -----------------------------------------------------------
+ */
+
+int ctrd_prepare(struct weft_runtime *rt, const char *image, enum weft_arch arch,
+	weft_runtime_prepared_t done, void *userdata, struct weft_err *err);
+int ctrd_start(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
+	weft_runtime_done_t done, void *userdata, struct weft_err *err);
+
+struct ctrd_process {
+	const char *id;
+	const char *cgroup; /* as cgroup.h */
+	const char *netns;  /* NULL: a new one */
+	char **args, **env;
+	const char *cwd;
+	uint32_t uid, gid;
+	uint64_t memory_bytes; /* 0: no limit */
+	uint32_t vcpus;        /* 0: no quota */
+	uint64_t nofile;       /* 0: as inherited */
+};
+/* The OCI runtime specification; malloc'ed, NULL when out of memory. */
+char *ctrd_spec(const struct ctrd_process *p);
+
+/* Environment of the image with the caller's on top; PATH and HOSTNAME are always there. The caller
+ * frees it with strv_free(); NULL when out of memory. */
+char **ctrd_env(char *const *image, char *const *ours, const char *hostname);
+
+/* "", "1000", "1000:100", "nginx", "nginx:www-data": names are looked up in the root file system
+ * that these mounts make. -EINVAL, -ENOENT. */
+int ctrd_user_lookup(const char *user, Ctrd__Mount *const *mounts, size_t n_mounts,
+	uint32_t *ret_uid, uint32_t *ret_gid, struct weft_err *err);
+
+/* --- stop.c, remove.c, probe.c -------------------------------------------------------------------
+ */
+
+int ctrd_stop(struct weft_runtime *rt, const char *id, unsigned grace_ms, weft_runtime_done_t done,
+	void *userdata, struct weft_err *err);
+int ctrd_delete(struct weft_runtime *rt, const char *id, weft_runtime_done_t done, void *userdata,
+	struct weft_err *err);
+int ctrd_probe(struct weft_runtime *rt, weft_runtime_probed_t done, void *userdata);
+
+/* Remove all that containerd and runc have of op->id, then call op->removed. */
+void ctrd_op_remove(struct ctrd_op *op, void (*removed)(struct ctrd_op *op, int r));
+/* The same for an operation that failed half way: its error is given to whoever waits; what cannot
+ * be removed because containerd is away is removed when it is back. */
+void ctrd_op_undo(struct ctrd_op *op);
+void ctrd_unpark(struct weft_runtime *rt);
+
+/* --- watch.c: instances that run -----------------------------------------------------------------
+ */
+
+struct ctrd_instance {
+	TAILQ_ENTRY(ctrd_instance) link;
+	struct weft_runtime *rt;
+	char *id;
+	uint32_t pid;
+	char *cgroup; /* looked up when first asked for */
+	bool quiet;   /* being stopped or removed: its end is no event */
+	bool held;    /* start() has not answered yet: its end waits */
+	bool over;    /* it has ended; status and text say how */
+	uint32_t status;
+	const char *text; /* not by its exit status; static */
+	struct weft_grpc_call *wait;
+	sd_event_source *report;
+};
+
+struct ctrd_instance *ctrd_instance_find(struct weft_runtime *rt, const char *id);
+/* NULL when out of memory. It is held until ctrd_instance_release(). */
+struct ctrd_instance *ctrd_instance_add(struct weft_runtime *rt, const char *id, uint32_t pid);
+void ctrd_instance_watch(struct ctrd_instance *inst);   /* Tasks.Wait, if it is not open */
+void ctrd_instance_release(struct ctrd_instance *inst); /* from now on its end is an event */
+void ctrd_instance_free(struct ctrd_instance *inst);    /* NULL is fine; it goes on running */
+
+int ctrd_adopt(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
+	weft_runtime_done_t done, void *userdata, struct weft_err *err);
+int ctrd_watch_init(struct weft_runtime *rt);
+void ctrd_on_connection(void *userdata, bool up);
+
+#endif

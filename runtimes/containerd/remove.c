@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Removing an instance, whatever there is of it: a task in any state, a container record, a
+ * snapshot, runc's state, a cgroup. Every step takes "not found" for done, so the same steps serve
+ * delete(), a start() that failed half way, and cleaning up after a crash. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "ctrl/base/cleanup.h"
+#include "ctrl/base/util.h"
+#include "runtimes/cgroup.h"
+#include "runtimes/containerd/ctrd.h"
+
+static void failed(struct ctrd_op *op, const struct weft_grpc_result *res, const char *what)
+{
+	op->removed(op, ctrd_op_fail(op, res, "instance %s: %s", op->id, what));
+}
+
+/* containerd does not look at these when the task is not its own any more: after a reboot, or when
+ * its state directory was lost. */
+static void remove_rest(struct ctrd_op *op)
+{
+	struct weft_runtime *rt = op->rt;
+	_cleanup_(freep) char *runc = weft_strf("%s/%s/%s", rt->runc_dir, rt->namespace_, op->id);
+	_cleanup_(freep) char *cgroup = weft_strf("%s/%s", rt->cgroup_root, op->id);
+	int r = runc && cgroup ? weft_remove_tree(runc) : -ENOMEM;
+
+	if (r == 0)
+		r = weft_cgroup_destroy(cgroup);
+	if (r < 0)
+		weft_err_set(&op->err, r, "instance %s: clean up: %s", op->id, strerror(-r));
+	op->removed(op, r);
+}
+
+static void remove_snapshot(struct ctrd_op *op);
+
+static void snapshot_removed(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	/* A snapshotter that containerd has not loaded is an invalid argument. */
+	if (res->status != WEFT_GRPC_OK && res->status != WEFT_GRPC_NOT_FOUND &&
+		res->status != WEFT_GRPC_INVALID_ARGUMENT) {
+		failed(op, res, "remove its snapshot");
+		return;
+	}
+	op->snapshotter++;
+	remove_snapshot(op);
+}
+
+static void remove_snapshot(struct ctrd_op *op)
+{
+	Ctrd__SnapshotRequest q = CTRD__SNAPSHOT_REQUEST__INIT;
+
+	if (!ctrd_snapshotters[op->snapshotter]) {
+		remove_rest(op);
+		return;
+	}
+	q.snapshotter = (char *)(uintptr_t)ctrd_snapshotters[op->snapshotter];
+	q.key = op->id;
+	ctrd_op_call(op, CTRD_SNAPSHOT_REMOVE, &q.base, CTRD_TASK_MS, snapshot_removed);
+}
+
+static void container_deleted(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	if (res->status != WEFT_GRPC_OK && res->status != WEFT_GRPC_NOT_FOUND) {
+		failed(op, res, "delete its container");
+		return;
+	}
+	op->snapshotter = 0;
+	remove_snapshot(op);
+}
+
+static void task_deleted(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	Ctrd__ContainerIdRequest q = CTRD__CONTAINER_ID_REQUEST__INIT;
+
+	if (res->status != WEFT_GRPC_OK && res->status != WEFT_GRPC_NOT_FOUND) {
+		failed(op, res, "delete its task");
+		return;
+	}
+	q.id = op->id;
+	ctrd_op_call(op, CTRD_CONTAINER_DELETE, &q.base, CTRD_QUICK_MS, container_deleted);
+}
+
+static void task_ended(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	Ctrd__DeleteTaskRequest q = CTRD__DELETE_TASK_REQUEST__INIT;
+
+	if (res->status == WEFT_GRPC_UNAVAILABLE) {
+		failed(op, res, "wait for its end");
+		return;
+	}
+	q.container_id = op->id;
+	ctrd_op_call(op, CTRD_TASK_DELETE, &q.base, CTRD_TASK_MS, task_deleted);
+}
+
+/* Killing may fail because it is dead already: whether it is, Wait and Delete know. */
+static void task_killed(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	Ctrd__TaskRequest q = CTRD__TASK_REQUEST__INIT;
+
+	if (res->status == WEFT_GRPC_UNAVAILABLE) {
+		failed(op, res, "kill it");
+		return;
+	}
+	q.container_id = op->id;
+	ctrd_op_call(op, CTRD_TASK_WAIT, &q.base, CTRD_QUICK_MS, task_ended);
+}
+
+void ctrd_op_remove(struct ctrd_op *op, void (*removed)(struct ctrd_op *op, int r))
+{
+	Ctrd__KillTaskRequest q = CTRD__KILL_TASK_REQUEST__INIT;
+
+	op->removed = removed;
+	q.container_id = op->id;
+	q.signal = SIGKILL;
+	q.all = true;
+	ctrd_op_call(op, CTRD_TASK_KILL, &q.base, CTRD_QUICK_MS, task_killed);
+}
+
+/* --- undo ----------------------------------------------------------------------------------------
+ */
+
+static void undone(struct ctrd_op *op, int r)
+{
+	weft_runtime_done_t done = op->done;
+	void *userdata = op->userdata;
+	struct weft_err err = op->cause;
+
+	if (r == 0 || r != -ECONNREFUSED) {
+		ctrd_op_free(op);
+	} else {
+		op->done = NULL;
+		ctrd_op_move(op, &op->rt->parked);
+	}
+	if (done)
+		done(userdata, -err.code, &err);
+}
+
+void ctrd_op_undo(struct ctrd_op *op)
+{
+	ctrd_instance_free(ctrd_instance_find(op->rt, op->id));
+	op->cause = op->err;
+	if (!op->cause.code)
+		weft_err_set(&op->cause, ENOMEM, "instance %s: out of memory", op->id);
+	ctrd_op_remove(op, undone);
+}
+
+void ctrd_unpark(struct weft_runtime *rt)
+{
+	struct ctrd_op *op;
+
+	while ((op = TAILQ_FIRST(&rt->parked))) {
+		ctrd_op_move(op, &rt->ops);
+		ctrd_op_remove(op, undone);
+	}
+}
+
+/* --- delete --------------------------------------------------------------------------------------
+ */
+
+int ctrd_delete(struct weft_runtime *rt, const char *id, weft_runtime_done_t done, void *userdata,
+	struct weft_err *err)
+{
+	struct ctrd_op *op;
+
+	if (!weft_name_valid(id, CTRD_MAX_ID))
+		return weft_err_set(err, EINVAL, "instance %s: not a valid name", id);
+	op = ctrd_op_new(rt, sizeof(*op), id);
+	if (!op)
+		return weft_err_set(err, ENOMEM, "instance %s: delete: out of memory", id);
+	op->done = done;
+	op->userdata = userdata;
+	ctrd_instance_free(ctrd_instance_find(rt, id));
+	ctrd_op_remove(op, ctrd_op_finish);
+	return 0;
+}
