@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# mkimage-nginx.sh OUT.tar [NAME]: an OCI image archive with nginx, made of this machine's own
+# packages: the binary, the libraries it needs, a configuration and one page of 612 bytes. No
+# registry, no container engine. The same packages give the same bytes.
+#
+# The image serves on port 80 in the foreground, logs to stderr, ends gracefully on SIGQUIT (its
+# stop signal) and at once on SIGTERM.
+set -euo pipefail
+out=${1:?usage: mkimage-nginx.sh OUT.tar [NAME]}
+name=${2:-weft.local/nginx:latest}
+export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
+umask 022
+
+fail() {
+	printf 'mkimage-nginx: %s\n' "$1" >&2
+	[ -z "${2:-}" ] || printf 'hint: %s\n' "$2" >&2
+	exit 1
+}
+
+nginx=$(command -v nginx) || fail 'nginx is not installed' 'apt-get install nginx-light'
+case $(uname -m) in
+x86_64) arch=amd64 ;;
+aarch64) arch=arm64 ;;
+*) fail "no image for $(uname -m)" ;;
+esac
+mkdir -p "$(dirname "$out")"
+work=$(mktemp -d)
+tmp=$(mktemp "$out.XXXXXX")
+trap 'rm -rf "$work" "$tmp"' EXIT
+root=$work/rootfs layout=$work/layout
+
+# --- the root file system ------------------------------------------------------------------------
+copy() { # the file a path leads to, at that path: links of a merged /usr are not reproduced
+	install -D -m "$2" "$(readlink -f "$1")" "$root$1"
+}
+mkdir -p "$root"/{dev,etc/nginx,proc,root,run,srv/www,sys,tmp,usr/sbin,var/lib/nginx,var/log/nginx}
+chmod 1777 "$root/tmp"
+install -m 755 "$(readlink -f "$nginx")" "$root/usr/sbin/nginx"
+libraries=$(ldd "$nginx" | grep -oE '/[^ ]+') || fail "$nginx is not a dynamic executable"
+for lib in $libraries; do
+	copy "$lib" 755
+done
+printf 'root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n' \
+	>"$root/etc/passwd"
+printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+cat >"$root/etc/nginx/nginx.conf" <<'CONF'
+daemon off;
+user root;
+worker_processes 1;
+worker_shutdown_timeout 2s;
+pid /run/nginx.pid;
+error_log stderr warn;
+events {
+	worker_connections 4096;
+	multi_accept on;
+}
+http {
+	types { text/html html; }
+	default_type text/plain;
+	access_log off;
+	sendfile on;
+	tcp_nodelay on;
+	keepalive_timeout 300s;
+	keepalive_requests 200; # then "Connection: close": a drain ends without a reset
+	open_file_cache max=64 inactive=600s;
+	open_file_cache_valid 600s;
+	server {
+		listen 80 backlog=4096;
+		root /srv/www;
+	}
+}
+CONF
+page=$root/srv/www/index.html
+printf '<!DOCTYPE html>\n<title>weft</title>\n<h1>hello from a container</h1>\n<!--' >"$page"
+have=$(stat -c %s "$page")
+printf '%*s' $((612 - have - 4)) '' | tr ' ' . >>"$page"
+printf -- '-->\n' >>"$page"
+
+# --- the image -----------------------------------------------------------------------------------
+pack() { # DIRECTORY ENTRY...: a tar stream that depends on names, modes and contents alone
+	tar --format=gnu --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$1" -cf - "${@:2}"
+}
+mkdir -p "$layout/blobs/sha256"
+blob() { # FILE: move it in; prints "digest":…,"size":…
+	local sum size
+	sum=$(sha256sum "$1" | cut -d' ' -f1)
+	size=$(stat -c %s "$1")
+	mv "$1" "$layout/blobs/sha256/$sum"
+	printf '"digest":"sha256:%s","size":%s' "$sum" "$size"
+}
+pack "$root" . >"$work/layer.tar"
+diff_id=$(sha256sum "$work/layer.tar" | cut -d' ' -f1)
+gzip -n -6 "$work/layer.tar"
+layer=$(blob "$work/layer.tar.gz")
+printf '{"architecture":"%s","os":"linux","config":{"Env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],"Entrypoint":["/usr/sbin/nginx"],"Cmd":["-e","stderr"],"WorkingDir":"/","StopSignal":"SIGQUIT","ExposedPorts":{"80/tcp":{}}},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created_by":"mkimage-nginx.sh"}]}' \
+	"$arch" "$diff_id" >"$work/config"
+config=$(blob "$work/config")
+type=application/vnd.oci.image
+printf '{"schemaVersion":2,"mediaType":"%s.manifest.v1+json","config":{"mediaType":"%s.config.v1+json",%s},"layers":[{"mediaType":"%s.layer.v1.tar+gzip",%s}],"annotations":{"org.opencontainers.image.architecture":"%s"}}' \
+	$type $type "$config" $type "$layer" "$arch" >"$work/manifest"
+manifest=$(blob "$work/manifest")
+printf '{"schemaVersion":2,"mediaType":"%s.index.v1+json","manifests":[{"mediaType":"%s.manifest.v1+json",%s,"platform":{"architecture":"%s","os":"linux"},"annotations":{"org.opencontainers.image.ref.name":"%s","io.containerd.image.name":"%s"}}]}' \
+	$type $type "$manifest" "$arch" "$name" "$name" >"$layout/index.json"
+printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
+pack "$layout" oci-layout index.json blobs >"$tmp"
+chmod 644 "$tmp"
+mv "$tmp" "$out"
