@@ -18,6 +18,9 @@ LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
 
 .DEFAULT_GOAL := all
+# One short line for each step; V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(or $(2),$@))
 # Where `make test` and `make demo` start from nothing: compilers and libraries come first.
 ifneq ($(filter demo test,$(MAKECMDGOALS)),)
 .PHONY: demo test
@@ -48,15 +51,18 @@ all: $(PROGS) guest
 # --- generated -----------------------------------------------------------------------------------
 $(B)/gen/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
 	@mkdir -p $(@D)
-	$(CLANG) -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Werror -I. \
+	$(call say,BPF)
+	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Werror -I. \
 		-I/usr/include/$(shell gcc -print-multiarch) -c $< -o $@
 
 $(B)/gen/bpf/%.skel.h: $(B)/gen/bpf/%.bpf.o
-	bpftool gen skeleton $< name $* > $@.tmp && mv $@.tmp $@
+	$(call say,GEN)
+	$(Q)bpftool gen skeleton $< name $* > $@.tmp && mv $@.tmp $@
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
 	@mkdir -p $(B)/gen
-	protoc-c --c_out=$(B)/gen $<
+	$(call say,GEN)
+	$(Q)protoc-c --c_out=$(B)/gen $<
 
 GEN_H := $(SKEL) $(PB_C:.c=.h)
 .SECONDARY: $(PB_C) $(SKEL) $(SKEL:.skel.h=.bpf.o)
@@ -65,23 +71,29 @@ GEN_H := $(SKEL) $(PB_C:.c=.h)
 GENWARN = -Wno-shadow -Wno-missing-prototypes -Wno-strict-prototypes -Wno-sign-compare
 $(B)/obj/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(BASEFLAGS) $(GENWARN) $(PKGFLAGS) -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) $(BASEFLAGS) $(GENWARN) $(PKGFLAGS) -c $< -o $@
 $(B)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
 $(B)/san/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $(BASEFLAGS) $(GENWARN) $(PKGFLAGS) -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(SAN) $(BASEFLAGS) $(GENWARN) $(PKGFLAGS) -c $< -o $@
 $(B)/san/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(SAN) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
 
 $(B)/libweft.a: $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 $(B)/libweft-san.a: $(SAN_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 
 # --- programs ------------------------------------------------------------------------------------
 obj = $(patsubst %.c,$(B)/obj/%.o,$(wildcard $(1)))
@@ -91,7 +103,8 @@ $(B)/weft-load: $(call obj,loadgen/*.c) $(B)/libweft.a
 $(B)/libexec/weft-unpack: $(call obj,runtimes/image/unpack_main.c) $(B)/libweft.a
 $(PROGS):
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 # --- tests: tests/unit/test_X.c and tests/bpf/test_X.c are programs that speak TAP ---------------
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/bpf/test_*.c)
@@ -101,10 +114,12 @@ CLI_SAN  := $(patsubst %.c,$(B)/san/%.o,$(filter-out %_main.c ctrl/cli/main.c,$(
 TEST_LIB := $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/lib/*.c))
 $(B)/libtest-san.a: $(LOAD_SAN) $(CLI_SAN) $(TEST_LIB)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 $(B)/tests/%: $(B)/san/tests/%.o $(B)/libtest-san.a $(B)/libweft-san.a
 	@mkdir -p $(@D)
-	$(CC) $(SAN) -o $@ $< $(B)/libtest-san.a $(B)/libweft-san.a $(LIBS) -lcmocka
+	$(call say,LD)
+	$(Q)$(CC) $(SAN) -o $@ $< $(B)/libtest-san.a $(B)/libweft-san.a $(LIBS) -lcmocka
 tests: $(TEST_BIN)
 .SECONDARY: $(TEST_SRC:%.c=$(B)/san/%.o) $(TEST_LIB) $(LOAD_SAN) $(CLI_SAN)
 
@@ -114,16 +129,20 @@ FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
 FUZZ_SAN := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -O1 -g
 $(B)/fuzz/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
-	$(CLANG) $(FUZZ_SAN) $(BASEFLAGS) $(GENWARN) $(PKGFLAGS) -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CLANG) $(FUZZ_SAN) $(BASEFLAGS) $(GENWARN) $(PKGFLAGS) -c $< -o $@
 $(B)/fuzz/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
-	$(CLANG) $(FUZZ_SAN) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CLANG) $(FUZZ_SAN) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
 $(B)/libweft-fuzz.a: $(LIB_OBJ:$(B)/obj/%=$(B)/fuzz/%)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/libweft-fuzz.a
 	@mkdir -p $(@D)
-	$(CLANG) -fsanitize=address,undefined,fuzzer -o $@ $< $(B)/libweft-fuzz.a $(LIBS)
+	$(call say,LD)
+	$(Q)$(CLANG) -fsanitize=address,undefined,fuzzer -o $@ $< $(B)/libweft-fuzz.a $(LIBS)
 fuzz: $(FUZZ_BIN)
 
 check: all tests fuzz

@@ -3,15 +3,14 @@
 def round3: . * 1000 | round / 1000;
 
 # CPU time that instances of a virtualization used between two samples, in cores.
-def cores(a; b; virt):
-	(b.t_ms - a.t_ms) as $ms
-	| [b.instances[] | select(.virtualization == virt) as $i
-		| ([a.instances[] | select(.id == $i.id) | .cpu_ns][0] // 0) as $before
-		| [$i.cpu_ns - $before, 0] | max]
-	| (add // 0) / 1e6 / ([$ms, 1] | max);
+def cores($a; $b; $virt):
+	[$b.instances[] | select(.virtualization == $virt) | .id as $id
+		| .cpu_ns - ([$a.instances[] | select(.id == $id) | .cpu_ns][0] // 0)
+		| [., 0] | max]
+	| (add // 0) / 1e6 / ([$b.t_ms - $a.t_ms, 1] | max);
 
 [$marks | split("\n")[] | select(. != "") | split(" ") | {name: .[1], start_ms: (.[0] | tonumber)}] as $m
-| ($m | map(.start_ms) + [$end]) as $t
+| ($m | map(.start_ms) + [$ended]) as $t
 | [range($m | length) | $m[.] + {end_ms: $t[. + 1]}] as $windows
 | [range(1; $samples | length) | {t_ms: $samples[.].t_ms, from: $samples[. - 1].t_ms,
 	container: cores($samples[. - 1]; $samples[.]; "container"),
@@ -21,13 +20,13 @@ def cores(a; b; virt):
 	| [$cpu[] | select(.t_ms > $w.start_ms and .t_ms <= $w.end_ms)] as $c
 	| ([$c[] | .t_ms - .from] | add // 1) as $ms
 	| $w + {requests: $p.requests, failed: $p.failed, retries: $p.retries,
-		p50_us: $p.latency.p50_us, p90_us: $p.latency.p90_us, p99_us: $p.latency.p99_us,
+		p50_us: $p.p50_us, p90_us: $p.p90_us, p99_us: $p.p99_us,
 		cpu: {container: ([$c[] | .container * (.t_ms - .from)] | (add // 0) / $ms | round3),
 			unikernel: ([$c[] | .unikernel * (.t_ms - .from)] | (add // 0) / $ms | round3)}}] as $phases
 | [$swaps[0].items | sort_by(.started_ms)[] | . as $s | .trace[]
 	| {t_ms, unikernel: (if $s.to == "unikernel" then .new else 1 - .new end)}] as $trace
 | ([{t_ms: $windows[0].start_ms, unikernel: 0}] + $trace
-	+ [{t_ms: $end, unikernel: ($trace[-1].unikernel // 0)}]) as $weights
+	+ [{t_ms: $ended, unikernel: ($trace[-1].unikernel // 0)}]) as $weights
 | ([$swaps[0].items[] | select(.state == "done")] | length) as $done
 | $load[0].total.failed as $failed
 | (if $failed == 0 and $done == 2 then "0 of \($load[0].total.requests) requests failed over 2 swaps."

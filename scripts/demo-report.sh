@@ -19,7 +19,7 @@ host=$(jq -n --arg kernel "$(uname -r)" --arg cpu "$(sed -n 's/^model name[^:]*:
 jq -n --arg commit "$commit" --arg when "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --argjson host "$host" \
 	--slurpfile load "$dir/load.json" --slurpfile samples "$dir/samples.ndjson" \
 	--slurpfile swaps "$dir/swaps.json" --slurpfile drops "$dir/drops.json" \
-	--rawfile marks "$dir/phases" --argjson end "$(cat "$dir/end")" \
+	--rawfile marks "$dir/phases" --argjson ended "$(cat "$dir/end")" \
 	-f "$here/demo-report.jq" >"$results/demo.json"
 
 # The page: the same data put into the template's place for it.

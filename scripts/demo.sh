@@ -55,7 +55,8 @@ say "3. load: $rate requests/s, open loop, against http://$vip/"
 mkfifo "$LAB_DIR/control"
 exec 7<>"$LAB_DIR/control"
 phase before
-lab_in "$LAB_BUILD/weft-load" "http://$vip/" --rate "$rate" --connections "$connections" \
+nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weft-load" "http://$vip/" --rate "$rate" \
+	--connections "$connections" \
 	--duration 600s --interval 250ms --control "$LAB_DIR/control" --output "$LAB_DIR/load.json" \
 	>"$LAB_DIR/load.txt" 2>&1 </dev/null 7>&- &
 load=$!

@@ -89,8 +89,9 @@ lab_containerd() {
 }
 
 lab_weftd() {
-	lab_in "$LAB_BUILD/weftd" --role=all --node="$LAB_NAME" --state-dir="$LAB_DIR/state" \
-		--socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
+	# Not lab_in: a function in the background is a shell of its own, and its pid the shell's.
+	nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weftd" --role=all --node="$LAB_NAME" \
+		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
 		--containerd="$LAB_CONTAINERD" "$@" >>"$LAB_DIR/weftd.log" 2>&1 </dev/null &
 	LAB_WEFTD_PID=$!
 	wait_for 20 lab_weft status || {

@@ -27,9 +27,9 @@ for t in "${list[@]}"; do
 	timeout "${WEFT_TEST_TIMEOUT:-900}" "$t" >"$out" 2>"$out.err"
 	rc=$?
 	read -r plan ok not_ok skip <<<"$(awk '
-		/^1\.\.[0-9]+/ { split($1, a, "[.][.]"); plan += a[2]; if ($0 ~ /^1\.\.0 *# *SKIP/i) whole = 1 }
-		/^ok / { if ($0 ~ /# *SKIP/i) skip++; else ok++ }
-		/^not ok / { if ($0 ~ /# *SKIP/i) skip++; else bad++ }
+		/^1\.\.[0-9]+/ { split($1, a, "[.][.]"); plan += a[2]; if (tolower($0) ~ /^1\.\.0 *# *skip/) whole = 1 }
+		/^ok / { if (tolower($0) ~ /# *skip/) skip++; else ok++ }
+		/^not ok / { if (tolower($0) ~ /# *skip/) skip++; else bad++ }
 		END { if (whole) skip++; printf "%d %d %d %d\n", plan, ok, bad, skip }' "$out")"
 	why=
 	[ $((ok + not_ok + skip)) -gt 0 ] || why="no test ran"

@@ -9,6 +9,7 @@ $(B)/tests/unit/test_image_unikernel: | $(B)/libexec/weft-unpack
 
 $(PROBE_GUEST): runtimes/qemu/probe_guest.S runtimes/qemu/probe_guest.ld
 	@mkdir -p $(@D) $(B)/obj/runtimes/qemu
-	$(CC) -c -o $(B)/obj/runtimes/qemu/probe_guest.o $<
-	ld -static -nostdlib -z noexecstack --no-warn-rwx-segments --build-id=none \
+	$(call say,CC)
+	$(Q)$(CC) -c -o $(B)/obj/runtimes/qemu/probe_guest.o $<
+	$(Q)ld -static -nostdlib -z noexecstack --no-warn-rwx-segments --build-id=none \
 		-T runtimes/qemu/probe_guest.ld -o $@ $(B)/obj/runtimes/qemu/probe_guest.o

@@ -48,6 +48,13 @@ static unsigned page_by_status(uint16_t status)
 	return PAGE_400;
 }
 
+struct http_conn {
+	struct http_parser req;
+	uint32_t answered;
+};
+
+static uint32_t keepalive; /* requests of a connection, 0: any number */
+
 static unsigned page_for(const struct http_parser *req)
 {
 	const char *path;
@@ -63,10 +70,18 @@ static unsigned page_for(const struct http_parser *req)
 	return page_by_status(404);
 }
 
-static bool answer(struct stream *s, const struct http_parser *req)
+/* The last answer a connection may have says so: its client goes on with a new connection, which
+ * the balancer may place elsewhere. */
+static bool stays_open(const struct http_conn *conn)
 {
+	return conn->req.keep_alive && (!keepalive || conn->answered + 1 < keepalive);
+}
+
+static bool answer(struct stream *s, const struct http_conn *conn)
+{
+	const struct http_parser *req = &conn->req;
 	unsigned page = page_for(req);
-	bool open = req->keep_alive;
+	bool open = stays_open(conn);
 	size_t len = answers[page][open].len;
 
 	if (req->method == HTTP_HEAD)
@@ -80,20 +95,25 @@ static bool answer(struct stream *s, const struct http_parser *req)
 
 static void http_open(struct stream *s)
 {
-	http_init(stream_state(s));
+	struct http_conn *conn = stream_state(s);
+
+	http_init(&conn->req);
+	conn->answered = 0;
 }
 
 static size_t http_input(struct stream *s, const char *data, size_t len)
 {
-	struct http_parser *req = stream_state(s);
+	struct http_conn *conn = stream_state(s);
+	struct http_parser *req = &conn->req;
 	size_t used = 0;
 
 	for (;;) {
 		if (http_done(req)) {
-			bool open = req->keep_alive;
+			bool open = stays_open(conn);
 
-			if (!answer(s, req))
+			if (!answer(s, conn))
 				return used;
+			conn->answered++;
 			http_init(req);
 			if (!open)
 				return len;
@@ -110,7 +130,7 @@ static const struct stream_ops http_ops = {
 	.input = http_input,
 };
 
-_Static_assert(sizeof(struct http_parser) <= STREAM_STATE_SIZE, "the parser fits");
+_Static_assert(sizeof(struct http_conn) <= STREAM_STATE_SIZE, "the connection fits");
 
 static void write_index(const struct guest_args *args)
 {
@@ -148,6 +168,7 @@ static void write_answer(unsigned i, bool open)
 void app_http_start(const struct guest_args *args, uint16_t port)
 {
 	write_index(args);
+	keepalive = args->keepalive;
 	for (unsigned i = 0; i < N_PAGES; i++) {
 		write_answer(i, false);
 		write_answer(i, true);

@@ -150,6 +150,16 @@ static bool arg_port(struct word *w, struct guest_args *args)
 	return true;
 }
 
+static bool arg_keepalive(struct word *w, struct guest_args *args)
+{
+	uint64_t requests;
+
+	if (!word_number(w, UINT32_MAX, &requests) || w->p != w->end)
+		return false;
+	args->keepalive = (uint32_t)requests;
+	return true;
+}
+
 static bool arg_name(struct word *w, struct guest_args *args)
 {
 	size_t n = (size_t)(w->end - w->p);
@@ -200,6 +210,7 @@ static const struct {
 	{"spin=", "MICROSECONDS, 0 to 1000000", KERNEL, arg_spin},
 	{"tsc_khz=", "KILOHERTZ", KERNEL, arg_tsc_khz},
 	{"port=", "1 to 65535", KERNEL | APP, arg_port},
+	{"keepalive=", "REQUESTS, 0 for any number", KERNEL | APP, arg_keepalive},
 	{"name=", "1 to 79 printable characters", KERNEL | APP, arg_name},
 	/* qemu appends it to the line, so it comes behind the application's. */
 	{"virtio_mmio.device=", "512@ADDR:IRQ, 8 of them", KERNEL | APP, arg_virtio},
@@ -230,7 +241,7 @@ static int parse_word(
 int guest_args_parse(const char *line, struct guest_args *ret, char *why, size_t why_size)
 {
 	static const uint8_t none[4];
-	struct guest_args args = {0};
+	struct guest_args args = {.keepalive = GUEST_KEEPALIVE};
 	enum where where = KERNEL;
 
 	while (*line) {

@@ -8,11 +8,13 @@
 
 #define GUEST_MAX_VIRTIO 8
 #define GUEST_NAME_SIZE  80
+#define GUEST_KEEPALIVE  200
 
 struct guest_args {
 	uint8_t addr[4], mask[4], gateway[4]; /* gateway 0.0.0.0: none */
 	uint64_t tsc_khz;                     /* 0: not given */
 	uint32_t spin_us;
+	uint32_t keepalive;         /* requests of an HTTP connection, 0: any number */
 	uint16_t port;              /* 0: the application's own */
 	char name[GUEST_NAME_SIZE]; /* printable ASCII; the address if not given */
 	struct {

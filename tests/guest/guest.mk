@@ -23,31 +23,37 @@ guest:
 endif
 
 $(LWIP)/.version: scripts/lwip-source.sh
-	scripts/lwip-source.sh $(LWIP)
+	$(Q)scripts/lwip-source.sh $(LWIP)
 	@touch $@
 
 $(B)/guest/obj/%.c.o: tests/guest/%.c | $(LWIP)/.version
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_FLAGS) $(WARN) -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(GUEST_FLAGS) $(WARN) -c $< -o $@
 $(B)/guest/obj/%.S.o: tests/guest/%.S
 	@mkdir -p $(@D)
-	$(CC) -g -Itests/guest -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) -g -Itests/guest -MMD -MP -c $< -o $@
 $(GUEST_LWIP): $(B)/guest/obj/lwip/%.o: $(LWIP)/.version tests/guest/lwip/lwipopts.h tests/guest/lwip/arch/cc.h
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_FLAGS) -Wall -c $(LWIP)/src/$*.c -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(GUEST_FLAGS) -Wall -c $(LWIP)/src/$*.c -o $@
 
 $(B)/guest/link.ld: tests/guest/link.ld tests/guest/layout.h
 	@mkdir -p $(@D)
-	$(CC) -E -P -undef -x c -Itests/guest $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) -E -P -undef -x c -Itests/guest $< -o $@
 $(B)/guest/weft-guest.elf: $(GUEST_OBJ) $(GUEST_LWIP) $(B)/guest/link.ld
-	$(LD) -nostdlib -static -no-pie -z noexecstack --gc-sections --build-id=none \
+	$(call say,LD)
+	$(Q)$(LD) -nostdlib -static -no-pie -z noexecstack --gc-sections --build-id=none \
 		-T $(B)/guest/link.ld $(GUEST_OBJ) $(GUEST_LWIP) -o $@
 
 # The same input gives the same bytes.
 $(B)/guest/weft-guest.tar.gz: $(B)/guest/weft-guest.elf
 	@rm -rf $(B)/guest/image && mkdir -p $(B)/guest/image
-	strip -o $(B)/guest/image/kernel $<
-	printf '{"machine":"microvm","ring3":true}\n' >$(B)/guest/image/weft.json
-	chmod 644 $(B)/guest/image/*
-	tar -C $(B)/guest/image --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \
+	$(Q)strip -o $(B)/guest/image/kernel $<
+	$(Q)printf '{"machine":"microvm","ring3":true}\n' >$(B)/guest/image/weft.json
+	$(Q)chmod 644 $(B)/guest/image/*
+	$(call say,TAR)
+	$(Q)tar -C $(B)/guest/image --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \
 		-cf - kernel weft.json | gzip -n >$@.tmp && mv $@.tmp $@

@@ -47,6 +47,7 @@ static void test_forms(void **state)
 		assert_string_equal(args.name, "10.1.2.3");
 		assert_int_equal(args.port, 0);
 		assert_int_equal(args.spin_us, 0);
+		assert_int_equal(args.keepalive, GUEST_KEEPALIVE);
 		assert_int_equal(args.tsc_khz, 0);
 	}
 }
