@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtimes/qemu/qemu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctrl/base/util.h"
+#include "runtimes/cgroup.h"
+#include "runtimes/qemu/cmdline.h"
+#include "runtimes/qemu/vm.h"
+
+#define MAX_ID        76
+#define MAX_VCPUS     64
+#define MIN_MEMORY_MB 8
+
+struct weft_qemu_probe {
+	struct weft_qemu_probe *prev, *next;
+	struct weft_runtime *rt;
+	struct weft_accel_ask *ask;
+	weft_runtime_probed_t done;
+	void *userdata;
+};
+
+/* --- life ----------------------------------------------------------------------------------------
+ */
+
+static void probe_free(struct weft_qemu_probe *p)
+{
+	if (p->next)
+		p->next->prev = p->prev;
+	if (p->prev)
+		p->prev->next = p->next;
+	else
+		p->rt->probes = p->next;
+	weft_accel_cancel(p->ask);
+	free(p);
+}
+
+static void qemu_free(struct weft_runtime *rt)
+{
+	if (!rt)
+		return;
+	while (rt->vms) /* the processes go on */
+		weft_vm_free(rt->vms);
+	while (rt->probes)
+		probe_free(rt->probes);
+	weft_unikernel_store_free(rt->images);
+	weft_accel_free(rt->accel);
+	weft_deferred_drop_all(&rt->owed);
+	sd_event_unref(rt->config.event);
+	free(rt->dir);
+	free(rt->cgroup_root);
+	free(rt);
+}
+WEFT_DEFINE_CLEANUP(struct weft_runtime *, qemu_free);
+
+static int qemu_new(
+	const struct weft_runtime_config *config, struct weft_runtime **ret, struct weft_err *err)
+{
+	_cleanup_(qemu_freep) struct weft_runtime *rt = calloc(1, sizeof(*rt));
+	_cleanup_(freep) char *dir = weft_strf("%s/qemu", config->state_dir), *images = NULL;
+	int r;
+
+	if (!rt || !dir)
+		return weft_err_set(err, ENOMEM, "qemu: out of memory");
+	rt->config = (struct weft_runtime_config){
+		.event = sd_event_ref(config->event),
+		.on_event = config->on_event,
+		.userdata = config->userdata,
+	};
+	rt->start_ms = WEFT_VM_START_MS;
+	rt->dir = weft_strf("%s/instances", dir);
+	rt->cgroup_root = strdup(config->cgroup_root ? config->cgroup_root : "weft");
+	images = weft_strf("%s/images", dir);
+	if (!rt->dir || !rt->cgroup_root || !images)
+		return weft_err_set(err, ENOMEM, "qemu: out of memory");
+	r = weft_mkdir_p(rt->dir, 0700);
+	if (r < 0)
+		return weft_err_set(err, r, "qemu: directory %s: %s", rt->dir, strerror(-r));
+	r = weft_accel_new(config->event, dir, config->libexec_dir, &rt->accel, err);
+	if (r < 0)
+		return r;
+	r = weft_unikernel_store_new(config->event, images, config->libexec_dir, &rt->images, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(rt);
+	return 0;
+}
+
+void weft_qemu_set_start_timeout(struct weft_runtime *rt, unsigned ms)
+{
+	rt->start_ms = ms;
+}
+
+/* --- probe and prepare ---------------------------------------------------------------------------
+ */
+
+static void on_probed(void *userdata, const struct weft_accel_state *state)
+{
+	struct weft_qemu_probe *p = userdata;
+	struct weft_runtime_cap cap = {
+		.virt = WEFT_VIRT_UNIKERNEL, .arch = WEFT_ARCH_AMD64, .usable = state->installed};
+	weft_runtime_probed_t done = p->done;
+	void *whose = p->userdata;
+	char text[160];
+
+	p->ask = NULL;
+	probe_free(p);
+	if (state->installed) {
+		snprintf(cap.version, sizeof(cap.version), "qemu %s", state->version);
+		snprintf(cap.detail, sizeof(cap.detail), "%s",
+			weft_accel_text(state, text, sizeof(text)));
+	} else {
+		snprintf(cap.detail, sizeof(cap.detail),
+			WEFT_QEMU_AMD64 " is not installed: apt-get install qemu-system-x86");
+	}
+	done(whose, &cap, 1);
+}
+
+static int qemu_probe(struct weft_runtime *rt, weft_runtime_probed_t done, void *userdata)
+{
+	struct weft_qemu_probe *p = calloc(1, sizeof(*p));
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	*p = (struct weft_qemu_probe){
+		.next = rt->probes, .rt = rt, .done = done, .userdata = userdata};
+	if (p->next)
+		p->next->prev = p;
+	rt->probes = p;
+	r = weft_accel_ask(rt->accel, on_probed, p, &p->ask);
+	if (r < 0)
+		probe_free(p);
+	return r;
+}
+
+static int no_machine(enum weft_arch arch, struct weft_err *err)
+{
+	weft_err_set(err, ENOTSUP, "no unikernel machine for %s", weft_arch_name(arch));
+	return weft_err_hint(err, "this node runs unikernels for amd64");
+}
+
+static int qemu_prepare(struct weft_runtime *rt, const char *image, enum weft_arch arch,
+	weft_runtime_prepared_t done, void *userdata, struct weft_err *err)
+{
+	if (!weft_qemu_machine(arch, WEFT_MACHINE_Q35)) {
+		no_machine(arch, err);
+		return weft_err_prefix(err, "image %s", image);
+	}
+	return weft_unikernel_prepare(rt->images, image, arch, done, userdata, err);
+}
+
+/* --- start ---------------------------------------------------------------------------------------
+ */
+
+static int check_free(struct weft_runtime *rt, const char *id, struct weft_err *err)
+{
+	struct weft_vm_record rec = {};
+	_cleanup_(closep) int pidfd = -1;
+	int r;
+
+	if (!weft_name_valid(id, MAX_ID))
+		return weft_err_set(err, EINVAL, "not a valid id");
+	if (weft_vm_find(rt, id))
+		return weft_err_set(err, EEXIST, "runs already");
+	if (weft_vm_record_load(rt->dir, id, &rec) < 0)
+		return 0;
+	r = weft_process_open(rec.pid, rec.start_time, &pidfd);
+	weft_vm_record_done(&rec);
+	if (r < 0)
+		return 0;
+	weft_err_set(err, EEXIST, "runs already, started by an earlier daemon");
+	return weft_err_hint(err, "adopt it, or delete it first");
+}
+
+static int set_sizes(struct weft_vm *vm, const struct weft_runtime_spec *spec, struct weft_err *err)
+{
+	vm->args.memory_mb = spec->memory_mb ? spec->memory_mb : WEFT_QEMU_MEMORY_MB;
+	vm->args.vcpus = spec->vcpus ? spec->vcpus : 1;
+	if (vm->args.memory_mb < MIN_MEMORY_MB)
+		return weft_err_set(err, EINVAL,
+			"%u MiB of memory are too few for a virtual machine", vm->args.memory_mb);
+	if (vm->args.vcpus > MAX_VCPUS)
+		return weft_err_set(
+			err, EINVAL, "%u vCPUs are more than %d", vm->args.vcpus, MAX_VCPUS);
+	return 0;
+}
+
+static int load_image(
+	struct weft_vm *vm, const struct weft_runtime_spec *spec, struct weft_err *err)
+{
+	int r;
+
+	if (!spec->image)
+		return weft_err_set(err, EINVAL, "no image");
+	r = weft_unikernel_load(vm->rt->images, spec->image, &vm->image, err);
+	if (r < 0)
+		return r;
+	if (vm->image->arch != spec->arch)
+		return weft_err_set(err, ENOTSUP, "image %s is for %s, not for %s", spec->image,
+			weft_arch_name(vm->image->arch), weft_arch_name(spec->arch));
+	vm->machine = weft_qemu_machine(spec->arch, vm->image->what.hints.machine);
+	return vm->machine ? 0 : no_machine(spec->arch, err);
+}
+
+/* Keep what launching needs, as spec may be gone by then. */
+static int keep(struct weft_vm *vm, const struct weft_runtime_spec *spec, struct weft_err *err)
+{
+	const struct weft_runtime_net *net = &spec->net;
+
+	vm->image_ref = strdup(spec->image);
+	vm->dir = strdup(spec->dir);
+	vm->log_path = strdup(spec->log_path);
+	vm->netns = net->netns ? strdup(net->netns) : NULL;
+	if (!vm->image_ref || !vm->dir || !vm->log_path || (net->netns && !vm->netns))
+		return weft_err_set(err, ENOMEM, "out of memory");
+	if (net->tap_fd >= 0) {
+		vm->tap_fd = fcntl(net->tap_fd, F_DUPFD_CLOEXEC, 3);
+		if (vm->tap_fd < 0)
+			return weft_err_set(err, errno, "descriptor of its tap device: %m");
+	}
+	vm->args.id = vm->id;
+	vm->args.machine = vm->machine;
+	vm->args.image = &vm->image->what;
+	vm->args.cmdline = vm->cmdline;
+	vm->args.log_path = vm->log_path;
+	vm->args.tap = vm->tap_fd >= 0;
+	memcpy(vm->args.mac, net->mac, sizeof(vm->args.mac));
+	vm->args.mtu = net->mtu;
+	vm->args.drop = geteuid() == 0;
+	return 0;
+}
+
+static void on_accel(void *userdata, const struct weft_accel_state *state)
+{
+	weft_vm_launch(userdata, state);
+}
+
+static int begin(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
+	weft_runtime_done_t done, void *userdata, struct weft_err *err)
+{
+	_cleanup_(weft_vm_freep) struct weft_vm *vm = NULL;
+	int r;
+
+	r = check_free(rt, spec->id, err);
+	if (r < 0)
+		return r;
+	r = weft_vm_new(rt, spec->id, VM_WAITING, &vm);
+	if (r < 0)
+		return weft_err_set(err, r, "out of memory");
+	r = load_image(vm, spec, err);
+	if (r < 0)
+		return r;
+	r = set_sizes(vm, spec, err);
+	if (r < 0)
+		return r;
+	r = weft_qemu_cmdline(
+		&vm->image->what.hints, &spec->net, spec->args, spec->env, &vm->cmdline, err);
+	if (r < 0)
+		return r;
+	r = keep(vm, spec, err);
+	if (r < 0)
+		return r;
+	r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &vm->started);
+	if (r == 0)
+		r = weft_accel_ask(rt->accel, on_accel, vm, &vm->ask);
+	if (r < 0)
+		return weft_err_set(err, r, "%s", strerror(-r));
+	TAKE_PTR(vm); /* rt's */
+	return 0;
+}
+
+static int qemu_start(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
+	weft_runtime_done_t done, void *userdata, struct weft_err *err)
+{
+	struct weft_err local = {};
+
+	if (begin(rt, spec, done, userdata, &local) == 0)
+		return 0;
+	weft_err_prefix(&local, "instance %s", spec->id);
+	if (err)
+		*err = local;
+	return -local.code;
+}
+
+/* --- adopt ---------------------------------------------------------------------------------------
+ */
+
+/* A vm for the process that a record names; -ENOENT when there is none (any more). */
+static int find_process(
+	struct weft_runtime *rt, const char *id, enum weft_vm_phase phase, struct weft_vm **ret)
+{
+	_cleanup_(weft_vm_freep) struct weft_vm *vm = NULL;
+	int r;
+
+	r = weft_vm_new(rt, id, phase, &vm);
+	if (r < 0)
+		return r;
+	r = weft_vm_record_load(rt->dir, id, &vm->record);
+	if (r == 0)
+		r = weft_vm_attach(vm);
+	if (r < 0)
+		return r == -ESRCH || r == -EBADMSG ? -ENOENT : r;
+	*ret = TAKE_PTR(vm);
+	return 0;
+}
+
+static int qemu_adopt(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
+	weft_runtime_done_t done, void *userdata, struct weft_err *err)
+{
+	struct weft_vm *vm = weft_name_valid(spec->id, MAX_ID) ? weft_vm_find(rt, spec->id) : NULL;
+	struct weft_deferred *answer;
+	struct weft_err why = {};
+	int r;
+
+	r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &answer);
+	if (r < 0)
+		return weft_err_set(err, r, "instance %s: %s", spec->id, strerror(-r));
+	if (vm) {
+		r = vm->phase == VM_RUNNING ? 0 : -EBUSY;
+		weft_deferred_post(answer, r, NULL);
+		return 0;
+	}
+	r = weft_name_valid(spec->id, MAX_ID) ? find_process(rt, spec->id, VM_ADOPTING, &vm)
+					      : -ENOENT;
+	if (r < 0) {
+		weft_err_set(&why, r, "instance %s: %s", spec->id,
+			r == -ENOENT ? "its qemu is gone" : strerror(-r));
+		weft_deferred_post(answer, r, &why);
+		return 0;
+	}
+	vm->started = answer;
+	vm->log_path = spec->log_path ? strdup(spec->log_path) : NULL;
+	r = weft_vm_connect(vm, &why);
+	if (r < 0)
+		weft_vm_give_up(vm, r, &why);
+	return 0;
+}
+
+/* --- end -----------------------------------------------------------------------------------------
+ */
+
+static int end(struct weft_runtime *rt, const char *id, unsigned grace_ms, bool clean,
+	weft_runtime_done_t done, void *userdata, struct weft_err *err)
+{
+	struct weft_deferred *answer;
+	struct weft_vm *vm;
+	int r;
+
+	r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &answer);
+	if (r < 0)
+		return weft_err_set(err, r, "instance %s: %s", id, strerror(-r));
+	if (!weft_name_valid(id, MAX_ID)) {
+		weft_deferred_post(answer, 0, NULL);
+		return 0;
+	}
+	vm = weft_vm_find(rt, id);
+	r = vm ? 0 : find_process(rt, id, VM_RUNNING, &vm);
+	if (r == 0) {
+		r = weft_vm_end(vm, grace_ms, answer);
+		if (r == 0)
+			return 0;
+		weft_deferred_drop(answer);
+		return weft_err_set(err, r, "instance %s: too many wait for its end already", id);
+	}
+	if (r == -ENOENT) /* no process that we know of; the cgroup may still hold one */
+		r = clean ? weft_vm_clean(rt, id, NULL) : 0;
+	if (r < 0) {
+		weft_deferred_drop(answer);
+		return weft_err_set(err, r, "instance %s: %s", id, strerror(-r));
+	}
+	weft_deferred_post(answer, 0, NULL);
+	return 0;
+}
+
+static int qemu_stop(struct weft_runtime *rt, const char *id, unsigned grace_ms,
+	weft_runtime_done_t done, void *userdata, struct weft_err *err)
+{
+	return end(rt, id, grace_ms, false, done, userdata, err);
+}
+
+static int qemu_delete(struct weft_runtime *rt, const char *id, weft_runtime_done_t done,
+	void *userdata, struct weft_err *err)
+{
+	return end(rt, id, 0, true, done, userdata, err);
+}
+
+static int qemu_stats(struct weft_runtime *rt, const char *id, struct weft_runtime_stats *ret)
+{
+	struct weft_vm *vm = weft_vm_find(rt, id);
+	struct weft_runtime_stats s = {};
+	int r;
+
+	if (!vm || vm->pidfd < 0)
+		return -ENOENT;
+	r = weft_cgroup_read(vm->cgroup, &s.cpu_ns, &s.memory_bytes);
+	if (r < 0)
+		return r;
+	s.pid = (uint32_t)vm->record.pid;
+	*ret = s;
+	return 0;
+}
+
+const struct weft_runtime_ops weft_runtime_qemu = {
+	.name = "qemu",
+	.new_ = qemu_new,
+	.free_ = qemu_free,
+	.probe = qemu_probe,
+	.prepare = qemu_prepare,
+	.start = qemu_start,
+	.adopt = qemu_adopt,
+	.stop = qemu_stop,
+	.delete_ = qemu_delete,
+	.stats = qemu_stats,
+};
