@@ -2,6 +2,7 @@
 #include "tests/lib/kernel.h"
 
 #include <elf.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +33,7 @@ void test_kernel_make(const void *code, size_t code_size, uint8_t **ret, size_t 
 	k->header.e_type = ET_EXEC;
 	k->header.e_machine = EM_X86_64;
 	k->header.e_version = EV_CURRENT;
-	k->header.e_entry = BASE + sizeof(struct image);
+	k->header.e_entry = BASE + offsetof(struct image, code);
 	k->header.e_phoff = offsetof(struct image, load);
 	k->header.e_ehsize = sizeof(Elf64_Ehdr);
 	k->header.e_phentsize = sizeof(Elf64_Phdr);
@@ -58,7 +59,7 @@ void test_kernel_make(const void *code, size_t code_size, uint8_t **ret, size_t 
 	};
 	k->pvh.head = (Elf64_Nhdr){.n_namesz = 4, .n_descsz = 4, .n_type = 18};
 	memcpy(k->pvh.name, "Xen", 4);
-	k->pvh.entry = BASE + (uint32_t)sizeof(struct image);
+	k->pvh.entry = BASE + (uint32_t)offsetof(struct image, code);
 	memcpy(k->code, code, code_size);
 	*ret = (uint8_t *)k;
 	*ret_size = size;
