@@ -5,6 +5,8 @@
 #include <linux/ip.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -506,6 +508,60 @@ static void stale_word(void **state)
 	assert_int_equal(weft_dp_instance_remove(dp, 5), 0);
 }
 
+/* The first datagrams of a flow may be on two processors at once: both must choose the same
+ * backend, which is the one that stays. The threads step through the flows side by side. */
+#define RACES 3000
+
+struct racer {
+	struct weft_dp *dp;
+	unsigned *turn; /* shared: both add 1 when they are ready for the next flow */
+	uint8_t chosen[RACES];
+};
+
+static int datagram(struct weft_dp *dp, uint16_t sport)
+{
+	struct lab_frame f;
+
+	lab_udp(&f, (struct lab_tuple){CLIENT, VIP, sport, 99}, 4);
+	return lab_run(dp, &f) == LAB_REDIRECT ? lab_receiver(&f) : -1;
+}
+
+static void *race(void *arg)
+{
+	struct racer *r = arg;
+
+	for (unsigned i = 0; i < RACES; i++) {
+		__atomic_add_fetch(r->turn, 1, __ATOMIC_ACQ_REL);
+		while (__atomic_load_n(r->turn, __ATOMIC_ACQUIRE) < 2 * (i + 1))
+			sched_yield();
+		r->chosen[i] = (uint8_t)datagram(r->dp, (uint16_t)(40000 + i));
+	}
+	return NULL;
+}
+
+static void two_processors(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct weft_dp_counters before, after;
+	static struct racer a, b;
+	unsigned turn = 0;
+	pthread_t thread;
+
+	weights(dp, 1, 1, 1);
+	weft_dp_service_counters(dp, SERVICE, &before);
+	a = (struct racer){.dp = dp, .turn = &turn};
+	b = a;
+	assert_int_equal(pthread_create(&thread, NULL, race, &a), 0);
+	race(&b);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	for (unsigned i = 0; i < RACES; i++) {
+		assert_int_equal(a.chosen[i], b.chosen[i]);
+		assert_int_equal(a.chosen[i], datagram(dp, (uint16_t)(40000 + i)));
+	}
+	weft_dp_service_counters(dp, SERVICE, &after);
+	assert_int_equal(after.flows - before.flows, RACES);
+}
+
 /* A table far too small: every flow still works while it is used, and displacement is counted. */
 static void overflow(void **state)
 {
@@ -545,6 +601,7 @@ int main(void)
 		cmocka_unit_test(hairpin),
 		cmocka_unit_test(instance_gone),
 		cmocka_unit_test(stale_word),
+		cmocka_unit_test(two_processors),
 		cmocka_unit_test(overflow),
 	};
 

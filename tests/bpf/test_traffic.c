@@ -38,6 +38,7 @@ static struct {
 	struct weft_dp *dp;
 	char dir[64];
 	int host_ns, ns[4];
+	struct weft_dp_instance instances[HOST + 1];
 	int tcp[3], udp[3]; /* listening, on backends 1 and 2 */
 } lab;
 
@@ -88,13 +89,24 @@ static void set_weights(uint32_t a, uint32_t b)
 		fail_msg("%s", err.msg);
 }
 
-static void open_dp(void)
+static void open_dp(bool clsact)
 {
-	struct weft_dp_config config = {.bpffs_dir = LAB_PINS};
+	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .clsact = clsact};
 	struct weft_err err = {0};
 
 	if (weft_dp_open(&config, &lab.dp, &err) < 0)
 		fail_msg("%s", err.msg);
+	assert_int_equal(
+		weft_dp_service_set(lab.dp, SERVICE, (struct in_addr){inet_addr(VIP)}, &err), 0);
+}
+
+static void set_instance(const struct weft_dp_instance *inst)
+{
+	struct weft_err err = {0};
+
+	if (weft_dp_instance_set(lab.dp, inst, &err) < 0)
+		fail_msg("%s", err.msg);
+	lab.instances[inst->id] = *inst;
 }
 
 static void add_instance(uint32_t n, uint32_t service)
@@ -115,9 +127,9 @@ static void add_instance(uint32_t n, uint32_t service)
 	ns_path(n, path, sizeof(path));
 	snprintf(name, sizeof(name), "v%u", n);
 	memcpy(veth.mac, inst.mac, sizeof(veth.mac));
-	if (weft_netns_add(path, &err) < 0 || weft_link_veth_add(&veth, &inst.ifindex, &err) < 0 ||
-		weft_dp_instance_set(lab.dp, &inst, &err) < 0)
+	if (weft_netns_add(path, &err) < 0 || weft_link_veth_add(&veth, &inst.ifindex, &err) < 0)
 		fail_msg("%s", err.msg);
+	set_instance(&inst);
 	lab.ns[n] = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(lab.ns[n] >= 0);
 }
@@ -137,24 +149,20 @@ static void add_host(void)
 	};
 
 	inst.device = WEFT_DP_DEV_HOST;
-	if (weft_link_host_add(&host, &inst.ifindex, inst.mac, &err) < 0 ||
-		weft_dp_instance_set(lab.dp, &inst, &err) < 0)
+	if (weft_link_host_add(&host, &inst.ifindex, inst.mac, &err) < 0)
 		fail_msg("%s", err.msg);
+	set_instance(&inst);
 	assert_int_equal(lab_sh("ip addr add " OUTSIDE "/32 dev lo"), 0);
 }
 
 static int setup(void **state)
 {
-	struct weft_err err = {0};
-
 	(void)state;
 	lab.host_ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	snprintf(lab.dir, sizeof(lab.dir), "/tmp/weft-test-traffic-XXXXXX");
 	if (!mkdtemp(lab.dir))
 		return -1;
-	open_dp();
-	assert_int_equal(
-		weft_dp_service_set(lab.dp, SERVICE, (struct in_addr){inet_addr(VIP)}, &err), 0);
+	open_dp(false);
 	add_host();
 	add_instance(1, SERVICE);
 	add_instance(2, SERVICE);
@@ -599,7 +607,7 @@ static void daemon_comes_and_goes(void **state)
 		weft_dp_free(lab.dp);
 		lab.dp = NULL;
 		talk(a, b);
-		open_dp();
+		open_dp(false);
 		talk(a, b);
 	}
 	close(a);
@@ -622,6 +630,29 @@ static void nothing_was_lost(void **state)
 	assert_int_equal(events.displaced, 0);
 }
 
+/* All of it again on kernels without tcx. */
+static void attached_by_clsact(void **state)
+{
+	weft_dp_free(lab.dp);
+	lab.dp = NULL;
+	assert_int_equal(weft_dp_destroy(LAB_PINS, NULL), 0);
+	open_dp(true);
+	assert_string_equal(weft_dp_hook(lab.dp), "clsact");
+	set_instance(&lab.instances[HOST]);
+	for (uint32_t n = 1; n <= CLIENT; n++)
+		set_instance(&lab.instances[n]);
+	service_by_tcp(state);
+	host_reaches_instances_as_they_are(state);
+	host_calls_the_service(state);
+	instance_reaches_the_host_stack(state);
+	hairpin(state);
+	datagrams(state);
+	bulk_with_offload(state);
+	shift_and_drain(state);
+	purge_resets_connections();
+	nothing_was_lost(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -637,6 +668,7 @@ int main(void)
 		cmocka_unit_test(purge_resets_whole_checksums),
 		cmocka_unit_test(daemon_comes_and_goes),
 		cmocka_unit_test(nothing_was_lost),
+		cmocka_unit_test(attached_by_clsact),
 	};
 
 	if (!lab_enter())
