@@ -118,6 +118,8 @@ static int open_archive(struct weft_oci_source *s, struct archive **ret, struct 
 	if (lseek(s->fd, 0, SEEK_SET) < 0)
 		return weft_err_set(err, errno, "image %s: %m", s->path);
 	if (archive_read_open_fd(a, s->fd, BLOCK) != ARCHIVE_OK) {
+		if (strcasestr(archive_error_string(a), "truncated"))
+			return damaged(s, err, archive_error_string(a));
 		weft_err_set(err, EBADMSG, "%s is not an OCI image: %s", s->path,
 			archive_error_string(a));
 		return weft_err_hint(err,
