@@ -112,13 +112,13 @@ static int content_length(struct http_response *p, struct text value)
 		uint64_t length = 0;
 
 		for (size_t i = 0; i < element.len; i++) {
-			char c = element.at[i];
+			unsigned digit = (unsigned)(unsigned char)element.at[i] - '0';
 
-			if (c < '0' || c > '9')
+			if (digit > 9)
 				return malformed(p, "Content-Length is not a number");
-			if (length > (INT64_MAX - 9) / 10)
+			if (length > ((uint64_t)INT64_MAX - digit) / 10)
 				return malformed(p, "Content-Length is too large");
-			length = length * 10 + (uint64_t)(c - '0');
+			length = length * 10 + digit;
 		}
 		if (p->has_length && p->length != length)
 			return malformed(p, "two Content-Length that differ");
