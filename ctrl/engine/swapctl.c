@@ -111,6 +111,9 @@ static void observe(struct service *s, uint64_t now, struct weft_swap_observatio
 		.state_ms = (uint32_t)in_state_ms(s, now),
 		.failed = s->swap->error.code != 0,
 	};
+	/* What was counted before the weights had moved says nothing about who is left. */
+	if (s->swap->state == WEFT_SWAP_DRAIN)
+		weft_dp_flows_count(s->engine->dp, s->engine->flows);
 	for (struct instance *i = s->engine->instances; i; i = i->next) {
 		if (i->service != s)
 			continue;

@@ -82,7 +82,7 @@ curl_during_swap() {
 	wait "$pid"
 	read -r n bad <"$LAB_DIR/curled"
 	echo "$n curls, $bad failed"
-	[ "$bad" = 0 ] && [ "$n" -gt 50 ]
+	[ "$bad" = 0 ] && [ "$n" -gt 10 ]
 }
 
 nothing_left() {
@@ -117,7 +117,7 @@ tap 'the weights moved in steps' both_served
 tap 'unikernel → container' swap_to container
 tap 'the container serves' answers_as container
 load_stop
-tap 'keep-alive load: no request was lost' none_failed keepalive 2000
+tap 'keep-alive load: no request was lost' none_failed keepalive 1500
 load_start close 200 8 --close
 tap 'weftd killed during shift: the swap goes on' kill_in_shift
 tap 'the unikernel is the active variant' active unikernel
