@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ctrl/base/cleanup.h"
+#include "ctrl/base/util.h"
 
 static const struct {
 	int code;
@@ -42,6 +43,7 @@ int weft_err_vset(struct weft_err *err, int code, const char *fmt, va_list ap)
 		err->hint[0] = '\0';
 		errno = saved;
 		vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+		weft_text_clean_line(err->msg);
 	}
 	return -code;
 }
@@ -66,6 +68,7 @@ int weft_err_hint(struct weft_err *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->hint, sizeof(err->hint), fmt, ap);
 	va_end(ap);
+	weft_text_clean_line(err->hint);
 	return -err->code;
 }
 
@@ -83,6 +86,7 @@ int weft_err_prefix(struct weft_err *err, const char *fmt, ...)
 	va_end(ap);
 	if (n >= 0 && (size_t)n < sizeof(err->msg))
 		snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %s", rest ? rest : "");
+	weft_text_clean_line(err->msg);
 	return -err->code;
 }
 

@@ -13,7 +13,10 @@ struct weft_err {
 	char hint[320]; /* the next step, may be empty */
 };
 
-/* Set the text and return -code. code may be given with either sign. `%m` prints errno as usual. */
+/* Texts may hold what came from outside: whatever is no UTF-8, and control characters, are replaced
+ * (weft_text_clean_line), so that a message can always be sent as JSON and shown on a terminal.
+ *
+ * Set the text and return -code. code may be given with either sign. `%m` prints errno as usual. */
 int weft_err_set(struct weft_err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 int weft_err_vset(struct weft_err *err, int code, const char *fmt, va_list ap)

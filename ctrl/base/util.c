@@ -218,6 +218,61 @@ int weft_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret)
 	return 0;
 }
 
+/* Bytes of the UTF-8 character that starts with this byte, 0: none does. */
+static size_t utf8_wanted(unsigned char lead)
+{
+	if (lead < 0x80)
+		return 1;
+	if (lead >= 0xc2 && lead <= 0xdf)
+		return 2;
+	if (lead >= 0xe0 && lead <= 0xef)
+		return 3;
+	return lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+}
+
+/* Of the n bytes that a character wants, how many are there? n, or the index of the first bad one:
+ * overlong forms, surrogates and what is above U+10FFFF show in the second byte. */
+static size_t utf8_there(const unsigned char *s, size_t n)
+{
+	unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+	unsigned char high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+
+	for (size_t i = 1; i < n; i++, low = 0x80, high = 0xbf)
+		if (s[i] < low || s[i] > high)
+			return i;
+	return n;
+}
+
+static char *clean(char *text, const char *kept)
+{
+	unsigned char *s = (unsigned char *)text;
+
+	while (*s) {
+		size_t n = utf8_wanted(*s), there = utf8_there(s, n);
+
+		if (n > there && !s[there]) {
+			*s = '\0';
+			break;
+		}
+		if (n == 0 || n > there)
+			*s = '?';
+		else if (n == 1 && iscntrl(*s) && !strchr(kept, *s))
+			*s = *s == '\t' || *s == '\n' ? ' ' : '?';
+		s += n > 0 && n == there ? n : 1;
+	}
+	return text;
+}
+
+char *weft_text_clean(char *s)
+{
+	return clean(s, "\t\n");
+}
+
+char *weft_text_clean_line(char *s)
+{
+	return clean(s, "");
+}
+
 bool weft_name_valid(const char *s, size_t max)
 {
 	size_t n;

@@ -35,6 +35,13 @@ int weft_write_all(int fd, const void *data, size_t size);
 /* Decimal number in [min, max], nothing before or after it. -EINVAL, -ERANGE. */
 int weft_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
 
+/* Make s text that JSON can carry and a terminal can show: bytes that are no UTF-8 become '?', as
+ * do control characters but tab and newline; a character cut in half at the end is dropped. Never
+ * grows. Returns s. */
+char *weft_text_clean(char *s);
+/* The same on one line: tab and newline become spaces. */
+char *weft_text_clean_line(char *s);
+
 /* Does s match [a-zA-Z0-9]([a-zA-Z0-9._-]*) and is it at most max long? */
 bool weft_name_valid(const char *s, size_t max);
 

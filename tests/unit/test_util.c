@@ -181,6 +181,35 @@ static void test_names(void **state)
 	assert_false(weft_name_valid("a b", 4) || weft_name_valid("a\n", 4));
 }
 
+static void test_text_clean(void **state)
+{
+	static const struct {
+		const char *in, *text, *line;
+	} rows[] = {
+		{"", "", ""},
+		{"shop.web → ünïkernel 🙂", "shop.web → ünïkernel 🙂",
+			"shop.web → ünïkernel 🙂"},
+		{"a\tb\nc\r\x1b[31md\x7f", "a\tb\nc??[31md?", "a b c??[31md?"},
+		{"\xff\xfe\x80x", "???x", "???x"},
+		{"\xc0\xaf \xe0\x80\xaf \xed\xa0\x80 \xf4\x90\x80\x80", "?? ??? ??? ????",
+			"?? ??? ??? ????"}, /* overlong, surrogate, too large */
+		{"\xe2\x86x", "??x", "??x"},
+		{"cut \xe2\x86", "cut ", "cut "},
+		{"cut \xf0\x9f\x99", "cut ", "cut "},
+		{"cut \xc3", "cut ", "cut "},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char text[64], line[64];
+
+		strcpy(text, rows[i].in);
+		strcpy(line, rows[i].in);
+		assert_string_equal(weft_text_clean(text), rows[i].text);
+		assert_string_equal(weft_text_clean_line(line), rows[i].line);
+	}
+}
+
 static void test_clocks(void **state)
 {
 	uint64_t a = weft_now_ns(), b = weft_now_ns();
@@ -263,6 +292,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_remove, make_dir, remove_dir),
 		cmocka_unit_test(test_parse_u64),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_text_clean),
 		cmocka_unit_test(test_clocks),
 		cmocka_unit_test(test_virt),
 		cmocka_unit_test(test_log),
