@@ -46,7 +46,7 @@ def cores($a; $b; $virt):
 		what: "nginx in a container to the project's unikernel and back, \($load[0].rate) requests/s, \($load[0].connections) connections, open loop.",
 		when: $when, verdict: $verdict, failed: $failed,
 		phases: $phases, weights: $weights,
-		series: [$load[0].series[] | {t_ms: .t, rps: (.ok / $step), failed_rps: (.failed / $step),
+		series: [$load[0].series[:-1][] | {t_ms: .t, rps: (.ok / $step), failed_rps: (.failed / $step),
 			p50_us: (.p50_us // 0), p90_us: (.p90_us // 0), p99_us: (.p99_us // 0)}],
 		cpu: [$cpu[] | {t_ms, container, unikernel}],
 		host: "\($host.os), Linux \($host.kernel), \($host.cpus) CPUs (\($host.cpu)), data plane \($host.data_plane); \($host.runtimes | join("; ")); commit \($commit)."
