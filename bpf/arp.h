@@ -34,7 +34,7 @@ static __always_inline bool in_overlay(__be32 addr)
 
 static __always_inline int arp_answer(struct __sk_buff *skb, const struct weft_bpf_instance *from)
 {
-	struct ethhdr *eth = frame(skb);
+	struct ethhdr *eth = (void *)frame(skb);
 	struct arp_ipv4 *arp = (void *)(eth + 1);
 	__be32 asked;
 
@@ -50,8 +50,7 @@ static __always_inline int arp_answer(struct __sk_buff *skb, const struct weft_b
 	if (arp->op != bpf_htons(ARP_OP_REQUEST) || asked == from->ns_addr || !in_overlay(asked))
 		return DROP(ARP_IGNORED);
 
-	__builtin_memcpy(eth->h_dest, from->mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, gateway_mac, ETH_ALEN);
+	set_macs(eth, from->mac);
 	arp->op = bpf_htons(ARP_OP_REPLY);
 	__builtin_memcpy(arp->tha, arp->sha, ETH_ALEN);
 	arp->tpa = arp->spa;

@@ -19,14 +19,19 @@ static __always_inline int pass_to_host(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
+static __always_inline void set_macs(struct ethhdr *eth, const __u8 *to)
+{
+	__builtin_memcpy(eth->h_dest, to, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, gateway_mac, ETH_ALEN);
+}
+
 static __always_inline int deliver(struct __sk_buff *skb, const struct weft_bpf_instance *to)
 {
-	struct ethhdr *eth = frame(skb);
+	struct ethhdr *eth = (void *)frame(skb);
 
 	if ((void *)(eth + 1) > frame_end(skb))
 		return DROP(TRUNCATED);
-	__builtin_memcpy(eth->h_dest, to->mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, gateway_mac, ETH_ALEN);
+	set_macs(eth, to->mac);
 	if (to->device != WEFT_DEVICE_PEER)
 		return bpf_redirect(to->ifindex, 0);
 	if (skb->pkt_type != PACKET_HOST)

@@ -38,7 +38,7 @@ static __always_inline int nat_rewrite(
 
 	if (nat_l4_check(skb, p, diff))
 		return DROP(NO_MEMORY);
-	ip = frame(skb) + IP_OFF;
+	ip = (void *)(frame(skb) + IP_OFF);
 	if ((void *)(ip + 1) > frame_end(skb))
 		return DROP(TRUNCATED);
 	ip->check = ~csum_fold((__u64)(__u16)~ip->check + diff);

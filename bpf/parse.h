@@ -53,9 +53,9 @@ struct packet {
 	bool opens;      /* may begin a flow */
 };
 
-static __always_inline void *frame(struct __sk_buff *skb)
+static __always_inline __u8 *frame(struct __sk_buff *skb)
 {
-	return (void *)(long)skb->data;
+	return (__u8 *)(long)skb->data;
 }
 
 static __always_inline void *frame_end(struct __sk_buff *skb)
@@ -68,14 +68,14 @@ static __always_inline int parse_pull(struct __sk_buff *skb)
 {
 	__u32 want = skb->len < HEADERS_MAX ? skb->len : HEADERS_MAX;
 
-	if (frame(skb) + want > frame_end(skb) && bpf_skb_pull_data(skb, want))
+	if ((void *)(frame(skb) + want) > frame_end(skb) && bpf_skb_pull_data(skb, want))
 		return DROP(NO_MEMORY);
 	return 0;
 }
 
 static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *p)
 {
-	const struct iphdr *ip = frame(skb) + IP_OFF;
+	const struct iphdr *ip = (void *)(frame(skb) + IP_OFF);
 	__u32 len, hlen, frag;
 
 	if ((void *)(ip + 1) > frame_end(skb))

@@ -80,10 +80,10 @@ static __always_inline void rst_fill(struct iphdr *ip, struct tcphdr *th, const 
 static __always_inline int reset_sender(
 	struct __sk_buff *skb, const struct packet *p, const struct weft_bpf_instance *sender)
 {
-	struct tcphdr *th = frame(skb) + RST_TCP_OFF;
+	struct tcphdr *th = (void *)(frame(skb) + RST_TCP_OFF);
 	struct rst_numbers n;
-	struct ethhdr *eth;
 	bool partial;
+	__u8 *eth;
 
 	if (p->tcp_flags & TCP_RST || p->frag_first || p->l4 != RST_TCP_OFF)
 		return -1;
@@ -94,12 +94,11 @@ static __always_inline int reset_sender(
 	if (bpf_skb_change_tail(skb, RST_TCP_OFF + TCP_HLEN_MIN, 0))
 		return -1;
 	eth = frame(skb);
-	th = (void *)eth + RST_TCP_OFF;
+	th = (void *)(eth + RST_TCP_OFF);
 	if ((void *)(th + 1) > frame_end(skb))
 		return -1;
-	__builtin_memcpy(eth->h_dest, sender->mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, gateway_mac, ETH_ALEN);
-	rst_fill((void *)eth + IP_OFF, th, p, &n, partial);
+	set_macs((void *)eth, sender->mac);
+	rst_fill((void *)(eth + IP_OFF), th, p, &n, partial);
 	count_event(WEFT_EVENT_RESETS);
 	return bpf_redirect(skb->ifindex, 0);
 }

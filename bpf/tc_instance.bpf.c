@@ -140,7 +140,7 @@ static __always_inline int handle(struct __sk_buff *skb)
 	ret = parse_pull(skb);
 	if (ret)
 		return ret;
-	eth = frame(skb);
+	eth = (void *)frame(skb);
 	if ((void *)(eth + 1) > frame_end(skb))
 		return DROP(TRUNCATED);
 	if (!mac_equal(eth->h_source, from->mac))

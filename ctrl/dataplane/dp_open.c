@@ -63,8 +63,8 @@ static int layout_error(const char *dir, struct weft_err *err)
 {
 	weft_err_set(
 		err, EEXIST, "%s: the data plane there was made by another version of weft", dir);
-	return weft_err_hint(err,
-		"remove it while nothing needs its traffic (weftd --reset-dataplane), then start again");
+	return weft_err_hint(
+		err, "remove %s while nothing needs its traffic, then start weftd again", dir);
 }
 
 /* 1 and *ret when a whole data plane is pinned, 0 when none or only half of one is. */
@@ -129,7 +129,8 @@ static int load_error(int code, const char *dir, bool taking_over, struct weft_e
 	if ((code == -EPERM || code == -EACCES) && geteuid() == 0) {
 		weft_err_set(err, -code, "loading the data plane: the kernel refused the program");
 		return weft_err_hint(err,
-			"weft needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; --log debug shows the verifier's word");
+			"weft needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; the verifier's words "
+			"are in the debug log");
 	}
 	return dp_refused(err, code, "loading the data plane");
 }

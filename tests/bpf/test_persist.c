@@ -57,8 +57,7 @@ static int links(void **state)
 {
 	(void)state;
 	for (int n = 1; n <= 3; n++)
-		if (lab_sh("ip link add v%d type veth peer name p%d && ip link set v%d up && ip link set p%d up",
-			    n, n, n, n) != 0)
+		if (lab_sh("ip link add v%d up type veth peer name p%d", n, n) != 0)
 			return -1;
 	return 0;
 }

@@ -7,7 +7,6 @@
 #pragma clang diagnostic ignored "-Wmissing-prototypes"
 #pragma clang diagnostic ignored "-Wsign-compare"
 #pragma clang diagnostic ignored "-Wshadow"
-#pragma clang diagnostic ignored "-Wpointer-arith"
 
 #include "tests/fuzz/bpf_native.h"
 

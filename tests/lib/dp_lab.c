@@ -85,8 +85,7 @@ void lab_add(struct weft_dp *dp, uint32_t n, uint32_t service)
 	struct weft_dp_instance inst;
 	struct weft_err err = {0};
 
-	if (lab_sh("ip link add v%u type veth peer name p%u && ip link set v%u up && ip link set p%u up",
-		    n, n, n, n) != 0)
+	if (lab_sh("ip link add v%u up type veth peer name p%u", n, n) != 0)
 		fail_msg("no veth pair v%u", n);
 	inst = lab_instance(n, service);
 	if (weft_dp_instance_set(dp, &inst, &err) < 0)
@@ -274,7 +273,7 @@ void lab_fragment(struct lab_frame *f, uint16_t id, uint16_t offset, bool more)
 
 int lab_run(struct weft_dp *dp, struct lab_frame *f)
 {
-	uint8_t out[sizeof(f->data)];
+	uint8_t out[sizeof(f->data)] = {0};
 	struct __sk_buff ctx = {.ifindex = f->ifindex, .gso_size = f->gso_size};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = (uint32_t)f->len,
 		.data_out = out, .data_size_out = sizeof(out), .ctx_in = &ctx,
