@@ -98,8 +98,8 @@ static const char usage[] =
 	"  --threads N         default: one per core\n"
 	"  --timeout TIME      of a request from its intended time on (default 5s)\n"
 	"  --max-queue N       requests that may wait for a connection (default 65536)\n"
-	"  --retry-stale N     send again when a reused connection was closed before any byte of the\n"
-	"                      answer (default 0)\n"
+	"  --retry-stale N     send again when a reused connection was closed before any answer\n"
+	"                      (default 0)\n"
 	"request\n"
 	"  --method M  --header 'Name: value' (may be repeated)  --data TEXT\n"
 	"result\n"
@@ -111,8 +111,8 @@ static const char usage[] =
 	"  --name NAME  --commit ID  --phase NAME\n"
 	"  --fail-on-error     exit with 1 when a request failed\n"
 	"control\n"
-	"  --control PATH      read \"phase NAME\" and \"stop\" from a FIFO (made if missing) or, with -,\n"
-	"                      from standard input\n"
+	"  --control PATH      read \"phase NAME\" and \"stop\" from a FIFO (made if missing),\n"
+	"                      or, with -, from standard input\n"
 	"  --help  --version   more in weft-load(1)\n";
 
 const char *load_arrivals_name(enum load_arrivals_kind kind)
@@ -339,6 +339,7 @@ int load_options_parse(
 		.phase = "run",
 	};
 	struct option flags[ARRAY_SIZE(specs) + 3];
+	const struct spec *spec;
 	int opt, r;
 
 	fill_long_options(flags);
@@ -353,8 +354,8 @@ int load_options_parse(
 				opt == '?' ? "unknown flag" : "a value is missing");
 			return weft_err_hint(err, "weft-load --help lists the flags");
 		}
-		r = set_option(
-			opt == 'o' ? &format_spec : &specs[opt - FIRST_LONG], optarg, &o, err);
+		spec = opt >= FIRST_LONG ? &specs[opt - FIRST_LONG] : &format_spec;
+		r = set_option(spec, optarg, &o, err);
 		if (r < 0)
 			return r;
 	}
