@@ -145,6 +145,28 @@ static int make_dirs(struct weft_engine *e, struct weft_err *err)
 	return 0;
 }
 
+/* What is in the data plane but not in the store: a daemon was killed between the two, or its state
+ * directory is gone. It would keep its address from others. */
+static void forget_strangers(struct weft_engine *e)
+{
+	for (uint32_t id = 1; id < WEFT_DP_MAX_SERVICES; id++) {
+		struct service *s = e->services;
+
+		while (s && s->id != id)
+			s = s->next;
+		if (!s)
+			weft_dp_service_remove(e->dp, id);
+	}
+	for (uint32_t id = 1; id < HOST_INSTANCE; id++) {
+		struct instance *i = e->instances;
+
+		while (i && i->id != id)
+			i = i->next;
+		if (!i)
+			weft_dp_instance_remove(e->dp, id);
+	}
+}
+
 /* Only once everything is read is anything acted on: swaps refer to services and instances. */
 static int restore(struct weft_engine *e, struct weft_err *err)
 {
@@ -158,15 +180,18 @@ static int restore(struct weft_engine *e, struct weft_err *err)
 		return err->code ? r
 				 : weft_err_set(err, r, "the state in %s cannot be read",
 					   e->config.state_dir);
+	forget_strangers(e);
 	for (struct service *s = e->services; s; s = s->next) {
 		r = weft_dp_service_set(e->dp, s->id, s->vip, err);
 		if (r < 0)
 			return r;
 	}
+	e->restoring = true;
 	for (struct instance *i = e->instances, *next; i; i = next) {
 		next = i->next;
 		instance_resume(i);
 	}
+	e->restoring = false;
 	for (struct service *s = e->services; s; s = s->next) {
 		if (s->swap)
 			swap_resume(s);

@@ -113,6 +113,7 @@ struct weft_engine {
 	uint32_t last_ns_host, last_inst_host;
 	uint32_t flows[WEFT_DP_MAX_INSTANCES];
 	uint64_t sweep_ns; /* when they are counted next, at the latest */
+	bool restoring;    /* the data plane does not know every instance yet */
 	bool purging;
 	void (*purged)(void *userdata);
 	void *purged_userdata;

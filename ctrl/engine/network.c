@@ -155,7 +155,7 @@ int engine_host_device(struct weft_engine *e, struct weft_err *err)
 		.id = HOST_INSTANCE,
 		.ns_addr = e->gateway,
 		.inst_addr = {htonl(0x0a1efdfd)}, /* 10.30.253.253, the last of Oakestra's pool */
-		.device = WEFT_DP_DEV_DIRECT,
+		.device = WEFT_DP_DEV_HOST,
 	};
 	int r = weft_link_host_add(&host, &dpi.ifindex, dpi.mac, err);
 

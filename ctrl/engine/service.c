@@ -89,21 +89,23 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 static uint32_t weight_of(const struct instance *inst, unsigned n_old, unsigned n_new)
 {
 	const struct weft_swap *swap = inst->service->swap;
-	unsigned share = 0, w;
-	bool is_new;
+	unsigned share = 0, w_old, w_new, most, w;
 
 	if (inst->phase != PHASE_READY)
 		return 0;
 	if (!swap)
 		return 1;
-	is_new = instance_is_new(inst);
 	if (swap->state >= WEFT_SWAP_SHIFT && swap->state <= WEFT_SWAP_DONE)
 		share = swap->new_percent;
 	/* A side that has nobody left leaves everything to the other. */
 	if (n_old == 0 || n_new == 0)
 		return 1;
-	w = is_new ? share * n_old : (100 - share) * n_new;
-	return w > WEFT_DP_MAX_WEIGHT ? WEFT_DP_MAX_WEIGHT : w;
+	w_old = (100 - share) * n_new;
+	w_new = share * n_old;
+	most = w_old > w_new ? w_old : w_new;
+	w = instance_is_new(inst) ? w_new : w_old;
+	/* Scaled down together, so that the ratio stays; rounded up, so that none becomes zero. */
+	return most > WEFT_DP_MAX_WEIGHT ? (w * WEFT_DP_MAX_WEIGHT + most - 1) / most : w;
 }
 
 void service_weigh(struct service *s)
@@ -112,6 +114,9 @@ void service_weigh(struct service *s)
 	unsigned n = 0, n_old = 0, n_new = 0;
 	struct weft_err err = {0};
 
+	/* After a start the data plane has the weights of before, until it knows every instance. */
+	if (s->engine->restoring)
+		return;
 	for (struct instance *i = s->engine->instances; i; i = i->next)
 		if (i->service == s && i->phase == PHASE_READY)
 			*(instance_is_new(i) ? &n_new : &n_old) += 1;
@@ -119,7 +124,9 @@ void service_weigh(struct service *s)
 		if (i->service != s)
 			continue;
 		i->weight = weight_of(i, n_old, n_new);
-		if (i->phase >= PHASE_READY && i->phase <= PHASE_STOPPING)
+		/* Others may not be in the data plane (yet, any more), which then refuses them all.
+		 */
+		if (i->phase == PHASE_READY)
 			w[n++] = (struct weft_dp_weight){i->id, i->weight};
 	}
 	if (weft_dp_service_weights(s->engine->dp, s->id, w, n, &err) < 0)
@@ -197,11 +204,13 @@ static void remove_service(struct service *s)
 	struct weft_engine *e = s->engine;
 	struct weft_err err = {0};
 
+	/* Its record goes last, as it is what leads a later daemon to the rest. */
+	weft_dp_service_remove(e->dp, s->id);
 	if (weft_store_del(e->store, "service", s->name, &err) < 0) {
+		log_warning("service %s: not removed, will try again: %s", s->name, err.msg);
 		s->retry_ns = weft_now_ns() + 1000000000ULL;
 		return;
 	}
-	weft_dp_service_remove(e->dp, s->id);
 	for (struct service **p = &e->services; *p; p = &(*p)->next)
 		if (*p == s) {
 			*p = s->next;
