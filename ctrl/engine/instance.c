@@ -9,6 +9,8 @@
 #include "ctrl/engine/internal.h"
 
 #define MAX_NAME_KEPT 64
+#define RETRY_NS      1000000000ULL
+#define GUARD_NS      250000000ULL /* from one guard probe to the next */
 
 static const char *const phases[] = {
 	[PHASE_PREPARING] = "preparing",
@@ -120,15 +122,24 @@ void instance_free(struct instance *inst)
 	free(inst);
 }
 
-void instance_set_phase(struct instance *inst, enum phase phase)
+/* Try again later what the store refuses: a later daemon cleans away what is not written down. */
+static void keep_record(struct instance *inst)
 {
 	struct weft_err err = {0};
 
+	inst->unstored = instance_store(inst, &err) < 0;
+	if (!inst->unstored)
+		return;
+	inst->store_ns = weft_now_ns() + RETRY_NS;
+	log_error("instance %s: %s: %s", inst->name, phase_name(inst->phase), err.msg);
+}
+
+void instance_set_phase(struct instance *inst, enum phase phase)
+{
 	if (inst->phase != phase)
 		log_info("instance %s: %s", inst->name, phase_name(phase));
 	inst->phase = phase;
-	if (instance_store(inst, &err) < 0)
-		log_error("instance %s: %s: %s", inst->name, phase_name(phase), err.msg);
+	keep_record(inst);
 	engine_kick(inst->engine);
 }
 
@@ -169,6 +180,14 @@ static struct runtime_slot *runtime_of(const struct instance *inst)
 	return engine_runtime(inst->engine, inst->virt);
 }
 
+/* A call that failed at once, as its callback would be told. */
+static int refused(const struct instance *inst, int r, struct weft_err *err)
+{
+	if (!err->code)
+		weft_err_set(err, r, "instance %s: %s", inst->name, strerror(-r));
+	return r;
+}
+
 static void on_deleted(void *userdata, int r, const struct weft_err *err)
 {
 	struct instance *inst = userdata;
@@ -180,7 +199,7 @@ static void on_deleted(void *userdata, int r, const struct weft_err *err)
 	if (r < 0) {
 		log_warning("instance %s: not removed, will try again: %s", inst->name, err->msg);
 		inst->error = *err;
-		inst->retry_ns = weft_now_ns() + 1000000000ULL;
+		inst->retry_ns = weft_now_ns() + RETRY_NS;
 		return;
 	}
 	instance_network_del(inst);
@@ -192,8 +211,9 @@ static void on_deleted(void *userdata, int r, const struct weft_err *err)
 	if (inst->phase == PHASE_FAILED && !inst->unwanted)
 		return; /* its record stays for people to see */
 	if (weft_store_del(e->store, "instance", inst->name, &store_err) < 0) {
-		log_warning("instance %s: %s", inst->name, store_err.msg);
-		inst->retry_ns = weft_now_ns() + 1000000000ULL;
+		log_warning(
+			"instance %s: not removed, will try again: %s", inst->name, store_err.msg);
+		inst->retry_ns = weft_now_ns() + RETRY_NS;
 		return;
 	}
 	log_info("instance %s: removed", inst->name);
@@ -209,7 +229,7 @@ static void remove_now(struct instance *inst)
 	inst->busy = true;
 	r = slot->ops->delete_(slot->rt, inst->name, on_deleted, inst, &err);
 	if (r < 0)
-		on_deleted(inst, r, &err);
+		on_deleted(inst, refused(inst, r, &err), &err);
 }
 
 static void on_stopped(void *userdata, int r, const struct weft_err *err)
@@ -227,6 +247,7 @@ static void stop_now(struct instance *inst)
 {
 	struct runtime_slot *slot = runtime_of(inst);
 	struct weft_err err = {0};
+	int r;
 
 	inst->probe = (weft_probe_free(inst->probe), NULL);
 	if (inst->stopped || inst->released || inst->phase == PHASE_FAILED) {
@@ -234,8 +255,9 @@ static void stop_now(struct instance *inst)
 		return;
 	}
 	inst->busy = true;
-	if (slot->ops->stop(slot->rt, inst->name, STOP_GRACE_MS, on_stopped, inst, &err) < 0)
-		on_stopped(inst, -err.code, &err);
+	r = slot->ops->stop(slot->rt, inst->name, STOP_GRACE_MS, on_stopped, inst, &err);
+	if (r < 0)
+		on_stopped(inst, refused(inst, r, &err), &err);
 }
 
 void instance_destroy(struct instance *inst)
@@ -264,6 +286,10 @@ void instance_fail(struct instance *inst, const struct weft_err *why)
 	if (inst->phase == PHASE_FAILED || inst->phase == PHASE_STOPPING)
 		return;
 	log_error("%s (while %s)", why->msg, phase_name(inst->phase));
+	if (inst->phase == PHASE_DRAINING) {
+		instance_destroy(inst); /* nobody waits for it to come back */
+		return;
+	}
 	inst->error = *why;
 	service_instance_failed(inst->service, inst);
 	inst->probe = (weft_probe_free(inst->probe), NULL);
@@ -302,9 +328,11 @@ static void on_probe(void *userdata, int r, unsigned attempts, const struct weft
 
 	(void)attempts;
 	inst->probe = (weft_probe_free(inst->probe), NULL);
-	inst->guard_ns = weft_now_ns() + 250000000ULL;
+	inst->guard_ns = weft_now_ns() + GUARD_NS;
 	if (r < 0) {
-		weft_err_prefix(&why, "instance %s did not become ready", inst->name);
+		weft_err_prefix(&why, "instance %s %s", inst->name,
+			inst->phase == PHASE_WARMING ? "did not become ready"
+						     : "does not answer any more");
 		weft_err_hint(&why, "weft logs %s", inst->name);
 		instance_fail(inst, &why);
 	} else if (inst->phase == PHASE_WARMING) {
@@ -381,19 +409,36 @@ static void on_prepared(
 	instance_fill_spec(inst, &spec, strings);
 	s0 = strings[0], s1 = strings[1], s2 = strings[2];
 	inst->busy = true;
-	if (slot->ops->start(slot->rt, &spec, on_started, inst, &e) < 0)
-		on_started(inst, -e.code, &e);
+	r = slot->ops->start(slot->rt, &spec, on_started, inst, &e);
+	if (r < 0)
+		on_started(inst, refused(inst, r, &e), &e);
 }
 
 void instance_start(struct instance *inst)
 {
 	struct runtime_slot *slot = runtime_of(inst);
 	struct weft_err err = {0};
+	int r;
 
 	inst->busy = true;
-	if (slot->ops->prepare(slot->rt, inst->code[0] ? inst->code : NULL, inst->arch, on_prepared,
-		    inst, &err) < 0)
-		on_prepared(inst, -err.code, &err, NULL, 0);
+	r = slot->ops->prepare(
+		slot->rt, inst->code[0] ? inst->code : NULL, inst->arch, on_prepared, inst, &err);
+	if (r < 0)
+		on_prepared(inst, refused(inst, r, &err), &err, NULL, 0);
+}
+
+/* A runtime that cannot say (containerd is restarting) is asked again; meanwhile the instance is
+ * taken to run, as its packets flow without either of us. */
+static bool ask_again(struct instance *inst, int r, const struct weft_err *err)
+{
+	if (r >= 0 || r == -ENOENT || inst->unwanted || inst->phase == PHASE_FAILED)
+		return false;
+	if (strcmp(inst->error.msg, err->msg) != 0)
+		log_warning("instance %s: not taken over yet: %s", inst->name, err->msg);
+	inst->error = *err;
+	inst->busy = false;
+	inst->retry_ns = weft_now_ns() + RETRY_NS;
+	return true;
 }
 
 static void on_adopted(void *userdata, int r, const struct weft_err *err)
@@ -401,7 +446,10 @@ static void on_adopted(void *userdata, int r, const struct weft_err *err)
 	struct instance *inst = userdata;
 	struct weft_err why = *err;
 
+	if (ask_again(inst, r, err))
+		return;
 	inst->adopted = false;
+	inst->error = (struct weft_err){0};
 	if (r < 0)
 		weft_err_set(&why, r, "instance %s: gone while weftd was away: %s", inst->name,
 			err->msg);
@@ -428,6 +476,7 @@ static void adopt(struct instance *inst)
 	char *strings[3] = {NULL};
 	struct weft_runtime_spec spec;
 	struct weft_err err = {0};
+	int r;
 
 	if (instance_network_again(inst, &err) < 0) {
 		instance_fail(inst, &err);
@@ -436,22 +485,25 @@ static void adopt(struct instance *inst)
 	instance_fill_spec(inst, &spec, strings);
 	s0 = strings[0], s1 = strings[1], s2 = strings[2];
 	inst->busy = inst->adopted = true;
-	if (slot->ops->adopt(slot->rt, &spec, on_adopted, inst, &err) < 0)
-		on_adopted(inst, -err.code, &err);
+	r = slot->ops->adopt(slot->rt, &spec, on_adopted, inst, &err);
+	if (r < 0)
+		on_adopted(inst, refused(inst, r, &err), &err);
 }
 
 void instance_resume(struct instance *inst)
 {
 	struct runtime_slot *slot = runtime_of(inst);
 	struct weft_err err = {0};
+	int r;
 
 	switch (inst->phase) {
 	case PHASE_PREPARING:
 	case PHASE_STARTING:
 		/* Nobody knows how far the start came: clean and begin again. */
 		inst->busy = true;
-		if (slot->ops->delete_(slot->rt, inst->name, on_cleaned, inst, &err) < 0)
-			on_cleaned(inst, -err.code, &err);
+		r = slot->ops->delete_(slot->rt, inst->name, on_cleaned, inst, &err);
+		if (r < 0)
+			on_cleaned(inst, refused(inst, r, &err), &err);
 		break;
 	case PHASE_DRAINING:
 		inst->drain_until_ns =
@@ -482,9 +534,11 @@ void instance_event(void *engine, const char *id, enum weft_runtime_event event,
 	if (!inst)
 		return;
 	log_info("instance %s: runtime says: %s", id, detail);
+	inst->oom |= event == WEFT_RUNTIME_OOM;
 	if (event != WEFT_RUNTIME_EXITED && event != WEFT_RUNTIME_FAILED)
 		return;
-	weft_err_set(&err, EIO, "instance %s ended: %s", id, detail);
+	weft_err_set(&err, EIO, "instance %s ended: %s%s", id, detail,
+		inst->oom ? ", for it used more than its memory" : "");
 	weft_err_hint(&err, "weft logs %s", id);
 	instance_fail(inst, &err);
 }
@@ -493,6 +547,8 @@ void instance_tick(struct instance *inst, uint64_t now)
 {
 	struct weft_swap *swap = inst->service->swap;
 
+	if (inst->unstored && now >= inst->store_ns)
+		keep_record(inst);
 	if (inst->phase == PHASE_DRAINING && !inst->busy &&
 		(inst->engine->flows[inst->id] == 0 || now >= inst->drain_until_ns)) {
 		instance_destroy(inst);
@@ -502,6 +558,11 @@ void instance_tick(struct instance *inst, uint64_t now)
 		inst->retry_ns && now >= inst->retry_ns) {
 		inst->retry_ns = 0;
 		stop_now(inst);
+		return;
+	}
+	if (inst->adopted && !inst->busy && inst->retry_ns && now >= inst->retry_ns) {
+		inst->retry_ns = 0;
+		adopt(inst);
 		return;
 	}
 	/* The guard: while traffic moves to it, a new instance has to go on answering. */

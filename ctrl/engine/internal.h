@@ -49,10 +49,12 @@ struct service {
 	uint64_t retry_ns;
 	struct weft_err error; /* of the last instance that failed */
 
-	struct weft_swap *swap;   /* the running one */
-	uint64_t swap_entered_ns; /* when this daemon saw it enter its state ... */
-	uint64_t swap_base_ms;    /* ... and how long it had been there already */
-	bool swap_prepared, swap_preparing;
+	struct weft_swap *swap;             /* the running one */
+	uint64_t swap_entered_ns;           /* when this daemon saw it enter its state ... */
+	uint64_t swap_base_ms;              /* ... and how long it had been there already */
+	bool swap_prepared, swap_preparing; /* preparing: its answer is still to come ... */
+	bool swap_stale;                    /* ... and is for a swap that has ended meanwhile */
+	uint64_t swap_retry_ns;             /* next try of an edge that could not be stored */
 	struct weft_engine *engine;
 };
 
@@ -78,7 +80,10 @@ struct instance {
 	bool released;     /* FAILED, and nothing of it is left but the record */
 	bool stopped;      /* STOPPING: the runtime's stop has answered */
 	bool adopted;      /* taken over from an earlier daemon, which is still to be confirmed */
-	uint64_t retry_ns; /* STOPPING: next try of what failed */
+	bool unstored;     /* its record is older than it is ... */
+	uint64_t store_ns; /* ... until this next try */
+	bool oom;          /* the kernel has killed something of it for memory */
+	uint64_t retry_ns; /* next try of a stop, delete or adopt that failed */
 	uint64_t drain_until_ns; /* DRAINING */
 	int tap_fd;
 	struct weft_probe *probe; /* readiness while warming, guard while swapping */

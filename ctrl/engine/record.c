@@ -42,7 +42,8 @@ static int unpack(struct instance *inst, const json_t *doc, const char **ret_ser
 	v = weft_virt_parse(virt);
 	a = weft_arch_parse(arch);
 	p = phase_parse(phase);
-	if (v < 0 || a < 0 || p < 0 || inet_pton(AF_INET, ns, &inst->ns_addr) != 1 ||
+	if (v < 0 || a < 0 || p < 0 || id < 1 || id >= HOST_INSTANCE || net < WEFT_NET_VETH ||
+		net > WEFT_NET_TAP || inet_pton(AF_INET, ns, &inst->ns_addr) != 1 ||
 		inet_pton(AF_INET, in, &inst->inst_addr) != 1)
 		return -EBADMSG;
 	inst->id = (uint32_t)id;

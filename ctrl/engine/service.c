@@ -66,8 +66,9 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 	if (json_unpack((json_t *)doc, "{s:s, s:i, s:s, s:s, s:i, s:I, s:b}", "descriptor",
 		    &descriptor, "id", &id, "vip", &vip, "active", &active, "next_number", &number,
 		    "created_ms", &created, "deleting", &deleting) < 0 ||
-		(virt = weft_virt_parse(active)) < 0 || inet_pton(AF_INET, vip, &s->vip) != 1 ||
-		!(s->name = strdup(name)) || !(s->descriptor = strdup(descriptor)) ||
+		(virt = weft_virt_parse(active)) < 0 || id < 1 || id >= WEFT_DP_MAX_SERVICES ||
+		number < 1 || inet_pton(AF_INET, vip, &s->vip) != 1 || !(s->name = strdup(name)) ||
+		!(s->descriptor = strdup(descriptor)) ||
 		weft_sla_parse(name, descriptor, strlen(descriptor), &s->sla, &err) < 0) {
 		log_error("stored service %s cannot be read: %s", name, err.msg);
 		service_free(s);
@@ -224,28 +225,35 @@ void service_reconcile(struct service *s, uint64_t now)
 {
 	struct runtime_slot *slot = engine_runtime(s->engine, s->active);
 	struct instance *inst;
-	unsigned have = 0;
+	unsigned have = 0, ready = 0;
 
 	if (s->deleting) {
-		if (!s->swap && delete_all(s) && now >= s->retry_ns)
+		/* A runtime's answer about it may still be to come. */
+		if (!s->swap && delete_all(s) && now >= s->retry_ns && !s->swap_preparing)
 			remove_service(s);
 		return;
 	}
 	if (s->swap)
 		return;
-	for (inst = s->engine->instances; inst; inst = inst->next)
+	for (inst = s->engine->instances; inst; inst = inst->next) {
 		have += inst->service == s && inst->phase < PHASE_DRAINING;
+		ready += inst->service == s && inst->phase == PHASE_READY;
+	}
+	if (ready >= s->spec->replicas)
+		s->error = (struct weft_err){0};
 	if (have > s->spec->replicas && (inst = newest(s))) {
 		instance_retire(inst, s->spec->swap.drain_ms);
 		return;
 	}
 	/* What a runtime can do is not known until its probe has answered. */
-	if (have >= s->spec->replicas || now < s->retry_ns || !slot->probed)
+	if (have < s->spec->replicas && (now < s->retry_ns || !slot->probed))
 		return;
+	/* One that failed is kept for people to see until another takes its place. */
 	for (struct instance *i = s->engine->instances, *next; i; i = next) {
 		next = i->next;
 		if (i->service == s && i->phase == PHASE_FAILED && !i->unwanted)
 			instance_destroy(i);
 	}
-	create_one(s, now);
+	if (have < s->spec->replicas)
+		create_one(s, now);
 }

@@ -63,18 +63,23 @@ static void on_prepared(
 	struct weft_swap *swap = s->swap;
 
 	s->swap_preparing = false;
-	if (!swap || swap->state != WEFT_SWAP_PREPARE)
+	engine_kick(s->engine);
+	if (s->swap_stale || !swap || swap->state != WEFT_SWAP_PREPARE) {
+		s->swap_stale = false;
 		return;
+	}
 	if (r < 0) {
 		turn_back(s, err);
-	} else {
-		s->swap_prepared = true;
-		if (swap->n_phases > 0 && ref && ref[0])
-			snprintf(swap->phases[swap->n_phases - 1].detail,
-				sizeof(swap->phases[0].detail), "image %.60s, %.1f MiB", ref,
-				(double)size / (1 << 20));
+		return;
 	}
-	engine_kick(s->engine);
+	s->swap_prepared = true;
+	if (swap->n_phases > 0 && ref && ref[0]) {
+		char *detail = swap->phases[swap->n_phases - 1].detail;
+
+		snprintf(detail, sizeof(swap->phases[0].detail), "image %.60s, %.1f MiB", ref,
+			(double)size / (1 << 20));
+		weft_text_clean_line(detail);
+	}
 }
 
 static void prepare(struct service *s)
@@ -85,15 +90,17 @@ static void prepare(struct service *s)
 	struct weft_err err = {0};
 	int r;
 
-	s->swap_prepared = false;
 	r = v ? engine_place(s->engine, s, v, &arch, &err)
 	      : weft_err_set(&err, ENOENT, "service %s has no variant %s any more", s->name,
 			weft_virt_name(s->swap->to));
 	s->swap_preparing = true;
 	if (r == 0)
 		r = slot->ops->prepare(slot->rt, v->image[arch], arch, on_prepared, s, &err);
-	if (r < 0)
+	if (r < 0) {
+		if (!err.code)
+			weft_err_set(&err, r, "service %s: %s", s->name, strerror(-r));
 		on_prepared(s, r, &err, NULL, 0);
+	}
 }
 
 static bool is_old(const struct weft_swap *swap, const struct instance *inst)
@@ -108,7 +115,7 @@ static void observe(struct service *s, uint64_t now, struct weft_swap_observatio
 {
 	*o = (struct weft_swap_observation){
 		.prepared = s->swap_prepared,
-		.state_ms = (uint32_t)in_state_ms(s, now),
+		.state_ms = in_state_ms(s, now),
 		.failed = s->swap->error.code != 0,
 	};
 	/* What was counted before the weights had moved says nothing about who is left. */
@@ -149,10 +156,15 @@ static int make_new(struct service *s, struct weft_err *err)
 		struct instance *inst = NULL;
 		int r = instance_new(s, v, &inst, err);
 
-		if (r == 0)
-			swap->new_ids[swap->n_new++] = strdup(inst->name);
-		if (r == 0)
-			r = instance_store(inst, err);
+		if (r < 0)
+			return r;
+		swap->new_ids[swap->n_new] = strdup(inst->name);
+		if (!swap->new_ids[swap->n_new]) {
+			instance_free(inst);
+			return weft_err_set(err, ENOMEM, "out of memory");
+		}
+		swap->n_new++;
+		r = instance_store(inst, err);
 		if (r < 0)
 			return r;
 	}
@@ -213,6 +225,7 @@ static void act(struct service *s)
 			instance_destroy(i);
 	}
 	if (weft_swap_ended(s->swap->state)) {
+		s->swap_stale = s->swap_preparing;
 		swap_keep(e, TAKE_PTR(s->swap));
 		service_weigh(s);
 	}
@@ -238,8 +251,9 @@ static bool step(struct service *s, uint64_t now)
 	before = *s->swap;
 	if (store_edge(s, next, &err) < 0) {
 		undo_edge(s, &before, active);
-		log_error("swap %s: cannot go on to %s: %s", before.id, weft_swap_state_name(next),
-			err.msg);
+		log_error("swap %s: cannot go on to %s, will try again: %s", before.id,
+			weft_swap_state_name(next), err.msg);
+		s->swap_retry_ns = now + 1000000000ULL;
 		if (weft_swap_can_turn_back(before.state) && next == WEFT_SWAP_START_NEW)
 			turn_back(s, &err);
 		return false;
@@ -272,13 +286,19 @@ static void shift(struct service *s, uint64_t now)
 
 void swap_tick(struct service *s, uint64_t now)
 {
-	/* An abort waits for the runtime's answer too: it carries this service. */
-	if (s->swap->state == WEFT_SWAP_PREPARE && s->swap_preparing)
+	if (now < s->swap_retry_ns)
 		return;
+	/* What the runtime can do is not known until its probe has answered; and one answer at a
+	 * time is waited for, be it for a swap that was aborted. */
+	if (s->swap->state == WEFT_SWAP_PREPARE && !s->swap->error.code && !s->swap_prepared &&
+		!s->swap_preparing && engine_runtime(s->engine, s->swap->to)->probed)
+		prepare(s);
 	if (s->swap->state == WEFT_SWAP_SHIFT)
 		shift(s, now);
+	/* Drain waits for a turn, and with it for flows counted after the weights have moved. */
 	while (s->swap && step(s, now))
-		;
+		if (s->swap->state == WEFT_SWAP_DRAIN)
+			break;
 }
 
 void swap_resume(struct service *s)
@@ -287,10 +307,7 @@ void swap_resume(struct service *s)
 	s->swap_base_ms = s->swap->state_ms;
 	log_info("swap %s: %s: going on from %s", s->swap->id, s->name,
 		weft_swap_state_name(s->swap->state));
-	if (s->swap->state == WEFT_SWAP_PREPARE)
-		prepare(s);
-	else
-		act(s);
+	act(s);
 }
 
 static int check_start(struct weft_engine *e, const struct weft_swap_request *q,
@@ -337,6 +354,8 @@ static int check_start(struct weft_engine *e, const struct weft_swap_request *q,
 	}
 	*ret_s = s;
 	*ret_to = v->virt;
+	if (!engine_runtime(e, v->virt)->probed)
+		return 0; /* just started: prepare will tell */
 	return engine_place(e, s, v, &arch, err);
 }
 
@@ -398,9 +417,11 @@ int weft_engine_swap_start(struct weft_engine *e, const struct weft_swap_request
 	}
 	s->swap_entered_ns = weft_now_ns();
 	s->swap_base_ms = 0;
+	s->swap_prepared = false;
+	s->swap_retry_ns = 0;
 	log_info("swap %s: %s: %s to %s", s->swap->id, s->name, weft_virt_name(s->swap->from),
 		weft_virt_name(to));
-	prepare(s);
+	engine_kick(e);
 	*ret = view_swap(s, s->swap);
 	return 0;
 }
@@ -408,7 +429,8 @@ int weft_engine_swap_start(struct weft_engine *e, const struct weft_swap_request
 int weft_engine_swap_abort(
 	struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err)
 {
-	struct weft_err why = {0};
+	struct weft_err why = {0}, before;
+	int r;
 
 	for (struct service *s = e->services; s; s = s->next) {
 		if (!s->swap || strcmp(s->swap->id, id) != 0)
@@ -421,8 +443,14 @@ int weft_engine_swap_abort(
 			return weft_err_hint(err, "when it is done: weft swap start %s --to %s",
 				s->name, weft_virt_name(s->swap->from));
 		}
+		before = s->swap->error;
 		weft_err_set(&why, ECANCELED, "aborted by hand");
 		turn_back(s, &why);
+		r = swap_store(s, err);
+		if (r < 0) {
+			s->swap->error = before;
+			return r;
+		}
 		engine_kick(e);
 		*ret = view_swap(s, s->swap);
 		return 0;

@@ -158,8 +158,9 @@ int weft_swap_from_json(const json_t *doc, struct weft_swap **ret, struct weft_e
 	v_to = weft_virt_parse(to);
 	v_state = weft_swap_state_parse(state);
 	v_strategy = weft_shift_strategy_parse(strategy);
-	if (v_from < 0 || v_to < 0 || v_state < 0 || v_strategy < 0)
-		return weft_err_set(err, EBADMSG, "stored swap %s: unknown word", id);
+	if (v_from < 0 || v_to < 0 || v_state < 0 || v_strategy < 0 || wanted < 0 ||
+		wanted > WEFT_SWAP_MAX_INSTANCES)
+		return weft_err_set(err, EBADMSG, "stored swap %s: unknown word or number", id);
 	snprintf(s->id, sizeof(s->id), "%s", id);
 	snprintf(s->service, sizeof(s->service), "%s", service);
 	s->from = (enum weft_virt)v_from;
