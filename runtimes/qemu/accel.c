@@ -147,14 +147,14 @@ static void ask_unlink(struct weft_accel_ask *ask)
 static int on_tell(sd_event_source *source, void *userdata)
 {
 	struct weft_accel *a = userdata;
-	struct weft_accel_ask ask;
+	struct weft_accel_ask *first = a->asks, ask;
 
-	if (!a->asks)
+	if (!first)
 		return 0;
-	ask = *a->asks;
-	ask_unlink(a->asks);
+	ask = *first;
+	ask_unlink(first);
 	/* One in a turn: the callback may cancel others, or free us. */
-	if (a->asks)
+	if (ask.next)
 		sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 	ask.known(ask.userdata, &a->state);
 	return 0;

@@ -42,10 +42,8 @@ static int add_word(
 
 	for (const char *c = word; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			return weft_err_set(err, EINVAL,
-				"%s \"%.60s\" has a control character, which a kernel's command line "
-				"cannot carry",
-				what, word);
+			return weft_err_set(
+				err, EINVAL, "%s \"%.60s\" has a control character", what, word);
 	if (*q && strchr(word, '"')) {
 		q = "'";
 		if (quote || strchr(word, '\''))
