@@ -82,12 +82,17 @@ static int check_variants(const struct weft_sla_service *spec, struct weft_err *
 /* Is somebody outside weft listening there already? */
 static int port_in_use(const struct weft_sla_port *p)
 {
-	_cleanup_(closep) int fd = socket(AF_INET,
-		(p->proto == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, p->proto);
+	bool udp = p->proto == IPPROTO_UDP;
+	_cleanup_(closep) int fd =
+		socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, p->proto);
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(p->host)};
+	int one = 1;
 
 	if (fd < 0)
 		return -errno;
+	/* For TCP only a listener is somebody; connections that linger are not. */
+	if (!udp)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	return bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno == EADDRINUSE;
 }
 
@@ -117,6 +122,29 @@ static int check_ports(struct weft_engine *e, const struct weft_sla_service *spe
 			return weft_err_hint(err, "ss -lntup sport = :%u", p->host);
 		}
 	}
+	return 0;
+}
+
+/* Two services of one descriptor. */
+static int check_ports_between(
+	const struct plan *p, const struct plan *others, size_t n, struct weft_err *err)
+{
+	for (size_t i = 0; i < p->spec->n_ports; i++)
+		for (size_t o = 0; o < n; o++)
+			for (size_t k = 0; k < others[o].spec->n_ports; k++) {
+				const struct weft_sla_port *a = &p->spec->ports[i],
+							   *b = &others[o].spec->ports[k];
+
+				if (a->host != b->host || a->proto != b->proto)
+					continue;
+				weft_err_set(err, EADDRINUSE,
+					"service %s: port %u/%s is taken by service %s of the same "
+					"descriptor",
+					p->spec->short_name, a->host,
+					a->proto == IPPROTO_UDP ? "udp" : "tcp",
+					others[o].spec->short_name);
+				return weft_err_hint(err, "choose another host port in \"port\"");
+			}
 	return 0;
 }
 
@@ -192,6 +220,25 @@ static uint32_t free_service_id(struct weft_engine *e)
 	return 0;
 }
 
+/* In the store and in the data plane, or in neither. */
+static int store_new(struct service *s, struct weft_err *err)
+{
+	struct weft_engine *e = s->engine;
+	int r = weft_store_begin(e->store, err), end;
+
+	if (r < 0)
+		return r;
+	r = service_store(s, err);
+	if (r == 0)
+		r = weft_dp_service_set(e->dp, s->id, s->vip, err);
+	end = weft_store_end(e->store, r == 0, r == 0 ? err : NULL);
+	if (r == 0)
+		r = end;
+	if (r < 0)
+		weft_dp_service_remove(e->dp, s->id);
+	return r;
+}
+
 static int create(struct weft_engine *e, struct plan *p, struct weft_err *err)
 {
 	struct service *s = calloc(1, sizeof(*s));
@@ -217,11 +264,8 @@ static int create(struct weft_engine *e, struct plan *p, struct weft_err *err)
 		r = s->vip.s_addr ? 0 : engine_alloc_vip(e, &s->vip, err);
 	}
 	if (r == 0)
-		r = service_store(s, err);
-	if (r == 0)
-		r = weft_dp_service_set(e->dp, s->id, s->vip, err);
+		r = store_new(s, err);
 	if (r < 0) {
-		weft_store_del(e->store, "service", s->name, NULL);
 		service_free(s);
 		return r;
 	}
@@ -260,20 +304,26 @@ static int update(struct plan *p, struct weft_err *err)
 static int carry_out(
 	struct weft_engine *e, struct plan *plans, size_t n, json_t *items, struct weft_err *err)
 {
-	for (size_t i = 0; i < n; i++) {
-		struct plan *p = &plans[i];
-		int r = 0;
+	/* Those that want a certain address come first: no other is given it by chance. */
+	for (int certain = 1; certain >= 0; certain--)
+		for (size_t i = 0; i < n; i++) {
+			struct plan *p = &plans[i];
+			int r = 0;
 
-		if (p->action[0] == 'c')
-			r = create(e, p, err);
-		else if (p->action[1] == 'p')
-			r = update(p, err);
-		if (r < 0)
-			return r;
-		log_info("service %s: %s", p->spec->short_name, p->action);
-		json_array_append_new(items,
-			json_pack("{s:s, s:s}", "name", p->spec->short_name, "action", p->action));
-	}
+			if ((p->spec->rr_ip.s_addr != 0) != certain)
+				continue;
+			if (p->action[0] == 'c')
+				r = create(e, p, err);
+			else if (p->action[1] == 'p')
+				r = update(p, err);
+			if (r < 0)
+				return r;
+			log_info("service %s: %s", p->spec->short_name, p->action);
+		}
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(
+			items, json_pack("{s:s, s:s}", "name", plans[i].spec->short_name, "action",
+				       plans[i].action));
 	return 0;
 }
 
@@ -299,6 +349,8 @@ int weft_engine_apply(struct weft_engine *e, const char *file, const char *text,
 		plans[i].descriptor = single(root, i);
 		r = plans[i].descriptor ? check(e, &plans[i], err)
 					: weft_err_set(err, ENOMEM, "out of memory");
+		if (r == 0)
+			r = check_ports_between(&plans[i], plans, i, err);
 	}
 	if (r == 0)
 		r = carry_out(e, plans, sla->n_services, items, err);
