@@ -38,8 +38,11 @@ static void on_probed(void *userdata, const struct weft_runtime_cap *caps, unsig
 	slot->n_caps = n_caps < WEFT_RUNTIME_MAX_CAPS ? n_caps : WEFT_RUNTIME_MAX_CAPS;
 	memcpy(slot->caps, caps, slot->n_caps * sizeof(*caps));
 	for (unsigned i = 0; i < slot->n_caps; i++) {
-		const struct weft_runtime_cap *c = &slot->caps[i];
+		struct weft_runtime_cap *c = &slot->caps[i];
 
+		/* What programs said of themselves. */
+		weft_text_clean_line(c->version);
+		weft_text_clean_line(c->detail);
 		usable |= c->usable;
 		if (!slot->probed)
 			log_info("%s/%s: %s %s%s%s", weft_virt_name(c->virt),
@@ -91,7 +94,8 @@ void engine_runtimes_tick(struct weft_engine *e, uint64_t now)
 		if (!slot->probe_ns || now < slot->probe_ns)
 			continue;
 		slot->probe_ns = 0;
-		slot->ops->probe(slot->rt, on_probed, slot);
+		if (slot->ops->probe(slot->rt, on_probed, slot) < 0)
+			slot->probe_ns = now + PROBE_AGAIN_NS;
 	}
 }
 

@@ -217,7 +217,11 @@ int weft_engine_logs(
 	if (fseek(f, -(long)MAX_LOG_BYTES, SEEK_END) < 0)
 		rewind(f);
 	n = fread(buf, 1, MAX_LOG_BYTES, f);
+	for (char *zero = buf; (zero = memchr(zero, '\0', (size_t)(buf + n - zero)));)
+		*zero = '?';
 	buf[n] = '\0';
+	weft_text_clean(buf);
+	n = strlen(buf);
 	*ret = strdup(lines ? last_lines(buf, n, lines) : "");
 	return *ret ? 0 : -ENOMEM;
 }
