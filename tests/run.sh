@@ -19,7 +19,7 @@ else
 fi
 
 passed=0 failed=0 skipped=0
-declare -a broken skips
+broken=() skips=()
 mkdir -p "$B/results"
 for t in "${list[@]}"; do
 	out=$B/results/$(echo "${t#"$B"/}" | tr / -).tap
