@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,21 +9,6 @@
 #include "runtimes/containerd/ctrd.h"
 
 #define DEFAULT_SOCKET "/run/containerd/containerd.sock"
-
-/* pivot_root(2) refuses when the process's root is no mount point, as in a plain chroot. Then "/"
- * is not among our mounts. */
-static bool root_is_mount(void)
-{
-	FILE *f = setmntent("/proc/self/mounts", "re");
-	struct mntent *m;
-	bool found = !f;
-
-	while (f && !found && (m = getmntent(f)))
-		found = strcmp(m->mnt_dir, "/") == 0;
-	if (f)
-		endmntent(f);
-	return found;
-}
 
 static void free_ops(struct ctrd_ops *ops)
 {
@@ -109,7 +93,6 @@ static int ctrd_new(
 	if (r < 0)
 		return weft_err_set(
 			err, r, "containerd: set up %s: %s", config->state_dir, strerror(-r));
-	rt->no_pivot = !root_is_mount();
 	r = connect_grpc(rt, err);
 	if (r < 0)
 		return r;

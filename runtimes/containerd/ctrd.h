@@ -33,7 +33,6 @@ struct weft_runtime {
 	char *socket, *namespace_, *cgroup_root;
 	char *dir;      /* ours below the daemon's state directory */
 	char *runc_dir; /* where runc keeps its state */
-	bool no_pivot;  /* our root is no mount point: pivot_root(2) cannot work */
 	struct weft_grpc *grpc;
 	bool up;
 	char snapshotter[32]; /* "": not asked for yet */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
 #include <errno.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -58,9 +59,6 @@ static void ran_runc(void *userdata, const struct weft_job_result *result)
 	n = strcspn(v, " \n");
 	snprintf(p->cap.version, sizeof(p->cap.version), "containerd %s, runc %.*s", p->containerd,
 		n > 20 ? 20 : (int)n, v);
-	if (p->op.rt->no_pivot)
-		snprintf(p->cap.detail, sizeof(p->cap.detail),
-			"in a chroot: runc runs without pivot_root");
 	p->cap.usable = true;
 	answer(p);
 }
@@ -80,6 +78,21 @@ static void got_snapshotter(struct ctrd_op *op, const struct weft_grpc_result *r
 		unusable(p, err.msg, "install runc");
 }
 
+/* runc changes the propagation of "/", which only a mount point has. In a chroot into a plain
+ * directory "/" is not among our mounts. */
+static bool root_is_mount(void)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	const struct mntent *m;
+	bool found = !f;
+
+	while (f && !found && (m = getmntent(f)))
+		found = strcmp(m->mnt_dir, "/") == 0;
+	if (f)
+		endmntent(f);
+	return found;
+}
+
 static void got_version(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
 	const Ctrd__VersionResponse *m = (const Ctrd__VersionResponse *)res->reply;
@@ -88,6 +101,11 @@ static void got_version(struct ctrd_op *op, const struct weft_grpc_result *res)
 	if (!m) {
 		unusable(p, res->message,
 			res->status == WEFT_GRPC_UNAVAILABLE ? "start containerd" : "");
+		return;
+	}
+	if (!root_is_mount()) {
+		unusable(p, "runc cannot work in a chroot into a plain directory",
+			"bind-mount the directory on itself first");
 		return;
 	}
 	snprintf(p->containerd, sizeof(p->containerd), "%s", m->version);

@@ -194,7 +194,6 @@ static uint8_t *pack_options(const struct start *s, size_t *ret_size)
 	uint8_t *data;
 
 	o.root = s->op.rt->runc_dir;
-	o.no_pivot_root = s->op.rt->no_pivot;
 	o.binary_name = (char *)(uintptr_t)s->handler->binary;
 	data = malloc(ctrd__runc_options__get_packed_size(&o));
 	if (data)
