@@ -37,6 +37,8 @@ const char *test_ctrd_missing(void)
 		return "needs root";
 	if (system("PATH=$PATH:/usr/sbin:/sbin; command -v containerd runc ctr >/dev/null") != 0)
 		return "containerd, runc or ctr is not installed";
+	if (system("grep -q ' / ' /proc/self/mounts") != 0)
+		return "runc cannot work in a chroot into a plain directory";
 	return NULL;
 }
 
@@ -66,10 +68,34 @@ static void __attribute__((noreturn)) exec_containerd(const struct test_ctrd *c)
 	_exit(127);
 }
 
+static int write_config(const struct test_ctrd *c)
+{
+	_cleanup_(freep) char *config = NULL, *path = NULL;
+
+	config = weft_strf("version = 2\nroot = \"%s/root\"\nstate = \"%s/state\"\n"
+			   "disabled_plugins = [\"io.containerd.grpc.v1.cri\", "
+			   "\"io.containerd.snapshotter.v1.btrfs\", "
+			   "\"io.containerd.snapshotter.v1.devmapper\", "
+			   "\"io.containerd.snapshotter.v1.zfs\", "
+			   "\"io.containerd.snapshotter.v1.aufs\", %s"
+			   "\"io.containerd.tracing.processor.v1.otlp\", "
+			   "\"io.containerd.internal.v1.tracing\"]\n"
+			   "[grpc]\n  address = \"%s\"\n",
+		c->dir, c->dir, c->native ? "\"io.containerd.snapshotter.v1.overlayfs\", " : "",
+		c->socket);
+	path = weft_strf("%s/config.toml", c->dir);
+	if (!config || !path)
+		return -ENOMEM;
+	return weft_write_file(path, config, strlen(config), 0644);
+}
+
 int test_ctrd_start(struct test_ctrd *c)
 {
 	uint64_t end = weft_now_ns() + START_NS;
+	int r = write_config(c);
 
+	if (r < 0)
+		return r;
 	unlink(c->socket);
 	c->pid = fork();
 	if (c->pid < 0)
@@ -86,29 +112,12 @@ int test_ctrd_start(struct test_ctrd *c)
 
 int test_ctrd_setup(struct test_ctrd *c, const char *name)
 {
-	_cleanup_(freep) char *config = NULL, *path = NULL;
-	int r;
-
 	*c = (struct test_ctrd){};
 	snprintf(c->dir, sizeof(c->dir), "/tmp/weft-%s-XXXXXX", name);
 	if (!mkdtemp(c->dir))
 		return -errno;
 	snprintf(c->socket, sizeof(c->socket), "%s/containerd.sock", c->dir);
-	config = weft_strf("version = 2\nroot = \"%s/root\"\nstate = \"%s/state\"\n"
-			   "disabled_plugins = [\"io.containerd.grpc.v1.cri\", "
-			   "\"io.containerd.snapshotter.v1.btrfs\", "
-			   "\"io.containerd.snapshotter.v1.devmapper\", "
-			   "\"io.containerd.snapshotter.v1.zfs\", "
-			   "\"io.containerd.snapshotter.v1.aufs\", "
-			   "\"io.containerd.tracing.processor.v1.otlp\", "
-			   "\"io.containerd.internal.v1.tracing\"]\n"
-			   "[grpc]\n  address = \"%s\"\n",
-		c->dir, c->dir, c->socket);
-	path = weft_strf("%s/config.toml", c->dir);
-	if (!config || !path)
-		return -ENOMEM;
-	r = weft_write_file(path, config, strlen(config), 0644);
-	return r < 0 ? r : test_ctrd_start(c);
+	return test_ctrd_start(c);
 }
 
 void test_ctrd_kill(struct test_ctrd *c)

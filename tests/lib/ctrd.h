@@ -10,7 +10,8 @@
 struct test_ctrd {
 	char dir[64]; /* "/tmp/weft-NAME-XXXXXX", for the test's files as well */
 	char socket[96];
-	pid_t pid; /* 0: not running */
+	pid_t pid;   /* 0: not running */
+	bool native; /* from the next start on: without the overlayfs snapshotter */
 };
 
 /* NULL, or why containerd cannot run here. */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -607,6 +608,71 @@ static void test_free_with_work_under_way(void **state)
 	assert_false(f.answered);
 }
 
+static void test_netns(void **state)
+{
+	struct weft_runtime_spec spec = {
+		.id = "test.netns", .image = f.ref, .arch = weft_arch_host()};
+	struct weft_runtime_stats stats;
+	char ours[64], path[64], want[64], has[64];
+	int ready[2];
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (unshare(CLONE_NEWNET) == 0 && write(ready[1], "", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], ours, 1), 1);
+	close(ready[0]);
+	snprintf(ours, sizeof(ours), "/proc/%d/ns/net", pid);
+	spec.net.netns = ours;
+	expect(OPS->start(f.rt, &spec, on_done, NULL, &f.err), 0);
+	assert_int_equal(OPS->stats(f.rt, "test.netns", &stats), 0);
+	snprintf(path, sizeof(path), "/proc/%u/ns/net", stats.pid);
+	memset(want, 0, sizeof(want));
+	memset(has, 0, sizeof(has));
+	assert_true(readlink(ours, want, sizeof(want) - 1) > 0);
+	assert_true(readlink(path, has, sizeof(has) - 1) > 0);
+	assert_string_equal(has, want);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	delete_("test.netns");
+}
+
+static void count_prepared(
+	void *userdata, int r, const struct weft_err *err, const char *ref, uint64_t size)
+{
+	(void)err;
+	(void)size;
+	assert_int_equal(r, 0);
+	assert_true(strncmp(ref, "weft.local/image@sha256:", 24) == 0);
+	(*(unsigned *)userdata)++;
+}
+
+static void test_imports_at_once(void **state)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/two.tar", f.ctrd.dir), *rm = NULL;
+	uint64_t end = weft_now_ns() + WAIT_NS;
+	unsigned n = 0;
+
+	(void)state;
+	test_image_write(path, &(struct test_image){.layers = 2});
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(
+			OPS->prepare(f.rt, path, weft_arch_host(), count_prepared, &n, &f.err), 0);
+	while (n < 3 && weft_now_ns() < end)
+		turn(100000);
+	assert_int_equal(n, 3);
+	expect(OPS->prepare(f.rt, path, weft_arch_host(), on_prepared, NULL, &f.err), 0);
+	rm = weft_strf("images rm --sync %s", f.prepared);
+	free(test_ctrd_run(&f.ctrd, rm));
+}
+
 /* --- nginx ---------------------------------------------------------------------------------------
  */
 
@@ -681,6 +747,24 @@ static void test_nginx(void **state)
 	free(test_ctrd_run(&f.ctrd, rm));
 }
 
+/* Where overlayfs does not work. Last, as containerd forgets its other snapshotter. */
+static void test_native_snapshotter(void **state)
+{
+	(void)state;
+	f.n_events = 0;
+	test_ctrd_kill(&f.ctrd);
+	f.ctrd.native = true;
+	assert_int_equal(test_ctrd_start(&f.ctrd), 0);
+	expect(OPS->prepare(f.rt, f.image, weft_arch_host(), on_prepared, NULL, &f.err), 0);
+	snprintf(f.ref, sizeof(f.ref), "%s", f.prepared);
+	expect(start("test.native", "serve", 0), 0);
+	assert_int_equal(test_ctrd_lines(&f.ctrd, "snapshots --snapshotter native ls"), 3);
+	expect(stop("test.native", 5000), 0);
+	delete_("test.native");
+	assert_int_equal(test_ctrd_lines(&f.ctrd, "snapshots --snapshotter native ls"), 2);
+	assert_log("test.native", "serve uid=1234 gid=5678");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, imported, nothing_left)
@@ -700,7 +784,10 @@ int main(void)
 		T(test_containerd_restarts),
 		T(test_start_while_away),
 		T(test_free_with_work_under_way),
+		T(test_netns),
+		T(test_imports_at_once),
 		T(test_nginx),
+		cmocka_unit_test(test_native_snapshotter),
 	};
 	const char *missing = test_ctrd_missing();
 
