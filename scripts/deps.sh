@@ -22,7 +22,7 @@ fail() {
 }
 
 missing() {
-	dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
+	{ dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null || :; } |
 		awk '$1 == "installed" {print $2}' | sort >"$have"
 	printf '%s\n' "$@" | sort -u | comm -23 - "$have"
 }
