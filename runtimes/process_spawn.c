@@ -118,7 +118,7 @@ static int child_bind_to_parent(pid_t parent)
 static int child_setup(struct plan *plan, enum step *step)
 {
 	const struct weft_process_spec *s = plan->spec;
-	int r;
+	int program, r;
 
 	setsid();
 	umask(022);
@@ -136,6 +136,11 @@ static int child_setup(struct plan *plan, enum step *step)
 	r = child_fds(plan);
 	if (r < 0)
 		return r;
+	*step = STEP_EXEC;
+	/* Opened as who we are now: the program may lie below a directory closed to the user. */
+	program = open(plan->program, O_PATH | O_CLOEXEC);
+	if (program < 0)
+		return -errno;
 	*step = STEP_DROP;
 	r = s->drop ? child_drop(s) : 0;
 	if (r < 0)
@@ -146,7 +151,10 @@ static int child_setup(struct plan *plan, enum step *step)
 		return r;
 	child_signals();
 	*step = STEP_EXEC;
-	execve(plan->program, (char *const *)s->argv, plan->env);
+	execveat(program, "", (char *const *)s->argv, plan->env, AT_EMPTY_PATH);
+	/* A script's interpreter has to open it by name. */
+	if (errno == ENOENT)
+		execve(plan->program, (char *const *)s->argv, plan->env);
 	return -errno;
 }
 

@@ -52,6 +52,7 @@ struct service {
 	struct weft_swap *swap;             /* the running one */
 	uint64_t swap_entered_ns;           /* when this daemon saw it enter its state ... */
 	uint64_t swap_base_ms;              /* ... and how long it had been there already */
+	uint64_t shift_ns;                  /* the weights may move again then */
 	bool swap_prepared, swap_preparing; /* preparing: its answer is still to come ... */
 	bool swap_stale;                    /* ... and is for a swap that has ended meanwhile */
 	uint64_t swap_retry_ns;             /* next try of an edge that could not be stored */

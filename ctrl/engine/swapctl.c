@@ -6,6 +6,9 @@
 #include "ctrl/base/log.h"
 #include "ctrl/engine/internal.h"
 
+/* The data plane's slot tables rest for 100 ms between two flips; sooner, a flip has to wait. */
+#define SHIFT_EVERY_NS 110000000ULL
+
 static uint64_t in_state_ms(const struct service *s, uint64_t now)
 {
 	return s->swap_base_ms + (now - s->swap_entered_ns) / 1000000ULL;
@@ -273,8 +276,9 @@ static void shift(struct service *s, uint64_t now)
 	unsigned share = weft_swap_share(&swap->plan, in_state_ms(s, now));
 	struct weft_err err = {0};
 
-	if (share == swap->new_percent || share == 100) /* 100 is the edge to drain */
-		return;
+	if (share == swap->new_percent || share == 100 || now < s->shift_ns)
+		return; /* 100 is the edge to drain */
+	s->shift_ns = now + SHIFT_EVERY_NS;
 	swap->state_ms = in_state_ms(s, now);
 	weft_swap_mark(swap, share, weft_realtime_ms());
 	if (swap_store(s, &err) < 0) {
