@@ -209,6 +209,28 @@ static void test_drop(void **state)
 	}
 }
 
+/* As after a clone into root's home: nobody may not go there, and does not have to. */
+static void test_drop_with_a_closed_directory(void **state)
+{
+	char dir[] = "/tmp/weft-test-process.XXXXXX", out[64] = "";
+	_cleanup_(freep) char *program = NULL, *copy = NULL;
+	const char *argv[] = {NULL, "was run", NULL};
+	struct weft_process_spec spec = plain;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir)); /* mode 0700 */
+	program = weft_strf("%s/echo", dir);
+	copy = weft_strf("cp /bin/echo %s", program);
+	assert_int_equal(system(copy), 0);
+	argv[0] = program;
+	spec.argv = argv;
+	spec.drop = true;
+	spec.uid = spec.gid = 65534;
+	assert_int_equal(run(&spec, out, sizeof(out)), 0);
+	assert_string_equal(out, "was run\n");
+	weft_remove_tree(dir);
+}
+
 static void test_dies_with_parent(void **state)
 {
 	struct weft_process_spec spec = plain;
@@ -386,6 +408,7 @@ int main(void)
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_sbin_is_searched),
 		cmocka_unit_test(test_drop),
+		cmocka_unit_test(test_drop_with_a_closed_directory),
 		cmocka_unit_test(test_dies_with_parent),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_of_a_stranger),
