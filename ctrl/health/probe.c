@@ -19,8 +19,8 @@ struct weft_probe {
 	sd_event_source *io, *timer;
 	int fd;
 	unsigned attempts;
-	uint64_t deadline_us;
-	char answer[64]; /* the status line's beginning */
+	uint64_t deadline_us, attempt_us; /* end of all, begin of this one */
+	char answer[16];                  /* the status line's beginning */
 	size_t n_answer;
 	enum { CONNECTING, READING, PAUSING } phase;
 	char reason[128];
@@ -63,12 +63,14 @@ static void finish(struct weft_probe *p, int r)
 	p->done(p->userdata, r, p->attempts, &err);
 }
 
+/* Never beyond the deadline, which then ends the attempt as well. */
 static void arm(struct weft_probe *p, unsigned ms)
 {
-	uint64_t now = 0;
+	uint64_t at = 0;
 
-	sd_event_now(p->event, CLOCK_MONOTONIC, &now);
-	sd_event_source_set_time(p->timer, now + (uint64_t)ms * 1000);
+	sd_event_now(p->event, CLOCK_MONOTONIC, &at);
+	at += (uint64_t)ms * 1000;
+	sd_event_source_set_time(p->timer, at < p->deadline_us ? at : p->deadline_us);
 	sd_event_source_set_enabled(p->timer, SD_EVENT_ONESHOT);
 }
 
@@ -87,6 +89,7 @@ static void start_attempt(struct weft_probe *p)
 		.sin_port = htons(p->config.port)};
 
 	p->attempts++;
+	sd_event_now(p->event, CLOCK_MONOTONIC, &p->attempt_us);
 	p->n_answer = 0;
 	p->phase = CONNECTING;
 	p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -105,32 +108,49 @@ static void send_request(struct weft_probe *p)
 						   "User-Agent: weft\r\nConnection: close\r\n\r\n",
 		p->path);
 
-	if (!request || send(p->fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+	ssize_t n = request ? send(p->fd, request, strlen(request), MSG_NOSIGNAL) : -1;
+
+	if (n < 0)
 		return fail_attempt(p, strerror(errno));
+	if ((size_t)n < strlen(request))
+		return fail_attempt(p, "does not take the request");
 	p->phase = READING;
 	sd_event_source_set_io_events(p->io, EPOLLIN);
+}
+
+/* The status of an answer that begins so; -EAGAIN: too little has come, 0: it is not HTTP/1. */
+static int status_of(const char *answer, size_t n)
+{
+	static const char form[] = "HTTP/1.d ddd";
+
+	for (size_t i = 0; i < n && i < sizeof(form) - 1; i++)
+		if (form[i] == 'd' ? !isdigit((unsigned char)answer[i]) : answer[i] != form[i])
+			return 0;
+	if (n < sizeof(form) - 1)
+		return -EAGAIN;
+	return (answer[9] - '0') * 100 + (answer[10] - '0') * 10 + answer[11] - '0';
 }
 
 /* "HTTP/1.1 200" is all that is looked at; the rest of the answer is left in the socket. */
 static void read_answer(struct weft_probe *p)
 {
-	ssize_t n = recv(p->fd, p->answer + p->n_answer, sizeof(p->answer) - 1 - p->n_answer, 0);
+	ssize_t n = recv(p->fd, p->answer + p->n_answer, sizeof(p->answer) - p->n_answer, 0);
 	char reason[96];
-	unsigned status;
+	int status;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0)
 		return fail_attempt(p, n < 0 ? strerror(errno) : "closed without an answer");
 	p->n_answer += (size_t)n;
-	if (p->n_answer < 12)
+	status = status_of(p->answer, p->n_answer);
+	if (status == -EAGAIN)
 		return;
-	p->answer[p->n_answer] = '\0';
-	if (strncmp(p->answer, "HTTP/1.", 7) != 0 || sscanf(p->answer + 8, " %3u", &status) != 1)
+	if (status < 100)
 		return fail_attempt(p, "answered, but not in HTTP");
 	if (status < 400)
 		return finish(p, 0);
-	snprintf(reason, sizeof(reason), "HTTP status %u", status);
+	snprintf(reason, sizeof(reason), "HTTP status %d", status);
 	fail_attempt(p, reason);
 }
 
@@ -156,24 +176,30 @@ static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata)
 	return 0;
 }
 
+static const char *silence(const struct weft_probe *p)
+{
+	return p->phase == CONNECTING ? "connection not accepted" : "connected, but no answer";
+}
+
 static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct weft_probe *p = userdata;
+	uint64_t now = usec;
 
 	(void)s;
-	if (usec >= p->deadline_us) {
-		if (p->phase != PAUSING)
-			snprintf(p->reason, sizeof(p->reason), "%s",
-				p->phase == CONNECTING ? "connection not accepted"
-						       : "connected, but no answer");
-		finish(p, -ETIMEDOUT);
+	sd_event_now(p->event, CLOCK_MONOTONIC, &now);
+	if (now < p->deadline_us) {
+		if (p->phase == PAUSING)
+			start_attempt(p);
+		else
+			fail_attempt(p, silence(p));
 		return 0;
 	}
-	if (p->phase == PAUSING)
-		start_attempt(p);
-	else
-		fail_attempt(p, p->phase == CONNECTING ? "connection not accepted"
-						       : "connected, but no answer");
+	/* Cut short, this attempt says less than the one before it. */
+	if (p->phase != PAUSING &&
+		(!p->reason[0] || now - p->attempt_us >= p->config.attempt_ms * 500ULL))
+		snprintf(p->reason, sizeof(p->reason), "%s", silence(p));
+	finish(p, -ETIMEDOUT);
 	return 0;
 }
 
