@@ -26,13 +26,12 @@ static int answer(struct weft_api_response *ret, int status, json_t *doc)
 
 void weft_api_error(const struct weft_err *err, int status, struct weft_api_response *ret)
 {
-	json_t *e = json_pack("{s:s, s:s}", "code", weft_err_word(err->code), "message", err->msg);
+	struct weft_err text = *err;
+	json_t *e = json_pack("{s:s, s:s}", "code", weft_err_word(err->code), "message",
+		weft_text_clean_line(text.msg));
 
-	if (!e) /* the text held bytes that are no UTF-8 */
-		e = json_pack("{s:s, s:s}", "code", weft_err_word(err->code), "message",
-			"the error's text cannot be shown: it is not UTF-8");
-	if (err->hint[0])
-		json_object_set_new(e, "hint", json_string(err->hint));
+	if (text.hint[0])
+		json_object_set_new(e, "hint", json_string(weft_text_clean_line(text.hint)));
 	if (answer(ret, status ? status : weft_err_http(err->code),
 		    json_pack("{s:o}", "error", e)) < 0)
 		ret->body = strdup("{}");
@@ -98,6 +97,26 @@ static int get_text(const json_t *doc, const char *key, const char **ret, struct
 	return 0;
 }
 
+/* A swap with a misspelt key would be another swap than the one that was meant. */
+static int check_keys(json_t *doc, struct weft_err *err)
+{
+	static const char *const keys[] = {"service", "to", "strategy", "duration_ms", "drain_ms"};
+	const char *key;
+	json_t *value;
+
+	json_object_foreach (doc, key, value) {
+		size_t i = 0;
+
+		while (i < ARRAY_SIZE(keys) && strcmp(key, keys[i]) != 0)
+			i++;
+		if (i < ARRAY_SIZE(keys))
+			continue;
+		weft_err_set(err, EINVAL, "swap: unknown key \"%.40s\"", key);
+		return weft_err_hint(err, "service, to, strategy, duration_ms, drain_ms");
+	}
+	return 0;
+}
+
 static int do_swap(struct weft_engine *e, const struct weft_api_request *q, const char *name,
 	struct weft_api_response *ret, struct weft_err *err)
 {
@@ -113,7 +132,9 @@ static int do_swap(struct weft_engine *e, const struct weft_api_request *q, cons
 			je.column, je.text);
 	if (!json_is_object(doc))
 		return weft_err_set(err, EINVAL, "request: must be an object");
-	r = get_text(doc, "service", &swap.service, err);
+	r = check_keys(doc, err);
+	if (r == 0)
+		r = get_text(doc, "service", &swap.service, err);
 	if (r == 0)
 		r = get_text(doc, "to", &swap.to, err);
 	if (r == 0)
@@ -172,6 +193,16 @@ static bool matches(const char *pattern, const char *path, char name[MAX_NAME])
 	return *pattern == *path;
 }
 
+static void refuse(const struct weft_api_request *q, const char *methods, struct weft_err *err)
+{
+	if (methods[0]) {
+		weft_err_set(err, EINVAL, "%.20s %.200s: no such method here", q->method, q->path);
+		weft_err_hint(err, "%s", methods);
+	} else {
+		weft_err_set(err, ENOENT, "%.20s %.200s: no such resource", q->method, q->path);
+	}
+}
+
 static int run(struct weft_engine *e, const struct route *route, const char *name,
 	const struct weft_api_request *q, struct weft_api_response *ret, struct weft_err *err)
 {
@@ -190,28 +221,28 @@ void weft_api_route(struct weft_engine *engine, const struct weft_api_request *r
 	const struct route *found = NULL;
 	struct weft_err err = {0};
 	char name[MAX_NAME] = "";
-	bool path_known = false;
+	char methods[64] = "";
 	int r;
 
 	*ret = (struct weft_api_response){0};
 	for (size_t i = 0; i < ARRAY_SIZE(routes) && !found; i++) {
 		if (!matches(routes[i].pattern, request->path, name))
 			continue;
-		path_known = true;
+		snprintf(methods + strlen(methods), sizeof(methods) - strlen(methods), "%s%s",
+			methods[0] ? ", " : "", routes[i].method);
 		if (strcmp(routes[i].method, request->method) == 0)
 			found = &routes[i];
 	}
 	if (!found) {
-		weft_err_set(&err, path_known ? EINVAL : ENOENT, "%s %.200s: no such %s",
-			request->method, request->path, path_known ? "method here" : "resource");
-		weft_api_error(&err, path_known ? 405 : 404, ret);
+		refuse(request, methods, &err);
+		weft_api_error(&err, methods[0] ? 405 : 404, ret);
 		return;
 	}
 	r = run(engine, found, name, request, ret, &err);
 	if (r < 0) {
 		if (!err.code)
-			weft_err_set(
-				&err, r, "%s %s: %s", request->method, request->path, strerror(-r));
+			weft_err_set(&err, r, "%s %.200s: %s", request->method, request->path,
+				strerror(-r));
 		weft_api_error(&err, 0, ret);
 	}
 }

@@ -13,21 +13,33 @@
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 
-#define MAX_CONNECTIONS    256
-#define CONNECTION_TIMEOUT 30 /* s: a peer that says nothing any more is let go */
+#define MAX_CONNECTIONS    512
+#define CROWDED            384 /* from here on peers that say nothing have to hurry */
+#define CONNECTION_TIMEOUT 30  /* s: a peer that says nothing any more is let go */
+#define HURRIED_TIMEOUT    1   /* s */
 #define CONNECTION_MEMORY  (32 << 10)
+#define BACKLOG            1024
+#define MAX_DISCARDED      (16U << 20)
 
 struct weft_api {
 	struct MHD_Daemon *mhd;
 	struct weft_engine *engine;
 	sd_event_source *io, *timer, *post;
 	char *path;
+	struct peer *peers;
+	unsigned n_peers;
+};
+
+/* One connection, whatever it has said so far. */
+struct peer {
+	struct peer *prev, *next;
+	struct MHD_Connection *connection;
 };
 
 struct body {
 	char *text;
 	size_t size;
-	bool too_large;
+	size_t discarded; /* of one too large: read to its end, so that the answer can be read */
 };
 
 static const char *query(void *userdata, const char *key)
@@ -39,10 +51,10 @@ static enum MHD_Result collect(struct body *b, const char *data, size_t *size)
 {
 	char *p;
 
-	if (b->too_large || b->size + *size > WEFT_API_MAX_BODY) {
-		b->too_large = true;
+	if (b->discarded || b->size + *size > WEFT_API_MAX_BODY) {
+		b->discarded += *size;
 		*size = 0;
-		return MHD_YES;
+		return b->discarded > MAX_DISCARDED ? MHD_NO : MHD_YES;
 	}
 	p = realloc(b->text, b->size + *size + 1);
 	if (!p)
@@ -87,7 +99,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 	}
 	if (*size > 0)
 		return collect(b, data, size);
-	if (b->too_large) {
+	if (b->discarded) {
 		weft_err_set(&err, E2BIG, "request: larger than %u bytes", WEFT_API_MAX_BODY);
 		weft_api_error(&err, 0, &response);
 	} else {
@@ -111,6 +123,53 @@ static void on_completed(
 		free(b->text);
 	free(b);
 	*state = NULL;
+}
+
+static void hurry(struct peer *p)
+{
+	MHD_set_connection_option(
+		p->connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)HURRIED_TIMEOUT);
+}
+
+static void forget_peer(struct weft_api *api, struct peer *p)
+{
+	if (p->prev)
+		p->prev->next = p->next;
+	else
+		api->peers = p->next;
+	if (p->next)
+		p->next->prev = p->prev;
+	api->n_peers--;
+	free(p);
+}
+
+/* Idle connections must not keep others from being heard: from a certain number on, each has a
+ * second. One that cannot be remembered is not told to hurry, and that is all. */
+static void on_connection(void *cls, struct MHD_Connection *c, void **context,
+	enum MHD_ConnectionNotificationCode code)
+{
+	struct weft_api *api = cls;
+	struct peer *p = *context;
+
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (p)
+			forget_peer(api, p);
+		*context = NULL;
+		return;
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return;
+	p->connection = c;
+	p->next = api->peers;
+	if (p->next)
+		p->next->prev = p;
+	api->peers = p;
+	*context = p;
+	if (++api->n_peers < CROWDED)
+		return;
+	for (p = api->peers; p; p = p->next)
+		hurry(p);
 }
 
 static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata)
@@ -156,6 +215,7 @@ static int bound(const char *path, int *ret_fd, struct weft_err *err)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	_cleanup_(closep) int fd = -1;
+	struct stat st;
 	mode_t mask;
 	int r;
 
@@ -171,12 +231,19 @@ static int bound(const char *path, int *ret_fd, struct weft_err *err)
 		return weft_err_hint(
 			err, "weft -H unix:%s status; or choose another --socket", path);
 	}
-	if (errno == ECONNREFUSED)
+	/* Linux says so of any file that is no socket, too. */
+	if (errno == ECONNREFUSED && lstat(path, &st) == 0) {
+		if (!S_ISSOCK(st.st_mode)) {
+			weft_err_set(
+				err, EEXIST, "socket %s: there is a file that is no socket", path);
+			return weft_err_hint(err, "choose another --socket");
+		}
 		unlink(path);
+	}
 	mask = umask(0117);
 	r = bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
 	umask(mask);
-	if (r < 0 || listen(fd, 64) < 0)
+	if (r < 0 || listen(fd, BACKLOG) < 0)
 		return weft_err_set(err, r < 0 ? -r : errno, "socket %s: %s", path,
 			strerror(r < 0 ? -r : errno));
 	*ret_fd = TAKE_FD(fd);
@@ -200,9 +267,10 @@ int weft_api_open(sd_event *event, const char *socket_path, struct weft_engine *
 	api->path = strdup(socket_path);
 	api->mhd = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, api,
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, api, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned)CONNECTION_TIMEOUT, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)CONNECTION_MEMORY, MHD_OPTION_END);
 	if (!api->mhd)
 		return weft_err_set(
 			err, EIO, "socket %s: the HTTP server does not start", socket_path);
