@@ -65,7 +65,7 @@ static int parse_subnet(const char *text, struct weft_engine_config *c, struct w
 	uint64_t len;
 	char *slash;
 
-	snprintf(copy, sizeof(copy), "%s", text);
+	snprintf(copy, sizeof(copy), "%s", strlen(text) < sizeof(copy) ? text : "");
 	slash = strchr(copy, '/');
 	if (slash)
 		*slash = '\0';
@@ -92,6 +92,31 @@ static int parse_role(const char *role, struct weft_err *err)
 	return weft_err_hint(err, "--role=all");
 }
 
+static int set_name(
+	const char **ret, const char *option, const char *arg, size_t max, struct weft_err *err)
+{
+	if (!weft_name_valid(arg, max)) {
+		weft_err_set(err, EINVAL, "%s=%s is no name", option, arg);
+		return weft_err_hint(err,
+			"letters, digits, '.', '_' and '-', a letter or digit first, at most %zu "
+			"in all",
+			max);
+	}
+	*ret = arg;
+	return 0;
+}
+
+/* Helpers and instances are started elsewhere, where a relative path would mean another file. */
+static int set_path(const char **ret, const char *option, const char *arg, struct weft_err *err)
+{
+	if (arg[0] != '/') {
+		weft_err_set(err, EINVAL, "%s=%s is not an absolute path", option, arg);
+		return weft_err_hint(err, "give it from the root: /...");
+	}
+	*ret = arg;
+	return 0;
+}
+
 static int set_one(int opt, const char *arg, struct options *o, struct weft_err *err)
 {
 	struct weft_engine_config *c = &o->engine;
@@ -101,49 +126,38 @@ static int set_one(int opt, const char *arg, struct options *o, struct weft_err 
 	case OPT_ROLE:
 		return parse_role(arg, err);
 	case OPT_STATE_DIR:
-		c->state_dir = arg;
-		return 0;
+		return set_path(&c->state_dir, "--state-dir", arg, err);
 	case OPT_SOCKET:
-		o->socket = arg;
-		return 0;
+		return set_path(&o->socket, "--socket", arg, err);
 	case OPT_BPFFS:
-		c->bpffs = arg;
-		return 0;
+		return set_path(&c->bpffs, "--bpffs", arg, err);
 	case OPT_NODE:
-		c->node = arg;
-		return 0;
+		return set_name(&c->node, "--node", arg, 128, err);
 	case OPT_SUBNET:
 		return parse_subnet(arg, c, err);
 	case OPT_HOST_DEVICE:
 		/* room for ".1023" behind it in IFNAMSIZ */
-		if (!weft_name_valid(arg, 10))
-			return weft_err_set(err, EINVAL,
-				"--host-device=%s: a name of at most 10 characters", arg);
-		c->host_device = arg;
-		return 0;
+		return set_name(&c->host_device, "--host-device", arg, 10, err);
 	case OPT_MTU:
-		if (weft_parse_u64(arg, 576, 65000, &mtu) < 0)
-			return weft_err_set(err, EINVAL, "--mtu=%s: not 576..65000", arg);
+		if (weft_parse_u64(arg, 576, 65000, &mtu) < 0) {
+			weft_err_set(err, EINVAL, "--mtu=%s is no MTU", arg);
+			return weft_err_hint(err, "a number of bytes from 576 to 65000");
+		}
 		c->mtu = (uint16_t)mtu;
 		return 0;
 	case OPT_CONTAINERD:
-		c->containerd = arg;
-		return 0;
+		return set_path(&c->containerd, "--containerd", arg, err);
 	case OPT_CTRD_NAMESPACE:
-		c->ctrd_namespace = arg;
-		return 0;
+		return set_name(&c->ctrd_namespace, "--containerd-namespace", arg, 76, err);
 	case OPT_CGROUP:
-		if (!weft_name_valid(arg, 64))
-			return weft_err_set(err, EINVAL, "--cgroup=%s: not a name", arg);
-		c->cgroup = arg;
-		return 0;
+		return set_name(&c->cgroup, "--cgroup", arg, 64, err);
 	case OPT_LIBEXEC:
-		c->libexec = arg;
-		return 0;
+		return set_path(&c->libexec, "--libexec", arg, err);
 	case OPT_LOG_LEVEL:
-		if (weft_log_parse_level(arg) < 0)
-			return weft_err_set(
-				err, EINVAL, "--log-level=%s: error, warning, info or debug", arg);
+		if (weft_log_parse_level(arg) < 0) {
+			weft_err_set(err, EINVAL, "--log-level=%s: unknown level", arg);
+			return weft_err_hint(err, "error, warning, info or debug");
+		}
 		weft_log_level(weft_log_parse_level(arg));
 		return 0;
 	case OPT_PURGE:
@@ -187,6 +201,7 @@ int options_parse(int argc, char **argv, struct options *ret, struct weft_err *e
 			},
 		.socket = "/run/weft/weftd.sock",
 	};
+	optind = 0;
 	ret->engine.subnet.s_addr = htonl(0x0a120000);
 	gethostname(ret->node, sizeof(ret->node) - 1);
 	ret->engine.node = ret->node;
@@ -210,7 +225,14 @@ int options_parse(int argc, char **argv, struct options *ret, struct weft_err *e
 		if (r < 0)
 			return r;
 	}
-	if (optind < argc)
-		return weft_err_set(err, EINVAL, "%s: weftd takes no arguments", argv[optind]);
+	if (optind < argc) {
+		weft_err_set(err, EINVAL, "%s: weftd takes options only", argv[optind]);
+		return weft_err_hint(err, "weftd --help");
+	}
+	if (!weft_name_valid(ret->engine.node, 128)) {
+		weft_err_set(err, EINVAL, "the host name \"%s\" cannot be this node's name",
+			ret->engine.node);
+		return weft_err_hint(err, "give one: --node=NAME");
+	}
 	return 0;
 }

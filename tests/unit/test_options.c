@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weftd's command line. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+
+#include <cmocka.h>
+
+#include "ctrl/base/log.h"
+#include "ctrl/base/util.h"
+#include "ctrl/daemon/options.c"
+
+static struct options o;
+static struct weft_err err;
+
+static int parse(const char *line)
+{
+	char copy[512], *argv[16] = {(char *)"weftd"}, *save = NULL;
+	int argc = 1, r;
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		argv[argc++] = word;
+	memset(&err, 0, sizeof(err));
+	r = options_parse(argc, argv, &o, &err);
+	/* Options point into argv, which is gone now: tests of values use literals. */
+	return r;
+}
+
+static void test_defaults(void **state)
+{
+	(void)state;
+	assert_int_equal(parse(""), 0);
+	assert_string_equal(o.engine.state_dir, "/var/lib/weft");
+	assert_string_equal(o.engine.bpffs, "/sys/fs/bpf/weft");
+	assert_string_equal(o.engine.host_device, "weft0");
+	assert_string_equal(o.engine.ctrd_namespace, "weft");
+	assert_string_equal(o.engine.cgroup, "weft");
+	assert_string_equal(o.socket, "/run/weft/weftd.sock");
+	assert_null(o.engine.containerd);
+	assert_ptr_equal(o.engine.node, o.node);
+	assert_true(o.node[0] != '\0');
+	assert_int_equal(ntohl(o.engine.subnet.s_addr), 0x0a120000);
+	assert_int_equal(o.engine.subnet_len, 26);
+	assert_int_equal(o.engine.mtu, 1500);
+	assert_false(o.purge);
+	assert_int_equal(o.engine.libexec[0], '/');
+}
+
+static void test_all(void **state)
+{
+	const char *argv[] = {"weftd", "--role=all", "--state-dir", "/s", "--socket=/k",
+		"--bpffs=/b", "--node=edge-1.example", "--subnet=10.20.4.0/22", "--host-device=w-1",
+		"--mtu=9000", "--containerd=/c", "--containerd-namespace=n", "--cgroup=g",
+		"--libexec=/l", "--log-level=debug", "--purge"};
+
+	(void)state;
+	assert_int_equal(options_parse(ARRAY_SIZE(argv), (char **)argv, &o, &err), 0);
+	assert_string_equal(o.engine.state_dir, "/s");
+	assert_string_equal(o.socket, "/k");
+	assert_string_equal(o.engine.bpffs, "/b");
+	assert_string_equal(o.engine.node, "edge-1.example");
+	assert_int_equal(ntohl(o.engine.subnet.s_addr), 0x0a140400);
+	assert_int_equal(o.engine.subnet_len, 22);
+	assert_string_equal(o.engine.host_device, "w-1");
+	assert_int_equal(o.engine.mtu, 9000);
+	assert_string_equal(o.engine.containerd, "/c");
+	assert_string_equal(o.engine.ctrd_namespace, "n");
+	assert_string_equal(o.engine.cgroup, "g");
+	assert_string_equal(o.engine.libexec, "/l");
+	assert_true(o.purge);
+	weft_log_level(LOG_INFO);
+}
+
+static void test_subnets(void **state)
+{
+	static const char *const good[] = {"10.16.0.0/16", "10.31.0.0/16", "10.18.0.64/26",
+		"10.18.0.248/29", "10.29.255.0/24"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "--subnet=%s", good[i]);
+		if (parse(line) != 0)
+			fail_msg("%s: %s", good[i], err.msg);
+	}
+}
+
+static void test_refused(void **state)
+{
+	static const struct {
+		const char *line;
+		int code;
+		const char *msg, *hint;
+	} rows[] = {
+		{"--frobnicate", EINVAL, "--frobnicate: unknown option", "weftd --help"},
+		{"-x", EINVAL, "-x: unknown option", "weftd --help"},
+		{"--mtu", EINVAL, "--mtu: unknown option, or its value is missing", "weftd --help"},
+		{"--purge=yes", EINVAL, "--purge=yes", "weftd --help"},
+		{"start", EINVAL, "start: weftd takes options only", "weftd --help"},
+		{"--purge -- x", EINVAL, "x: weftd takes options only", "weftd --help"},
+		{"--role=node", ENOTSUP, "--role=node: this weftd manages one node", "--role=all"},
+		{"--role=king", EINVAL, "--role=king: unknown role", "--role=all"},
+		{"--state-dir=state", EINVAL, "--state-dir=state is not an absolute",
+			"from the root"},
+		{"--state-dir=", EINVAL, "--state-dir= is not an absolute path", "from the root"},
+		{"--socket=x.sock", EINVAL, "--socket=x.sock is not an absolute", "from the root"},
+		{"--bpffs=bpf", EINVAL, "--bpffs=bpf is not an absolute path", "from the root"},
+		{"--containerd=c", EINVAL, "--containerd=c is not an absolute", "from the root"},
+		{"--libexec=./x", EINVAL, "--libexec=./x is not an absolute path", "from the root"},
+		{"--node=", EINVAL, "--node= is no name", "letters, digits"},
+		{"--node=a/b", EINVAL, "--node=a/b is no name", "at most 128"},
+		{"--node=\xff", EINVAL, "--node=? is no name", "letters, digits"},
+		{"--host-device=weft0123456", EINVAL, "--host-device=weft0123456", "at most 10"},
+		{"--host-device=-w", EINVAL, "--host-device=-w is no name",
+			"letter or digit first"},
+		{"--cgroup=a/../b", EINVAL, "--cgroup=a/../b is no name", "at most 64"},
+		{"--containerd-namespace=a:b", EINVAL, "--containerd-namespace=a:b", "at most 76"},
+		{"--mtu=575", EINVAL, "--mtu=575 is no MTU", "576 to 65000"},
+		{"--mtu=65001", EINVAL, "--mtu=65001 is no MTU", "576 to 65000"},
+		{"--mtu=1500b", EINVAL, "--mtu=1500b is no MTU", "576 to 65000"},
+		{"--mtu=-1", EINVAL, "--mtu=-1 is no MTU", "576 to 65000"},
+		{"--log-level=loud", EINVAL, "--log-level=loud: unknown level", "debug"},
+		{"--subnet=10.18.0.0", EINVAL, "--subnet=10.18.0.0 is not", "10.18.0.0/26"},
+		{"--subnet=10.18.0.0/", EINVAL, "is not a subnet", "10.18.0.0/26"},
+		{"--subnet=10.18.0.0/15", EINVAL, "is not a subnet", "/16 to /29"},
+		{"--subnet=10.18.0.0/30", EINVAL, "is not a subnet", "/16 to /29"},
+		{"--subnet=10.18.0.1/26", EINVAL, "is not a subnet", "/16 to /29"},
+		{"--subnet=10.30.0.0/26", EINVAL, "is not a subnet", "outside 10.30.0.0/16"},
+		{"--subnet=10.32.0.0/26", EINVAL, "is not a subnet", "10.16.0.0/12"},
+		{"--subnet=192.168.0.0/26", EINVAL, "is not a subnet", "10.16.0.0/12"},
+		{"--subnet=10.18.0/26", EINVAL, "is not a subnet", "10.18.0.0/26"},
+		{"--subnet=10.018.000.000/000000000026", EINVAL, "is not a subnet", "10.18.0.0/26"},
+		{"--subnet=x", EINVAL, "--subnet=x is not a subnet", "10.18.0.0/26"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (parse(rows[i].line) != -rows[i].code || err.code != rows[i].code)
+			fail_msg("%s: %d \"%s\"", rows[i].line, err.code, err.msg);
+		if (!strstr(err.msg, rows[i].msg) || !strstr(err.hint, rows[i].hint))
+			fail_msg("%s: \"%s\", hint \"%s\"", rows[i].line, err.msg, err.hint);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_all),
+		cmocka_unit_test(test_subnets),
+		cmocka_unit_test(test_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
