@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An engine that remembers what it was asked and answers as it is told: the routes of ctrl/api
+ * without the node below them. Included by a program, it takes the place of the real engine, which
+ * the linker then leaves out. */
+#ifndef WEFT_TESTS_LIB_FAKE_ENGINE_H
+#define WEFT_TESTS_LIB_FAKE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctrl/engine/engine.h"
+
+static struct fake_engine {
+	unsigned calls;
+	char asked[4096]; /* "services", "logs shop.web.1 100" */
+	int r;            /* what every call returns */
+	bool silent;      /* fails without a text */
+	bool no_document; /* succeeds without a document, as when memory is out */
+	const char *err, *hint;
+	const char *log;
+} fake_engine;
+
+static int fake_answer(json_t **ret, struct weft_err *err)
+{
+	struct fake_engine *f = &fake_engine;
+
+	f->calls++;
+	if (f->r < 0) {
+		if (f->silent)
+			return f->r;
+		weft_err_set(err, f->r, "%s", f->err ? f->err : "no");
+		if (f->hint)
+			weft_err_hint(err, "%s", f->hint);
+		return f->r;
+	}
+	*ret = f->no_document ? NULL : json_pack("{s:s}", "asked", f->asked);
+	return 0;
+}
+
+#define FAKE_LIST(name)                                                                   \
+	int weft_engine_##name(struct weft_engine *e, json_t **ret, struct weft_err *err) \
+	{                                                                                 \
+		(void)e;                                                                  \
+		snprintf(fake_engine.asked, sizeof(fake_engine.asked), #name);            \
+		return fake_answer(ret, err);                                             \
+	}
+#define FAKE_ITEM(name)                                                                    \
+	int weft_engine_##name(                                                            \
+		struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err) \
+	{                                                                                  \
+		(void)e;                                                                   \
+		snprintf(fake_engine.asked, sizeof(fake_engine.asked), #name " %s", id);   \
+		return fake_answer(ret, err);                                              \
+	}
+
+FAKE_LIST(status)
+FAKE_LIST(services)
+FAKE_ITEM(service)
+FAKE_ITEM(service_delete)
+FAKE_LIST(instances)
+FAKE_ITEM(instance)
+FAKE_LIST(swaps)
+FAKE_ITEM(swap)
+FAKE_ITEM(swap_abort)
+FAKE_LIST(dp_lb)
+FAKE_LIST(dp_flows)
+FAKE_LIST(dp_drops)
+FAKE_LIST(dp_stats)
+
+int weft_engine_apply(struct weft_engine *e, const char *file, const char *text, size_t size,
+	json_t **ret, struct weft_err *err)
+{
+	(void)e;
+	if (strlen(text) > size)
+		abort();
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "apply %.200s %zu", file, size);
+	return fake_answer(ret, err);
+}
+
+int weft_engine_logs(
+	struct weft_engine *e, const char *name, unsigned lines, char **ret, struct weft_err *err)
+{
+	json_t *none = NULL;
+	int r;
+
+	(void)e;
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "logs %s %u", name, lines);
+	r = fake_answer(&none, err);
+	json_decref(none);
+	if (r < 0)
+		return r;
+	*ret = strdup(fake_engine.log ? fake_engine.log : "");
+	return 0;
+}
+
+int weft_engine_swap_start(struct weft_engine *e, const struct weft_swap_request *q, json_t **ret,
+	struct weft_err *err)
+{
+	(void)e;
+	if (!q->service || !q->to || q->duration_ms < -1 || q->drain_ms < -1)
+		abort();
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "swap_start %s %s %s %lld %lld",
+		q->service, q->to, q->strategy ? q->strategy : "-", (long long)q->duration_ms,
+		(long long)q->drain_ms);
+	return fake_answer(ret, err);
+}
+
+#endif

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a request to a call of the engine and back, on an engine that only remembers. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ctrl/api/route.h"
+#include "ctrl/base/util.h"
+#include "tests/lib/fake_engine.h"
+
+static struct weft_api_response got;
+static json_t *doc;
+
+/* userdata: "key=value" or NULL */
+static const char *query(void *userdata, const char *key)
+{
+	const char *pair = userdata;
+	size_t n = strlen(key);
+
+	return pair && strncmp(pair, key, n) == 0 && pair[n] == '=' ? pair + n + 1 : NULL;
+}
+
+static void forget(void)
+{
+	free(got.body);
+	json_decref(doc);
+	memset(&got, 0, sizeof(got));
+	doc = NULL;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&fake_engine, 0, sizeof(fake_engine));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	forget();
+	return 0;
+}
+
+static void ask_with(const char *method, const char *path, const char *body, const char *pair)
+{
+	struct weft_api_request q = {
+		method, path, body ? body : "", body ? strlen(body) : 0, query, (void *)pair};
+
+	forget();
+	fake_engine.asked[0] = '\0';
+	weft_api_route(NULL, &q, &got);
+	assert_non_null(got.body);
+	assert_non_null(got.type);
+	if (strcmp(got.type, "application/json") == 0) {
+		doc = json_loads(got.body, 0, NULL);
+		assert_non_null(doc);
+	}
+}
+
+static void ask(const char *method, const char *path)
+{
+	ask_with(method, path, NULL, NULL);
+}
+
+static const char *error_text(const char *key)
+{
+	const char *s = json_string_value(json_object_get(json_object_get(doc, "error"), key));
+
+	return s ? s : "";
+}
+
+static void expect_error(int status, const char *code, const char *message, const char *hint)
+{
+	assert_int_equal(got.status, status);
+	assert_string_equal(error_text("code"), code);
+	if (!strstr(error_text("message"), message))
+		fail_msg("no \"%s\" in \"%s\"", message, error_text("message"));
+	if (!strstr(error_text("hint"), hint))
+		fail_msg("no \"%s\" in \"%s\"", hint, error_text("hint"));
+}
+
+static void test_table(void **state)
+{
+	static const struct {
+		const char *method, *path;
+		int status;
+		const char *asked;
+	} rows[] = {
+		{"GET", "/v1/status", 200, "status"},
+		{"POST", "/v1/apply", 200, "apply descriptor 0"},
+		{"GET", "/v1/services", 200, "services"},
+		{"GET", "/v1/services/shop.web", 200, "service shop.web"},
+		{"DELETE", "/v1/services/shop.web", 202, "service_delete shop.web"},
+		{"GET", "/v1/instances", 200, "instances"},
+		{"GET", "/v1/instances/shop.web.1", 200, "instance shop.web.1"},
+		{"GET", "/v1/instances/shop.web.1/logs", 200, "logs shop.web.1 100"},
+		{"GET", "/v1/swaps", 200, "swaps"},
+		{"GET", "/v1/swaps/7f3a", 200, "swap 7f3a"},
+		{"POST", "/v1/swaps/7f3a/abort", 202, "swap_abort 7f3a"},
+		{"GET", "/v1/dp/lb", 200, "dp_lb"},
+		{"GET", "/v1/dp/flows", 200, "dp_flows"},
+		{"GET", "/v1/dp/drops", 200, "dp_drops"},
+		{"GET", "/v1/dp/stats", 200, "dp_stats"},
+		{"GET", "/v1/services/..", 200, "service .."}, /* a name like any other: no file */
+		{"GET", "/v1/services/*", 200, "service *"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		ask(rows[i].method, rows[i].path);
+		assert_string_equal(fake_engine.asked, rows[i].asked);
+		assert_int_equal(got.status, rows[i].status);
+		if (doc)
+			assert_string_equal(
+				json_string_value(json_object_get(doc, "asked")), rows[i].asked);
+	}
+}
+
+static void test_unknown_paths(void **state)
+{
+	static const char *const paths[] = {"", "/", "*", "/v1", "/v1/", "/v1/statu", "/v1/status/",
+		"/v1/statuss", "/v1/services/", "/v1/services//", "/v1/services/a/b", "//v1/status",
+		"/v2/status", "/v1/instances//logs", "/v1/instances/a/logs/", "/v1/instances/a/log",
+		"/v1/swaps/a/abort/b", "/v1/dp", "/v1/dp/", "/v1/dp/lb/x"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		ask("GET", paths[i]);
+		expect_error(404, "not_found", "no such resource", "");
+		assert_string_equal(fake_engine.asked, "");
+	}
+}
+
+static void test_wrong_methods(void **state)
+{
+	(void)state;
+	ask("PUT", "/v1/services/shop.web");
+	expect_error(405, "invalid", "PUT /v1/services/shop.web: no such method", "GET, DELETE");
+	ask("GET", "/v1/swaps/7f3a/abort");
+	expect_error(405, "invalid", "no such method", "POST");
+	ask("get", "/v1/status");
+	expect_error(405, "invalid", "get /v1/status", "GET");
+	ask("", "/v1/swaps");
+	expect_error(405, "invalid", "no such method", "POST, GET");
+	assert_int_equal(fake_engine.calls, 0);
+}
+
+static void test_long_names(void **state)
+{
+	char path[8192] = "/v1/services/";
+
+	(void)state;
+	memset(path + strlen(path), 'a', 159);
+	ask("GET", path);
+	assert_int_equal(got.status, 200);
+	assert_int_equal(strlen(fake_engine.asked), strlen("service ") + 159);
+	memset(path + strlen(path), 'a', 1);
+	ask("GET", path);
+	expect_error(404, "not_found", "/v1/services/aaa", "");
+	memset(path + strlen(path), 'a', 7000);
+	ask("GET", path);
+	expect_error(404, "not_found", "no such resource", "");
+	ask(path, "/v1/nothing");
+	expect_error(404, "not_found", "no such resource", "");
+}
+
+static void test_apply(void **state)
+{
+	(void)state;
+	ask_with("POST", "/v1/apply", "{}", "file=shop.json");
+	assert_string_equal(fake_engine.asked, "apply shop.json 2");
+	ask_with("POST", "/v1/apply", "{}", "other=x");
+	assert_string_equal(fake_engine.asked, "apply descriptor 2");
+}
+
+static void test_logs(void **state)
+{
+	static const char *const bad[] = {"tail=", "tail=x", "tail=-1", "tail=1000001",
+		"tail=99999999999999999999", "tail= 1", "tail=1 "};
+
+	(void)state;
+	fake_engine.log = "one\ntwo\n";
+	ask_with("GET", "/v1/instances/shop.web.1/logs", NULL, "tail=2");
+	assert_string_equal(fake_engine.asked, "logs shop.web.1 2");
+	assert_string_equal(got.type, "text/plain; charset=utf-8");
+	assert_string_equal(got.body, "one\ntwo\n");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ask_with("GET", "/v1/instances/shop.web.1/logs", NULL, bad[i]);
+		expect_error(400, "invalid", "tail: \"", "");
+		assert_string_equal(fake_engine.asked, "");
+	}
+}
+
+static void test_swap(void **state)
+{
+	(void)state;
+	ask_with("POST", "/v1/swaps", "{\"service\": \"shop.web\", \"to\": \"unikernel\"}", NULL);
+	assert_int_equal(got.status, 201);
+	assert_string_equal(fake_engine.asked, "swap_start shop.web unikernel - -1 -1");
+	ask_with("POST", "/v1/swaps",
+		"{\"service\": \"a\", \"to\": \"b\", \"strategy\": \"at-once\", \"drain_ms\": 0, "
+		"\"duration_ms\": 9223372036854775807}",
+		NULL);
+	assert_int_equal(got.status, 201);
+	assert_string_equal(fake_engine.asked, "swap_start a b at-once 9223372036854775807 0");
+}
+
+static void test_bad_swaps(void **state)
+{
+	static const struct {
+		const char *body, *code, *message;
+	} rows[] = {
+		{"", "malformed", "request: line 1 column"},
+		{"{", "malformed", "line 1 column 1"},
+		{"{\n\"service\": \"a\",,}", "malformed", "line 2 column"},
+		{"{\"service\": \"a\"} x", "malformed", "line 1"},
+		{"{\"service\": \"\xff\"}", "malformed", "line 1"},
+		{"{\"service\": \"a\", \"service\": \"b\"}", "malformed", "line 1"},
+		{"[]", "invalid", "must be an object"},
+		{"null", "malformed", "'{' expected"},
+		{"{}", "invalid", "swap: service: must be given"},
+		{"{\"service\": \"a\"}", "invalid", "swap: to: must be given"},
+		{"{\"service\": 1, \"to\": \"b\"}", "invalid", "service: must be a string"},
+		{"{\"service\": null, \"to\": \"b\"}", "invalid", "service: must be a string"},
+		{"{\"service\": \"a\", \"to\": [\"b\"]}", "invalid", "to: must be a string"},
+		{"{\"service\": \"a\", \"to\": \"b\", \"strategy\": 3}", "invalid",
+			"strategy: must"},
+		{"{\"service\": \"a\", \"to\": \"b\", \"drain_ms\": -1}", "invalid",
+			"drain_ms: must"},
+		{"{\"service\": \"a\", \"to\": \"b\", \"drain_ms\": 1.5}", "invalid",
+			"drain_ms: must"},
+		{"{\"service\": \"a\", \"to\": \"b\", \"duration_ms\": \"1\"}", "invalid",
+			"duration_ms: must be milliseconds"},
+		{"{\"service\": \"a\", \"to\": \"b\", \"duration\": 1}", "invalid",
+			"unknown key \"duration\""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		ask_with("POST", "/v1/swaps", rows[i].body, NULL);
+		expect_error(400, rows[i].code, rows[i].message, "");
+	}
+	ask_with("POST", "/v1/swaps", "{\"to\": 1, \"drain\": 1}", NULL);
+	expect_error(400, "invalid", "unknown key \"drain\"", "duration_ms, drain_ms");
+	assert_int_equal(fake_engine.calls, 0);
+}
+
+/* As deep as a request may be, it is refused and not followed. */
+static void test_deep_json(void **state)
+{
+	_cleanup_(freep) char *body = malloc(WEFT_API_MAX_BODY + 1);
+
+	(void)state;
+	assert_non_null(body);
+	memset(body, '[', WEFT_API_MAX_BODY);
+	body[WEFT_API_MAX_BODY] = '\0';
+	ask_with("POST", "/v1/swaps", body, NULL);
+	expect_error(400, "malformed", "request: line 1", "");
+}
+
+static void test_engine_errors(void **state)
+{
+	static const struct {
+		int r, status;
+		const char *code;
+	} rows[] = {
+		{-ENOENT, 404, "not_found"},
+		{-EEXIST, 409, "conflict"},
+		{-EBUSY, 409, "conflict"},
+		{-ENODEV, 422, "no_capacity"},
+		{-ENOTSUP, 422, "unsupported"},
+		{-E2BIG, 413, "too_large"},
+		{-ENOSPC, 507, "no_space"},
+		{-ETIMEDOUT, 504, "timeout"},
+		{-ECONNREFUSED, 503, "unreachable"},
+		{-EIO, 500, "failed"},
+	};
+
+	(void)state;
+	fake_engine.err = "service shop.web: so it is";
+	fake_engine.hint = "weft service list";
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		fake_engine.r = rows[i].r;
+		ask("GET", "/v1/services/shop.web");
+		expect_error(
+			rows[i].status, rows[i].code, "shop.web: so it is", "weft service list");
+	}
+	fake_engine.hint = NULL;
+	ask("GET", "/v1/status");
+	assert_null(json_object_get(json_object_get(doc, "error"), "hint"));
+	fake_engine.silent = true;
+	fake_engine.r = -ENOENT;
+	ask("DELETE", "/v1/services/x");
+	expect_error(404, "not_found", "DELETE /v1/services/x: No such file", "");
+}
+
+static void test_texts_from_outside(void **state)
+{
+	struct weft_err raw = {.code = EIO, .msg = "image \xff\x1b[31m", .hint = "see \xc3"};
+
+	(void)state;
+	fake_engine.r = -EBADMSG;
+	fake_engine.err = "image /x: neither ELF nor a script: \"\x7f\xfe\xc3(\"\n";
+	ask("GET", "/v1/status");
+	expect_error(400, "malformed", "image /x: neither ELF nor a script: \"?\?\?(\"", "");
+	ask("GET", "/v1/\xff\xfe/\x01");
+	expect_error(404, "not_found", "GET /v1/?\?/?: no such resource", "");
+	forget();
+	weft_api_error(&raw, 0, &got);
+	doc = json_loads(got.body, 0, NULL);
+	expect_error(500, "failed", "image ?\?[31m", "see ");
+}
+
+/* Even when no memory is left for an answer there is one. */
+static void test_no_document(void **state)
+{
+	(void)state;
+	fake_engine.no_document = true;
+	ask("GET", "/v1/status");
+	expect_error(500, "failed", "GET /v1/status: Cannot allocate memory", "");
+	ask_with("POST", "/v1/apply", "{}", NULL);
+	expect_error(500, "failed", "Cannot allocate memory", "");
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_table),
+		TEST(test_unknown_paths),
+		TEST(test_wrong_methods),
+		TEST(test_long_names),
+		TEST(test_apply),
+		TEST(test_logs),
+		TEST(test_swap),
+		TEST(test_bad_swaps),
+		TEST(test_deep_json),
+		TEST(test_engine_errors),
+		TEST(test_texts_from_outside),
+		TEST(test_no_document),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
