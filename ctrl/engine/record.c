@@ -28,12 +28,13 @@ int instance_store(struct instance *inst, struct weft_err *err)
 
 static int unpack(struct instance *inst, const json_t *doc, const char **ret_service)
 {
-	const char *virt, *arch, *ns, *in, *phase, *code, *image = NULL, *error;
+	const char *virt, *arch, *ns, *in, *phase, *code, *error;
+	json_t *image = NULL;
 	json_int_t created, started, ready;
 	int id, net, v, a, p, code_nr;
 
 	if (json_unpack((json_t *)doc,
-		    "{s:s, s:i, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s?s, s:I, s:I, s:I, s:s, s:i}",
+		    "{s:s, s:i, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s?o, s:I, s:I, s:I, s:s, s:i}",
 		    "service", ret_service, "id", &id, "virtualization", &virt, "arch", &arch,
 		    "network", &net, "ns_addr", &ns, "inst_addr", &in, "phase", &phase, "code",
 		    &code, "image", &image, "created_ms", &created, "started_ms", &started,
@@ -52,7 +53,7 @@ static int unpack(struct instance *inst, const json_t *doc, const char **ret_ser
 	inst->net = (enum weft_net_kind)net;
 	inst->phase = (enum phase)p;
 	inst->code = strdup(code);
-	inst->image = image ? strdup(image) : NULL;
+	inst->image = json_is_string(image) ? strdup(json_string_value(image)) : NULL;
 	inst->created_ms = (uint64_t)created;
 	inst->started_ms = (uint64_t)started;
 	inst->ready_ms = (uint64_t)ready;
