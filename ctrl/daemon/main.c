@@ -32,11 +32,16 @@ static int lock_state(const char *dir, int *ret_fd, struct weft_err *err)
 	_cleanup_(closep) int fd = -1;
 	int r = weft_mkdir_p(dir, 0700);
 
-	if (r < 0 || !path)
-		return weft_err_set(err, r, "state directory %s: %s", dir, strerror(-r));
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return weft_err_set(err, errno, "state directory %s: %s", dir, strerror(errno));
+	if (r == 0 && !path)
+		r = -ENOMEM;
+	if (r == 0) {
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		r = fd < 0 ? -errno : 0;
+	}
+	if (r < 0) {
+		weft_err_set(err, r, "state directory %s: %s", dir, strerror(-r));
+		return weft_err_hint(err, "make it writable, or choose another --state-dir");
+	}
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		weft_err_set(err, EBUSY, "state directory %s: another weftd uses it", dir);
 		return weft_err_hint(err, "stop that one, or choose another --state-dir");
@@ -55,7 +60,11 @@ static int socket_dir(const char *socket, struct weft_err *err)
 		return 0;
 	*slash = '\0';
 	r = weft_mkdir_p(dir, 0755);
-	return r < 0 ? weft_err_set(err, r, "socket %s: %s", socket, strerror(-r)) : 0;
+	if (r < 0) {
+		weft_err_set(err, r, "socket %s: its directory: %s", socket, strerror(-r));
+		return weft_err_hint(err, "choose another --socket");
+	}
+	return 0;
 }
 
 static void on_purged(void *event)
