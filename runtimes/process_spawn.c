@@ -95,13 +95,20 @@ static int child_drop(const struct weft_process_spec *s)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
+/* By system call: libc refuses to touch the two signals it keeps for itself, which whoever started
+ * us may have ignored. */
 static void child_signals(void)
 {
-	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	const struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} dfl = {.handler = SIG_DFL};
 	sigset_t none;
 
 	for (int sig = 1; sig < _NSIG; sig++)
-		sigaction(sig, &dfl, NULL); /* fails for SIGKILL, SIGSTOP and libc's own */
+		syscall(SYS_rt_sigaction, sig, &dfl, NULL, sizeof(dfl.mask));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

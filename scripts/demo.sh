@@ -28,14 +28,6 @@ phase() { # NAME: from here on requests belong to it
 	printf '%s %s\n' "$(now_ms)" "$1" >>"$LAB_DIR/phases"
 }
 
-swap() { # TO
-	if [ -t 1 ]; then
-		lab_weft swap start shop.web --to "$1" --watch
-	else
-		lab_weft swap start shop.web --to "$1" --watch </dev/null
-	fi
-}
-
 lab_check demo
 lab_image_nginx
 lab_open demo
@@ -55,7 +47,7 @@ say "3. load: $rate requests/s, open loop, against http://$vip/"
 mkfifo "$LAB_DIR/control"
 exec 7<>"$LAB_DIR/control"
 phase before
-nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weft-load" "http://$vip/" --rate "$rate" \
+setsid nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weft-load" "http://$vip/" --rate "$rate" \
 	--connections "$connections" \
 	--duration 600s --interval 250ms --control "$LAB_DIR/control" --output "$LAB_DIR/load.json" \
 	>"$LAB_DIR/load.txt" 2>&1 </dev/null 7>&- &
@@ -66,14 +58,14 @@ read -rt "$quiet" <> <(:) || :
 
 say '4. container → unikernel'
 phase shift
-swap unikernel
+lab_weft swap start shop.web --to unikernel --watch </dev/null
 phase after
 lab_weft instance list
 read -rt "$quiet" <> <(:) || :
 
 say '5. unikernel → container'
 phase back
-swap container
+lab_weft swap start shop.web --to container --watch </dev/null
 read -rt 2 <> <(:) || :
 now_ms >"$LAB_DIR/end"
 printf 'stop\n' >&7

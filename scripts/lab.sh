@@ -9,7 +9,7 @@
 #   lab_weft ARGS...       the command line against its weftd
 #   lab_close              remove everything, whatever state it is in (the EXIT trap calls it)
 LAB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-LAB_BUILD=$LAB_ROOT/${B:-build}
+case ${B:-build} in /*) LAB_BUILD=$B ;; *) LAB_BUILD=$LAB_ROOT/${B:-build} ;; esac
 PATH=$PATH:/usr/sbin:/sbin
 LAB_NS='' LAB_DIR='' LAB_SOCKET='' LAB_CONTAINERD='' LAB_CONTAINERD_PID='' LAB_WEFTD_PID=''
 
@@ -80,7 +80,7 @@ lab_containerd() {
 			  address = "$LAB_CONTAINERD"
 		EOF
 	fi
-	containerd --config "$LAB_DIR/containerd.toml" >>"$LAB_DIR/containerd.log" 2>&1 </dev/null &
+	setsid containerd --config "$LAB_DIR/containerd.toml" >>"$LAB_DIR/containerd.log" 2>&1 </dev/null &
 	LAB_CONTAINERD_PID=$!
 	wait_for 20 ctr -a "$LAB_CONTAINERD" version || {
 		tail -n 5 "$LAB_DIR/containerd.log" >&2
@@ -90,7 +90,8 @@ lab_containerd() {
 
 lab_weftd() {
 	# Not lab_in: a function in the background is a shell of its own, and its pid the shell's.
-	nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weftd" --role=all --node="$LAB_NAME" \
+	# And in a session of its own, as containerd: ^C is for us, who need both to clean up.
+	setsid nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weftd" --role=all --node="$LAB_NAME" \
 		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
 		--containerd="$LAB_CONTAINERD" "$@" >>"$LAB_DIR/weftd.log" 2>&1 </dev/null &
 	LAB_WEFTD_PID=$!
@@ -114,11 +115,13 @@ lab_weftd_kill() {
 }
 
 lab_close() {
-	local rc=$? cgroup
+	local rc=$? cgroup job
 	trap - EXIT
 	trap '' INT TERM HUP
 	[ -n "$LAB_DIR" ] || return $rc
-	lab_end "$LAB_WEFTD_PID"
+	for job in $(jobs -p); do
+		[ "$job" = "$LAB_CONTAINERD_PID" ] || lab_end "$job"
+	done
 	if [ -d "$LAB_DIR/state" ]; then
 		lab_in "$LAB_BUILD/weftd" --purge --node="$LAB_NAME" --state-dir="$LAB_DIR/state" \
 			--socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \

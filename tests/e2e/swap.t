@@ -15,7 +15,7 @@ load_start() { # NAME RATE CONNECTIONS [FLAGS]
 	rm -f "$LAB_DIR/control"
 	mkfifo "$LAB_DIR/control"
 	exec 7<>"$LAB_DIR/control"
-	nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weft-load" "http://$vip/" --rate "$rate" --connections "$connections" \
+	setsid nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weft-load" "http://$vip/" --rate "$rate" --connections "$connections" \
 		--duration 120s --control "$LAB_DIR/control" --output "$LAB_DIR/$name.json" "$@" \
 		>"$LAB_DIR/$name.txt" 2>&1 </dev/null 7>&- &
 	LOAD=$!
