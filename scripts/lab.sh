@@ -46,7 +46,8 @@ wait_for() {
 	done
 }
 
-lab_gone() { ! kill -0 "$1" 2>/dev/null; }
+# A zombie is gone: within a trap bash does not reap.
+lab_gone() { ! kill -0 "$1" 2>/dev/null || [[ $(cat "/proc/$1/stat" 2>/dev/null) == *") Z "* ]]; }
 
 lab_open() {
 	LAB_NAME=$1-$$
