@@ -193,7 +193,8 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/* After every turn of the loop: libmicrohttpd's next deadline may have changed. */
+/* After every turn of the loop: libmicrohttpd's next deadline may have changed. It is 0 when there
+ * is more to read than was read. */
 static int on_post(sd_event_source *s, void *userdata)
 {
 	struct weft_api *api = userdata;
@@ -279,7 +280,7 @@ int weft_api_open(sd_event *event, const char *socket_path, struct weft_engine *
 	r = info ? sd_event_add_io(event, &api->io, info->epoll_fd, EPOLLIN, on_io, api) : -EIO;
 	if (r >= 0)
 		r = sd_event_add_time(
-			event, &api->timer, CLOCK_MONOTONIC, UINT64_MAX, 0, on_timer, api);
+			event, &api->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_timer, api);
 	if (r >= 0)
 		r = sd_event_add_post(event, &api->post, on_post, api);
 	if (r < 0)
