@@ -25,6 +25,7 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(or $(2),$@))
 ifneq ($(filter demo test,$(MAKECMDGOALS)),)
 .PHONY: demo test
 demo test:
+	@scripts/preflight.sh $@
 	scripts/deps.sh
 	$(MAKE) --no-print-directory all
 	$(if $(filter demo,$@),scripts/demo.sh,$(MAKE) --no-print-directory check)
