@@ -3,7 +3,7 @@
 # make demo       install what is missing, build, run the main job      (root)
 # make test       install what is missing, build, pass the tests        (root)
 # make check      the tests alone, on what is built;  TESTS='tests/unit/test_err.c ...' picks some
-# make lint | fuzz | bench | install DESTDIR= | clean
+# make lint | fuzz | install DESTDIR= PREFIX=/usr | clean;  V=1 shows the commands
 VERSION := 0.1.0
 B       ?= build
 CLANG   ?= clang-14
@@ -18,7 +18,6 @@ LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
 
 .DEFAULT_GOAL := all
-# One short line for each step; V=1 shows the commands.
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(or $(2),$@))
 # Where `make test` and `make demo` start from nothing: compilers and libraries come first.
@@ -66,7 +65,7 @@ $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
 	$(Q)protoc-c --c_out=$(B)/gen $<
 
 GEN_H := $(SKEL) $(PB_C:.c=.h)
-.SECONDARY: $(PB_C) $(SKEL) $(SKEL:.skel.h=.bpf.o)
+.SECONDARY: $(PB_C) $(GEN_H) $(SKEL:.skel.h=.bpf.o)
 
 # --- objects -------------------------------------------------------------------------------------
 GENWARN = -Wno-shadow -Wno-missing-prototypes -Wno-strict-prototypes -Wno-sign-compare
@@ -145,12 +144,21 @@ $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/libweft-fuzz.a
 	$(call say,LD)
 	$(Q)$(CLANG) -fsanitize=address,undefined,fuzzer -o $@ $< $(B)/libweft-fuzz.a $(LIBS)
 fuzz: $(FUZZ_BIN)
+.SECONDARY: $(FUZZ_SRC:%.c=$(B)/fuzz/%.o)
 
 check: all tests fuzz
 	tests/run.sh
 
 lint:
 	scripts/lint.sh
+
+PREFIX ?= /usr
+install: all
+	install -D -m 755 $(B)/weftd $(DESTDIR)$(PREFIX)/sbin/weftd
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/weft $(B)/weft-load
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/weft $(B)/libexec/*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 ctrl/man/*.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 ctrl/man/*.8
 
 clean:
 	rm -rf $(B)
