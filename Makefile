@@ -2,7 +2,7 @@
 # make            build everything below build/
 # make demo       install what is missing, build, run the main job      (root)
 # make test       install what is missing, build, pass the tests        (root)
-# make check      the tests alone, on what is built;  TESTS='tests/unit/test_err.c ...' picks some
+# make check      the tests alone;  TESTS='tests/e2e/swap.t build/tests/unit/test_err' picks some
 # make lint | fuzz | install DESTDIR= PREFIX=/usr | clean;  V=1 shows the commands
 VERSION := 0.1.0
 B       ?= build
@@ -14,7 +14,7 @@ WARN    := -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Wpoi
            -Wwrite-strings -Wvla -Werror
 BASEFLAGS = -std=gnu11 -D_GNU_SOURCE -DWEFT_VERSION='"$(VERSION)"' -I. -I$(B)/gen -MMD -MP $(WARN)
 PKGFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread
+LIBS     := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
 
 .DEFAULT_GOAL := all
@@ -26,8 +26,8 @@ ifneq ($(filter demo test,$(MAKECMDGOALS)),)
 demo test:
 	@scripts/preflight.sh $@
 	scripts/deps.sh
-	$(MAKE) --no-print-directory all
-	$(if $(filter demo,$@),scripts/demo.sh,$(MAKE) --no-print-directory check)
+	$(MAKE) -j$$(nproc) --no-print-directory all $(if $(filter test,$@),tests fuzz)
+	$(if $(filter demo,$@),scripts/demo.sh,tests/run.sh)
 else
 
 # --- sources: a new file in these folders is built without a word here ---------------------------
@@ -147,7 +147,7 @@ fuzz: $(FUZZ_BIN)
 .SECONDARY: $(FUZZ_SRC:%.c=$(B)/fuzz/%.o)
 
 check: all tests fuzz
-	tests/run.sh
+	tests/run.sh $(TESTS)
 
 lint:
 	scripts/lint.sh
