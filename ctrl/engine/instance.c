@@ -434,7 +434,7 @@ static bool ask_again(struct instance *inst, int r, const struct weft_err *err)
 	if (r >= 0 || r == -ENOENT || inst->unwanted || inst->phase == PHASE_FAILED)
 		return false;
 	if (strcmp(inst->error.msg, err->msg) != 0)
-		log_warning("instance %s: not taken over yet: %s", inst->name, err->msg);
+		log_warning("not taken over yet: %s", err->msg);
 	inst->error = *err;
 	inst->busy = false;
 	inst->retry_ns = weft_now_ns() + RETRY_NS;
