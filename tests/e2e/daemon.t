@@ -153,6 +153,21 @@ died_meanwhile() {
 }
 is_pid_gone() { instances "[.items[].pid] | index($1) | not" | grep -q true; }
 
+# Of what a reboot leaves there is only the state directory.
+rebooted() {
+	local name
+	lab_weftd_kill
+	groups | while read -r name; do
+		find /sys/fs/cgroup -path "*/weft-$LAB_NAME/$name/cgroup.procs" -exec cat {} +
+	done | sort -u | xargs -r kill -KILL
+	find "$LAB_DIR/state/netns" -type f -exec umount {} \;
+	for name in $(ip -n "$LAB_NS" -o link | grep -oE 'weft0(\.[0-9]+)?@' | tr -d @); do
+		ip -n "$LAB_NS" link del "$name"
+	done
+	rm -r "$LAB_BPFFS"
+	lab_weftd && settles 3 20 && addresses_are 3
+}
+
 pause() { read -rt "$1" <> <(:) || :; }
 
 some_change() {
@@ -333,6 +348,8 @@ tap 'weftd killed: the next one takes the instances over' none_lost 0 adopted
 tap 'an instance that died meanwhile is replaced' died_meanwhile
 tap "weftd killed at twenty random moments: all is well (seed $seed)" killed_at_random
 tap 'nothing is doubled, nothing is left over' exactly 3
+tap 'after a reboot all is made anew' rebooted
+tap 'and nothing is left over either' exactly 3
 tap 'a full disk: refused with a next step, traffic goes on' full_disk
 tap 'a start on a full disk' full_restart
 tap 'with space again it goes on' space_again
