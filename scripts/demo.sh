@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # The main job: a live service goes from a container to a unikernel and back, under load, and no
 # request is lost. Writes build/results/demo.json and build/results/demo.html.
-#   RATE=1000 CONNECTIONS=16 SECONDS_QUIET=6 scripts/demo.sh
+#   RATE=1000 CONNECTIONS=16 SECONDS_QUIET=6 SECONDS_SHIFT=6 RESULTS=build/results scripts/demo.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lab.sh
 
-rate=${RATE:-1000} connections=${CONNECTIONS:-16} quiet=${SECONDS_QUIET:-6}
+rate=${RATE:-1000} connections=${CONNECTIONS:-16}
+quiet=${SECONDS_QUIET:-6} shift=${SECONDS_SHIFT:-6}
 vip=10.30.0.2
-results=$LAB_BUILD/results
+results=${RESULTS:-$LAB_BUILD/results}
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 now_ms() { date +%s%3N; }
@@ -39,7 +40,7 @@ lab_weftd
 lab_weft status
 
 say '2. shop.web as a container'
-lab_descriptor "$LAB_DIR/shop.json"
+lab_descriptor "$LAB_DIR/shop.json" ".applications[0].microservices[0].swap.duration_s = $shift"
 lab_weft apply -f "$LAB_DIR/shop.json" --wait --timeout 60
 lab_weft instance list
 

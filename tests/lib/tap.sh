@@ -13,20 +13,21 @@ tap_skip_all() {
 }
 
 tap() {
-	local name=$1 out rc=0
+	# Not in a subshell: what CMD sets and starts is the test's own. Hence the long names: CMD sees
+	# these variables.
+	local tap_name=$1 tap_out tap_rc=0
 	shift
 	TAP_N=$((TAP_N + 1))
-	# Not in a subshell: what CMD sets and starts is the test's own.
-	out=$(mktemp)
-	"$@" >"$out" 2>&1 </dev/null || rc=$?
-	if [ $rc = 0 ]; then
-		echo "ok $TAP_N - $name"
+	tap_out=$(mktemp)
+	"$@" >"$tap_out" 2>&1 </dev/null || tap_rc=$?
+	if [ $tap_rc = 0 ]; then
+		echo "ok $TAP_N - $tap_name"
 	else
 		TAP_BAD=$((TAP_BAD + 1))
-		echo "not ok $TAP_N - $name"
-		tail -n 30 "$out" | sed 's/^/#   /'
+		echo "not ok $TAP_N - $tap_name"
+		tail -n 30 "$tap_out" | sed 's/^/#   /'
 	fi
-	rm -f "$out"
+	rm -f "$tap_out"
 }
 
 tap_end() {
