@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,26 @@
 #include "runtimes/containerd/ctrd.h"
 
 #define DEFAULT_SOCKET "/run/containerd/containerd.sock"
+
+/* runc makes the parent group in every hierarchy there is, also in those that weft does not use,
+ * and leaves it. With an instance in it, it cannot be removed, and stays. Only done when we end:
+ * earlier it could vanish under a start that goes on. */
+static void remove_parent_cgroups(const char *cgroup)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	const struct mntent *m;
+
+	while (f && (m = getmntent(f))) {
+		_cleanup_(freep) char *path = strncmp(m->mnt_type, "cgroup", 6) == 0
+						      ? weft_strf("%s/%s", m->mnt_dir, cgroup)
+						      : NULL;
+
+		if (path)
+			(void)rmdir(path);
+	}
+	if (f)
+		endmntent(f);
+}
 
 static void free_ops(struct ctrd_ops *ops)
 {
@@ -33,6 +54,8 @@ static void ctrd_free(struct weft_runtime *rt)
 	weft_grpc_free(rt->grpc);
 	sd_event_source_disable_unref(rt->resync);
 	sd_event_unref(rt->event);
+	if (rt->cgroup_root)
+		remove_parent_cgroups(rt->cgroup_root);
 	free(rt->socket);
 	free(rt->namespace_);
 	free(rt->cgroup_root);

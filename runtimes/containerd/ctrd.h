@@ -192,6 +192,7 @@ struct ctrd_instance {
 	bool quiet;   /* being stopped or removed: its end is no event */
 	bool held;    /* start() has not answered yet: its end waits */
 	bool over;    /* it has ended; status and text say how */
+	bool oom;     /* told of already */
 	uint32_t status;
 	const char *text; /* not by its exit status; static */
 	struct weft_grpc_call *wait;

@@ -266,20 +266,24 @@ static Ctrd__PrepareSnapshotResponse *copy_mounts(const ProtobufCMessage *m)
 	return ctrd__prepare_snapshot_response__unpack(NULL, size, data);
 }
 
+static void exists(struct ctrd_op *op)
+{
+	weft_err_set(&op->err, EEXIST, "instance %s exists in containerd already", op->id);
+	weft_err_hint(&op->err, "delete it first, or give the new one another name");
+	ctrd_op_finish(op, -EEXIST);
+}
+
 static void got_snapshot(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
 	struct start *s = start_of(op);
 
 	if (res->status == WEFT_GRPC_ALREADY_EXISTS) {
-		weft_err_set(&op->err, EEXIST, "instance %s exists in containerd already", op->id);
-		weft_err_hint(&op->err, "delete it first, or give the new one another name");
-		ctrd_op_finish(op, -EEXIST);
+		exists(op);
 		return;
 	}
-	/* Nothing is known to be ours yet: undoing now might hit an older instance of that id. */
 	if (res->status != WEFT_GRPC_OK) {
-		ctrd_op_finish(op,
-			ctrd_op_fail(op, res, "instance %s: make its root file system", op->id));
+		ctrd_op_fail(op, res, "instance %s: make its root file system", op->id);
+		ctrd_op_undo(op);
 		return;
 	}
 	s->rootfs = copy_mounts(res->reply);
@@ -304,6 +308,25 @@ static void prepare_snapshot(struct start *s)
 	q.labels = &labels;
 	q.n_labels = 1;
 	ctrd_op_call(&s->op, CTRD_SNAPSHOT_PREPARE, &q.base, CTRD_QUICK_MS, got_snapshot);
+}
+
+/* From here on all there is of that id is ours, and may be undone. */
+static void looked(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	if (res->status == WEFT_GRPC_OK)
+		exists(op);
+	else if (res->status == WEFT_GRPC_NOT_FOUND)
+		prepare_snapshot(start_of(op));
+	else
+		ctrd_op_finish(op, ctrd_op_fail(op, res, "instance %s: look for it", op->id));
+}
+
+static void look(struct start *s)
+{
+	Ctrd__ContainerIdRequest q = CTRD__CONTAINER_ID_REQUEST__INIT;
+
+	q.id = s->op.id;
+	ctrd_op_call(&s->op, CTRD_CONTAINER_GET, &q.base, CTRD_QUICK_MS, looked);
 }
 
 /* --- image ---------------------------------------------------------------------------------------
@@ -334,7 +357,7 @@ static void got_config(struct ctrd_op *op, const struct weft_grpc_result *res)
 	if (r < 0)
 		ctrd_op_finish(op, r);
 	else
-		prepare_snapshot(s);
+		look(s);
 }
 
 static void got_manifest(struct ctrd_op *op, const struct weft_grpc_result *res)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "ctrl/base/util.h"
+#include "runtimes/cgroup.h"
 #include "runtimes/containerd/ctrd.h"
 
 #define RETRY_US (1000 * 1000ULL)
@@ -80,31 +81,42 @@ static void describe(const struct ctrd_instance *inst, char *buf, size_t size)
 		snprintf(buf, size, "exit status %u", inst->status);
 }
 
+/* containerd's out-of-memory event takes another way than the exit and may come after it, or never
+ * when containerd was away. The cgroup, which is there until the task is deleted, knows as well. */
+static bool out_of_memory(const struct ctrd_instance *inst)
+{
+	_cleanup_(freep) char *cgroup = weft_strf("%s/%s", inst->rt->cgroup_root, inst->id);
+	uint64_t kills;
+
+	return !inst->oom && inst->status == KILLED && cgroup &&
+	       weft_cgroup_oom_kills(cgroup, &kills) == 0 && kills > 0;
+}
+
 static int on_report(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct ctrd_instance *inst = userdata;
 	struct weft_runtime *rt = inst->rt;
+	bool failed = inst->text || inst->status != 0, oom = out_of_memory(inst);
 	_cleanup_(freep) char *id = TAKE_PTR(inst->id);
-	bool failed = inst->text || inst->status != 0, quiet = inst->quiet;
+	weft_runtime_event_t tell = inst->quiet ? NULL : rt->on_event;
 	char detail[128];
 
 	(void)source;
 	(void)usec;
 	describe(inst, detail, sizeof(detail));
 	ctrd_instance_free(inst);
-	if (!quiet && rt->on_event)
-		rt->on_event(rt->userdata, id, failed ? WEFT_RUNTIME_FAILED : WEFT_RUNTIME_EXITED,
-			detail);
+	if (tell && oom)
+		tell(rt->userdata, id, WEFT_RUNTIME_OOM, "out of memory");
+	if (tell)
+		tell(rt->userdata, id, failed ? WEFT_RUNTIME_FAILED : WEFT_RUNTIME_EXITED, detail);
 	return 0;
 }
 
 static void report(struct ctrd_instance *inst)
 {
-	uint64_t delay = !inst->quiet && inst->status == KILLED ? OOM_US : 0;
-
 	if (inst->held || !inst->over)
 		return;
-	sd_event_source_set_time_relative(inst->report, delay);
+	sd_event_source_set_time_relative(inst->report, 0);
 	sd_event_source_set_enabled(inst->report, SD_EVENT_ONESHOT);
 }
 
@@ -179,15 +191,18 @@ static void on_envelope(void *userdata, const ProtobufCMessage *message)
 	};
 	const Ctrd__Envelope *e = (const Ctrd__Envelope *)message;
 	struct weft_runtime *rt = userdata;
-	const struct ctrd_instance *inst;
+	struct ctrd_instance *inst;
 	Ctrd__TaskEvent *t;
 
 	t = e->event ? ctrd__task_event__unpack(NULL, e->event->value.len, e->event->value.data)
 		     : NULL;
 	inst = t ? ctrd_instance_find(rt, t->container_id) : NULL;
-	for (size_t i = 0; inst && !inst->quiet && rt->on_event && i < ARRAY_SIZE(topics); i++) {
+	if (inst && (inst->quiet || inst->held || !rt->on_event))
+		inst = NULL; /* nobody wants to know, or not before start() has answered */
+	for (size_t i = 0; inst && i < ARRAY_SIZE(topics); i++) {
 		if (strcmp(topics[i].topic, e->topic) != 0)
 			continue;
+		inst->oom = inst->oom || topics[i].event == WEFT_RUNTIME_OOM;
 		rt->on_event(rt->userdata, t->container_id, topics[i].event, topics[i].detail);
 		break;
 	}
