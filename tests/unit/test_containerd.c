@@ -20,6 +20,7 @@
 
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/util.h"
+#include "runtimes/cgroup.h"
 #include "runtimes/runtime.h"
 #include "tests/lib/ctrd.h"
 #include "tests/lib/image.h"
@@ -54,7 +55,7 @@ struct fixture {
 	struct test_ctrd ctrd;
 	sd_event *loop;
 	struct weft_runtime *rt;
-	char image[128], ref[160];
+	char image[128], ref[160], cgroup[48];
 	struct event events[16];
 	unsigned n_events;
 	/* the last answer */
@@ -146,7 +147,7 @@ static struct weft_runtime *new_runtime(void)
 		.event = f.loop,
 		.state_dir = f.ctrd.dir,
 		.containerd = f.ctrd.socket,
-		.cgroup_root = "weft-test-containerd",
+		.cgroup_root = f.cgroup,
 		.on_event = on_event,
 	};
 	struct weft_err err = {};
@@ -223,6 +224,22 @@ static void assert_log(const char *id, const char *part)
 		fail_msg("log of %s lacks '%s': %s", id, part, text);
 }
 
+/* Wait until the program itself runs: a signal that comes earlier meets runc. */
+static void wait_log(const char *id, const char *part)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/%s log.txt", f.ctrd.dir, id);
+	uint64_t end = weft_now_ns() + WAIT_NS;
+	bool found = false;
+
+	while (!found && weft_now_ns() < end) {
+		_cleanup_(freep) char *text = NULL;
+
+		turn(10000);
+		found = weft_read_file(path, 65536, &text, NULL) == 0 && strstr(text, part);
+	}
+	assert_true(found);
+}
+
 /* Nothing but images is left. */
 static void assert_clean(void)
 {
@@ -256,6 +273,7 @@ static int setup(void **state)
 		return -1;
 	snprintf(path, sizeof(path), "%s/init", f.ctrd.dir);
 	snprintf(f.image, sizeof(f.image), "%s/image.tar", f.ctrd.dir);
+	snprintf(f.cgroup, sizeof(f.cgroup), "weft-test-containerd-%d", getpid());
 	if (build_program(path) < 0)
 		return -1;
 	test_image_write(f.image,
@@ -275,8 +293,7 @@ static int teardown(void **state)
 	OPS->free_(f.rt);
 	sd_event_unref(f.loop);
 	test_ctrd_teardown(&f.ctrd);
-	return system("rmdir /sys/fs/cgroup/*/weft-test-containerd "
-		      "/sys/fs/cgroup/weft-test-containerd 2>/dev/null; :");
+	return weft_cgroup_destroy(f.cgroup);
 }
 
 /* Each test begins with the image imported. */
@@ -440,6 +457,7 @@ static void test_run(void **state)
 	assert_true(stats.pid > 0 && stats.memory_bytes > 0);
 	snprintf(path, sizeof(path), "/proc/%u", stats.pid);
 	assert_int_equal(access(path, F_OK), 0);
+	wait_log("test.run.1", "on stderr");
 
 	expect(stop("test.run.1", 5000), 0);
 	assert_true(access(path, F_OK) < 0);
@@ -460,8 +478,8 @@ static void test_image_arguments(void **state)
 {
 	(void)state;
 	expect(start("test.own", NULL, 0), 0);
+	wait_log("test.own", "serve uid=1234");
 	expect(stop("test.own", 5000), 0);
-	assert_log("test.own", "serve uid=1234");
 	delete_("test.own");
 }
 
@@ -471,6 +489,7 @@ static void test_kill_after_grace(void **state)
 
 	(void)state;
 	expect(start("test.stubborn", "stubborn", 0), 0);
+	wait_log("test.stubborn", "on stderr");
 	begin = weft_now_ns();
 	expect(stop("test.stubborn", 300), 0);
 	assert_true(weft_now_ns() - begin >= 300000000ULL);
@@ -569,6 +588,7 @@ static void test_containerd_restarts(void **state)
 	expect_event("test.restart.2", WEFT_RUNTIME_FAILED);
 	assert_int_equal(f.n_events, 1);
 	expect(adopt("test.restart.1"), 0);
+	wait_log("test.restart.1", "on stderr");
 	kill((pid_t)a.pid, SIGTERM);
 	expect_event("test.restart.1", WEFT_RUNTIME_EXITED);
 	assert_int_equal(f.n_events, 2);
@@ -584,13 +604,13 @@ static void test_start_while_away(void **state)
 	(void)state;
 	assert_int_equal(start("test.away", "serve", 0), 0);
 	while (test_ctrd_lines(&f.ctrd, "snapshots info test.away") < 1 && weft_now_ns() < end)
-		turn(0);
+		turn(0); /* one event at a time: its answer may not have been read yet */
 	test_ctrd_kill(&f.ctrd);
 	expect(0, -ECONNREFUSED);
 	assert_int_equal(test_ctrd_start(&f.ctrd), 0);
 	while (test_ctrd_lines(&f.ctrd, "snapshots ls") != 2 && weft_now_ns() < end)
 		turn(100000);
-	delete_("test.away");
+	assert_clean();
 }
 
 static void test_free_with_work_under_way(void **state)
@@ -759,10 +779,10 @@ static void test_native_snapshotter(void **state)
 	snprintf(f.ref, sizeof(f.ref), "%s", f.prepared);
 	expect(start("test.native", "serve", 0), 0);
 	assert_int_equal(test_ctrd_lines(&f.ctrd, "snapshots --snapshotter native ls"), 3);
+	wait_log("test.native", "serve uid=1234 gid=5678");
 	expect(stop("test.native", 5000), 0);
 	delete_("test.native");
 	assert_int_equal(test_ctrd_lines(&f.ctrd, "snapshots --snapshotter native ls"), 2);
-	assert_log("test.native", "serve uid=1234 gid=5678");
 }
 
 int main(void)
