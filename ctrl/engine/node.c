@@ -16,7 +16,8 @@
 #define VIP_LAST       (127u << 8 | 253u)
 #define INST_FIRST     (128u << 8 | 1u)
 #define INST_LAST      (253u << 8 | 252u)
-#define PROBE_AGAIN_NS 30000000000ULL /* a runtime that was not usable is probed again */
+#define PROBE_AGAIN_NS 30000000000ULL /* runtimes come and go: containerd ends, qemu is installed \
+				       */
 
 struct runtime_slot *engine_runtime(struct weft_engine *e, enum weft_virt virt)
 {
@@ -33,24 +34,23 @@ struct runtime_slot *engine_runtime(struct weft_engine *e, enum weft_virt virt)
 static void on_probed(void *userdata, const struct weft_runtime_cap *caps, unsigned n_caps)
 {
 	struct runtime_slot *slot = userdata;
-	bool usable = false;
 
-	slot->n_caps = n_caps < WEFT_RUNTIME_MAX_CAPS ? n_caps : WEFT_RUNTIME_MAX_CAPS;
-	memcpy(slot->caps, caps, slot->n_caps * sizeof(*caps));
-	for (unsigned i = 0; i < slot->n_caps; i++) {
+	for (unsigned i = 0; i < n_caps && i < WEFT_RUNTIME_MAX_CAPS; i++) {
 		struct weft_runtime_cap *c = &slot->caps[i];
+		bool news = i >= slot->n_caps || c->usable != caps[i].usable;
 
+		*c = caps[i];
 		/* What programs said of themselves. */
 		weft_text_clean_line(c->version);
 		weft_text_clean_line(c->detail);
-		usable |= c->usable;
-		if (!slot->probed)
+		if (news)
 			log_info("%s/%s: %s %s%s%s", weft_virt_name(c->virt),
 				weft_arch_name(c->arch), c->usable ? "usable" : "not usable",
 				c->version, c->detail[0] ? ": " : "", c->detail);
 	}
+	slot->n_caps = n_caps < WEFT_RUNTIME_MAX_CAPS ? n_caps : WEFT_RUNTIME_MAX_CAPS;
 	slot->probed = true;
-	slot->probe_ns = usable ? 0 : weft_now_ns() + PROBE_AGAIN_NS;
+	slot->probe_ns = weft_now_ns() + PROBE_AGAIN_NS;
 	engine_kick(slot->engine);
 }
 
