@@ -321,6 +321,15 @@ static void ready(struct instance *inst)
 	service_weigh(inst->service);
 }
 
+/* While traffic moves to it, a new instance has to go on answering. */
+static bool guarded(const struct instance *inst)
+{
+	const struct weft_swap *swap = inst->service->swap;
+
+	return swap && (swap->state == WEFT_SWAP_SHIFT || swap->state == WEFT_SWAP_DRAIN) &&
+	       inst->phase == PHASE_READY && instance_is_new(inst);
+}
+
 static void on_probe(void *userdata, int r, unsigned attempts, const struct weft_err *err)
 {
 	struct instance *inst = userdata;
@@ -329,6 +338,8 @@ static void on_probe(void *userdata, int r, unsigned attempts, const struct weft
 	(void)attempts;
 	inst->probe = (weft_probe_free(inst->probe), NULL);
 	inst->guard_ns = weft_now_ns() + GUARD_NS;
+	if (r < 0 && inst->phase == PHASE_READY && !guarded(inst))
+		return; /* the swap cannot turn back any more: a slow instance beats none */
 	if (r < 0) {
 		weft_err_prefix(&why, "instance %s %s", inst->name,
 			inst->phase == PHASE_WARMING ? "did not become ready"
@@ -545,12 +556,11 @@ void instance_event(void *engine, const char *id, enum weft_runtime_event event,
 
 void instance_tick(struct instance *inst, uint64_t now)
 {
-	struct weft_swap *swap = inst->service->swap;
-
 	if (inst->unstored && now >= inst->store_ns)
 		keep_record(inst);
 	if (inst->phase == PHASE_DRAINING && !inst->busy &&
-		(inst->engine->flows[inst->id] == 0 || now >= inst->drain_until_ns)) {
+		(inst->engine->flows[inst->id] == 0 || now >= inst->drain_until_ns ||
+			inst->service->deleting)) {
 		instance_destroy(inst);
 		return;
 	}
@@ -565,9 +575,7 @@ void instance_tick(struct instance *inst, uint64_t now)
 		adopt(inst);
 		return;
 	}
-	/* The guard: while traffic moves to it, a new instance has to go on answering. */
-	if (swap && (swap->state == WEFT_SWAP_SHIFT || swap->state == WEFT_SWAP_DRAIN) &&
-		inst->phase == PHASE_READY && !inst->probe && now >= inst->guard_ns &&
-		inst->service->spec->readiness.type != WEFT_PROBE_NONE && instance_is_new(inst))
+	if (!inst->probe && now >= inst->guard_ns &&
+		inst->service->spec->readiness.type != WEFT_PROBE_NONE && guarded(inst))
 		probe_start(inst, 500, 2000);
 }

@@ -210,6 +210,13 @@ static void undo_edge(struct service *s, const struct weft_swap *before, enum we
 	s->active = active;
 }
 
+/* Connections that the shift had given it already are let end, as those of an old instance are. */
+static void take_back(struct instance *inst, unsigned drain_ms)
+{
+	if (inst->phase != PHASE_DRAINING) /* by an earlier daemon */
+		instance_retire(inst, drain_ms);
+}
+
 static void act(struct service *s)
 {
 	struct weft_engine *e = s->engine;
@@ -224,7 +231,9 @@ static void act(struct service *s)
 			continue;
 		if (start && instance_is_new(i) && i->phase == PHASE_PREPARING && !i->busy)
 			instance_start(i);
-		else if ((drop_new && instance_is_new(i)) || (drop_old && is_old(s->swap, i)))
+		else if (drop_new && instance_is_new(i))
+			take_back(i, s->swap->plan.drain_ms);
+		else if (drop_old && is_old(s->swap, i))
 			instance_destroy(i);
 	}
 	if (weft_swap_ended(s->swap->state)) {

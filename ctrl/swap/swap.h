@@ -27,7 +27,7 @@ enum weft_swap_state {
 	WEFT_SWAP_DRAIN,     /* the old instances' flows end, up to a deadline */
 	WEFT_SWAP_STOP_OLD,  /* the old instances are removed: no way back */
 	WEFT_SWAP_DONE,
-	WEFT_SWAP_ROLLBACK, /* all weight is on the old instances, the new ones are removed */
+	WEFT_SWAP_ROLLBACK, /* all weight is on the old instances, the new ones drain and go */
 	WEFT_SWAP_ROLLED_BACK,
 	WEFT_SWAP_STATE_COUNT,
 };
