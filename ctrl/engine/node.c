@@ -11,13 +11,14 @@
 
 /* Oakestra's pool for service and instance addresses: 10.30.x.y with x and y in 0..253. Services
  * are counted from .0.2 up, instances from .128.1 up; .253.253 is the host's own. */
-#define POOL_BASE      0x0a1e0000u
-#define VIP_FIRST      2u
-#define VIP_LAST       (127u << 8 | 253u)
-#define INST_FIRST     (128u << 8 | 1u)
-#define INST_LAST      (253u << 8 | 252u)
-#define PROBE_AGAIN_NS 30000000000ULL /* runtimes come and go: containerd ends, qemu is installed \
-				       */
+#define POOL_BASE  0x0a1e0000u
+#define VIP_FIRST  2u
+#define VIP_LAST   (127u << 8 | 253u)
+#define INST_FIRST (128u << 8 | 1u)
+#define INST_LAST  (253u << 8 | 252u)
+
+/* Runtimes come and go: containerd ends, qemu is installed. */
+#define PROBE_AGAIN_NS 30000000000ULL
 
 struct runtime_slot *engine_runtime(struct weft_engine *e, enum weft_virt virt)
 {
