@@ -6,52 +6,12 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/tap.sh
 . scripts/lab.sh
-
-vip=10.30.0.2
-
-load_start() { # NAME RATE CONNECTIONS [FLAGS]
-	local name=$1 rate=$2 connections=$3
-	shift 3
-	rm -f "$LAB_DIR/control"
-	mkfifo "$LAB_DIR/control"
-	exec 7<>"$LAB_DIR/control"
-	setsid nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weft-load" "http://$vip/" --rate "$rate" --connections "$connections" \
-		--duration 120s --control "$LAB_DIR/control" --output "$LAB_DIR/$name.json" "$@" \
-		>"$LAB_DIR/$name.txt" 2>&1 </dev/null 7>&- &
-	LOAD=$!
-}
-
-load_stop() {
-	printf 'stop\n' >&7
-	wait "$LOAD"
-	exec 7>&-
-}
-
-none_failed() { # NAME AT_LEAST
-	local sent failed
-	sent=$(jq .total.requests "$LAB_DIR/$1.json") || return 1
-	failed=$(jq .total.failed "$LAB_DIR/$1.json") || return 1
-	echo "$sent requests, $failed failed"
-	[ "$failed" = 0 ] && [ "$sent" -ge "$2" ] || {
-		jq -c '.total' "$LAB_DIR/$1.json"
-		lab_weft dp drops list
-		tail -n 40 "$LAB_DIR/weftd.log"
-		return 1
-	}
-}
-
-swap_to() { lab_weft swap start shop.web --to "$1" --duration 2s --drain 20s --wait --timeout 60; }
-active() { same 'active variant' "$1" "$(lab_weft service show shop.web -o json | jq -r .active)"; }
-answers_as() { has "$(lab_in curl -s --max-time 5 "http://$vip/")" "$1"; }
+. tests/lib/e2e.sh
 
 # Both instances get a share of new flows while the weights move.
 both_served() {
-	local id
-	id=$(lab_weft swap list -o json | jq -r '.items[0].id')
-	lab_weft swap show "$id" -o json | jq -e '[.trace[].new] | (min == 0) and (max == 1) and (length > 10)'
+	lab_weft swap show "$(last_swap .id)" -o json | jq -e '[.trace[].new] | (min == 0) and (max == 1) and (length > 10)'
 }
-
-state_is() { [ "$(lab_weft swap list -o json | jq -r '.items[0].state')" = "$1" ]; }
 
 kill_in_shift() {
 	lab_weft swap start shop.web --to unikernel --duration 4s --drain 20s || return 1
@@ -62,7 +22,6 @@ kill_in_shift() {
 	lab_weftd || return 1
 	wait_for 60 state_is "done"
 }
-share_above() { lab_weft swap list -o json | jq -e ".items[0].weight_new > $1"; }
 
 # A long-lived connection is not torn by the swap that passes by it.
 curl_all_along() {
@@ -83,22 +42,6 @@ curl_during_swap() {
 	read -r n bad <"$LAB_DIR/curled"
 	echo "$n curls, $bad failed"
 	[ "$bad" = 0 ] && [ "$n" -gt 10 ]
-}
-
-nothing_left() {
-	local before=$LAB_NAME left
-	left=$(
-		ip netns list | grep -F "weft-$before"
-		ls -d "/sys/fs/bpf/weft-$before" 2>/dev/null
-		find /sys/fs/cgroup -type d -name "weft-$before*" 2>/dev/null
-		grep -F "$OLD_DIR" /proc/self/mountinfo
-		pgrep -af -- "$OLD_DIR" | grep -v "^$$ "
-		ls -d "$OLD_DIR" 2>/dev/null
-	)
-	[ -z "$left" ] || {
-		echo "left behind: $left"
-		return 1
-	}
 }
 
 if ! why=$(lab_check test 2>&1); then tap_skip_all "$(head -n 1 <<<"$why")"; fi
@@ -127,5 +70,5 @@ tap 'a connection per request: no request was lost' none_failed close 1000
 OLD_DIR=$LAB_DIR
 tap 'the lab closes clean' lab_close
 LAB_DIR=
-tap 'nothing is left behind' nothing_left
+tap 'nothing is left behind' nothing_left "$OLD_DIR"
 tap_end
