@@ -235,18 +235,30 @@ __noinline __u32 flow_sync(__u64 hash, __u32 id, __u32 state)
 }
 
 /* Account a packet of a known flow. other is the key of its opposite direction: its word is kept
- * in step, so that neither expires while the other lives. Both are touched once a tick only. */
+ * in step, so that neither expires while the other lives. Both are touched once a tick only. When
+ * another processor was quicker, p has its say on what that one stored: a FIN comes only once. */
 static __always_inline void flow_touch(
 	const struct flow *f, const struct packet *p, const struct flow_key *other)
 {
-	__u32 state = flow_next_state(f->word, p), both;
-	__u64 fresh = flow_aged(f->word, state);
+	__u64 word = f->word, fresh, seen;
+	__u32 state = 0, both;
+	int i;
 
-	if (fresh == f->word)
+	for (i = 0; i < FLOW_TRIES; i++) {
+		state = flow_next_state(word, p);
+		fresh = flow_aged(word, state);
+		if (fresh == word)
+			return;
+		seen = __sync_val_compare_and_swap(f->place, word, fresh);
+		if (seen == word)
+			break;
+		if (!flow_same(seen, word))
+			return; /* replaced */
+		word = seen;
+	}
+	if (i == FLOW_TRIES)
 		return;
-	if (__sync_val_compare_and_swap(f->place, f->word, fresh) != f->word)
-		return; /* somebody else has just done it, or replaced it */
-	both = flow_sync(flow_hash(other), weft_flow_id(f->word), state);
+	both = flow_sync(flow_hash(other), weft_flow_id(word), state);
 	if (both != state)
 		__sync_val_compare_and_swap(f->place, fresh, flow_aged(fresh, both));
 }

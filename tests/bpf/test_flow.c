@@ -543,23 +543,28 @@ static void two_processors(void **state)
 {
 	struct weft_dp *dp = *state;
 	struct weft_dp_counters before, after;
+	struct weft_dp_events ev, ev2;
 	static struct racer a, b;
-	unsigned turn = 0;
+	unsigned turn = 0, lost = 0;
 	pthread_t thread;
 
 	weights(dp, 1, 1, 1);
+	weft_dp_events(dp, &ev);
 	weft_dp_service_counters(dp, SERVICE, &before);
 	a = (struct racer){.dp = dp, .turn = &turn};
 	b = a;
 	assert_int_equal(pthread_create(&thread, NULL, race, &a), 0);
 	race(&b);
 	assert_int_equal(pthread_join(thread, NULL), 0);
-	for (unsigned i = 0; i < RACES; i++) {
+	for (unsigned i = 0; i < RACES; i++)
 		assert_int_equal(a.chosen[i], b.chosen[i]);
-		assert_int_equal(a.chosen[i], datagram(dp, (uint16_t)(40000 + i)));
-	}
 	weft_dp_service_counters(dp, SERVICE, &after);
 	assert_int_equal(after.flows - before.flows, RACES);
+	for (unsigned i = 0; i < RACES; i++)
+		lost += a.chosen[i] != datagram(dp, (uint16_t)(40000 + i));
+	/* A bucket may be full by chance, as the hash has a seed. */
+	weft_dp_events(dp, &ev2);
+	assert_true(lost <= ev2.displaced - ev.displaced);
 }
 
 /* A table far too small: every flow still works while it is used, and displacement is counted. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The flow table's insertion, compiled natively and run by two threads at the same moment: test
- * runs in the kernel are too long for two to meet within it. */
+/* The flow table, compiled natively and run by two threads at the same moment: test runs in the
+ * kernel are too long for two to meet within it. */
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wunknown-pragmas"
 #pragma GCC diagnostic ignored "-Wsign-compare"
@@ -31,6 +31,15 @@ static uint64_t hash_of(unsigned round)
 	return (round + 1) * 0x9e3779b97f4a7c15ULL;
 }
 
+/* Both threads, for the n-th time. */
+static void meet(unsigned n)
+{
+	__atomic_add_fetch(&ready, 1, __ATOMIC_ACQ_REL);
+	for (unsigned spins = 0; __atomic_load_n(&ready, __ATOMIC_ACQUIRE) < 2 * n;)
+		if (++spins % 1024 == 0)
+			sched_yield();
+}
+
 static void *race(void *arg)
 {
 	struct racer *r = arg;
@@ -38,10 +47,7 @@ static void *race(void *arg)
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		uint64_t hash = hash_of(i), other;
 
-		__atomic_add_fetch(&ready, 1, __ATOMIC_ACQ_REL);
-		for (unsigned spins = 0; __atomic_load_n(&ready, __ATOMIC_ACQUIRE) < 2 * (i + 1);)
-			if (++spins % 1024 == 0)
-				sched_yield();
+		meet(i + 1);
 		other = flow_insert(hash, flow_word(hash, r->id, 0, 0, WEFT_FLOW_DATAGRAM), 0);
 		r->holds[i] = (uint16_t)(other ? weft_flow_id(other) : r->id);
 	}
@@ -58,6 +64,7 @@ static void one_winner(void **state)
 
 	(void)state;
 	native_clock = 1ULL << 40;
+	ready = 0;
 	assert_false(flow_find(1, &f)); /* the maps exist before there are two threads */
 	count_event(WEFT_EVENT_RACES);
 	assert_int_equal(pthread_create(&thread, NULL, race, &a), 0);
@@ -73,6 +80,63 @@ static void one_winner(void **state)
 	print_message("# won: %u and %u; met inside: %llu times\n", won[1], won[2],
 		(unsigned long long)*(uint64_t *)native_lookup(
 			NATIVE_MAP(&events), &(uint32_t){WEFT_EVENT_RACES}));
+}
+
+static const struct flow_key forth = {.from = 1, .to = 2, .proto = IPPROTO_TCP};
+static const struct flow_key back = {.from = 2, .to = 1, .proto = IPPROTO_TCP};
+
+static void open_flow(void)
+{
+	uint64_t f = flow_hash(&forth), b = flow_hash(&back);
+
+	memset(NATIVE_MAP(&flows)->values, 0, sizeof(struct weft_bucket));
+	flow_insert(f, flow_word(f, 1, 0, 0, WEFT_FLOW_ESTABLISHED), 0);
+	flow_insert(b, flow_word(b, 1, 0, WEFT_FLOW_REVERSE, WEFT_FLOW_ESTABLISHED), 0);
+}
+
+/* The end that has key as its own closes. */
+static void fin(const struct flow_key *key, const struct flow_key *other)
+{
+	const struct packet p = {.proto = IPPROTO_TCP, .tcp_flags = TCP_FIN | TCP_ACK};
+	struct flow f;
+
+	if (flow_find(flow_hash(key), &f))
+		flow_touch(&f, &p, other);
+}
+
+static void *close_server(void *arg)
+{
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		meet(2 * i + 1);
+		fin(&back, &forth);
+		meet(2 * i + 2);
+	}
+	return arg;
+}
+
+/* Both ends close at the same moment: whoever is late, the flow has ended, or a drain would wait.
+ */
+static void both_close(void **state)
+{
+	unsigned open = 0;
+	pthread_t thread;
+
+	(void)state;
+	native_clock = 1ULL << 41;
+	ready = 0;
+	assert_int_equal(pthread_create(&thread, NULL, close_server, NULL), 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct flow f;
+
+		open_flow();
+		meet(2 * i + 1);
+		fin(&forth, &back);
+		meet(2 * i + 2);
+		open += !flow_find(flow_hash(&forth), &f) || weft_flow_live(f.word, native_clock);
+		open += !flow_find(flow_hash(&back), &f) || weft_flow_live(f.word, native_clock);
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(open, 0);
 }
 
 static uint64_t insert(unsigned n, uint32_t id, uint32_t state, uint64_t stale)
@@ -159,6 +223,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_winner),
+		cmocka_unit_test(both_close),
 		cmocka_unit_test(who_gives_way),
 		cmocka_unit_test(stale_is_replaced),
 		cmocka_unit_test(ages),
