@@ -197,7 +197,7 @@ static void on_deleted(void *userdata, int r, const struct weft_err *err)
 
 	inst->busy = false;
 	if (r < 0) {
-		log_warning("instance %s: not removed, will try again: %s", inst->name, err->msg);
+		log_warning("not removed, will try again: %s", err->msg);
 		inst->error = *err;
 		inst->retry_ns = weft_now_ns() + RETRY_NS;
 		return;
@@ -238,7 +238,7 @@ static void on_stopped(void *userdata, int r, const struct weft_err *err)
 
 	inst->busy = false;
 	if (r < 0)
-		log_warning("instance %s: did not stop: %s", inst->name, err->msg);
+		log_warning("did not stop: %s", err->msg);
 	inst->stopped = true;
 	remove_now(inst);
 }
@@ -461,9 +461,10 @@ static void on_adopted(void *userdata, int r, const struct weft_err *err)
 		return;
 	inst->adopted = false;
 	inst->error = (struct weft_err){0};
-	if (r < 0)
-		weft_err_set(&why, r, "instance %s: gone while weftd was away: %s", inst->name,
-			err->msg);
+	if (r < 0) {
+		weft_err_set(&why, r, "%s, while weftd was away", err->msg);
+		weft_err_hint(&why, "weft logs %s", inst->name);
+	}
 	if (!goes_on(inst, r, &why))
 		return;
 	if (inst->phase == PHASE_WARMING)

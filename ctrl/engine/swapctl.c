@@ -8,6 +8,7 @@
 
 /* The data plane's slot tables rest for 100 ms between two flips; sooner, a flip has to wait. */
 #define SHIFT_EVERY_NS 110000000ULL
+#define STORE_AGAIN_NS 1000000000ULL
 
 static uint64_t in_state_ms(const struct service *s, uint64_t now)
 {
@@ -79,8 +80,13 @@ static void on_prepared(
 	if (swap->n_phases > 0 && ref && ref[0]) {
 		char *detail = swap->phases[swap->n_phases - 1].detail;
 
-		snprintf(detail, sizeof(swap->phases[0].detail), "image %.60s, %.1f MiB", ref,
-			(double)size / (1 << 20));
+		/* A digest is told by its beginning, as people know it from other tools. */
+		const char *hex = strstr(ref, "sha256:");
+		int shown = hex ? (int)(hex - ref) + 19 : 60;
+		bool big = size >= 1 << 20;
+
+		snprintf(detail, sizeof(swap->phases[0].detail), "image %.*s, %.1f %s", shown, ref,
+			(double)size / (big ? 1 << 20 : 1 << 10), big ? "MiB" : "KiB");
 		weft_text_clean_line(detail);
 	}
 }
@@ -265,7 +271,7 @@ static bool step(struct service *s, uint64_t now)
 		undo_edge(s, &before, active);
 		log_error("swap %s: cannot go on to %s, will try again: %s", before.id,
 			weft_swap_state_name(next), err.msg);
-		s->swap_retry_ns = now + 1000000000ULL;
+		s->swap_retry_ns = now + STORE_AGAIN_NS;
 		if (weft_swap_can_turn_back(before.state) && next == WEFT_SWAP_START_NEW)
 			turn_back(s, &err);
 		return false;
@@ -283,6 +289,7 @@ static void shift(struct service *s, uint64_t now)
 {
 	struct weft_swap *swap = s->swap;
 	unsigned share = weft_swap_share(&swap->plan, in_state_ms(s, now));
+	uint8_t before = swap->new_percent;
 	struct weft_err err = {0};
 
 	if (share == swap->new_percent || share == 100 || now < s->shift_ns)
@@ -291,7 +298,10 @@ static void shift(struct service *s, uint64_t now)
 	swap->state_ms = in_state_ms(s, now);
 	weft_swap_mark(swap, share, weft_realtime_ms());
 	if (swap_store(s, &err) < 0) {
-		log_error("swap %s: %s", swap->id, err.msg);
+		log_error("swap %s: stays at %u%%, will try again: %s", swap->id, before, err.msg);
+		swap->new_percent = before;
+		swap->n_trace--;
+		s->shift_ns = now + STORE_AGAIN_NS;
 		return;
 	}
 	service_weigh(s);
