@@ -136,33 +136,57 @@ static int apply_directory(
 	return 0;
 }
 
-static int is_up(struct cli *cli, const struct cli_reply *reply, void *name, struct weft_err *err)
+struct waited {
+	const char *name;
+	char *detail, *hint; /* why it does not run yet, when last asked */
+};
+
+static int is_up(
+	struct cli *cli, const struct cli_reply *reply, void *userdata, struct weft_err *err)
 {
 	const char *phase = reply ? cli_str(reply->doc, "phase", "") : "";
+	struct waited *w = userdata;
 
 	(void)cli;
 	if (!reply)
-		return weft_err_set(err, ENOENT, "service %s: deleted meanwhile", (char *)name);
+		return weft_err_set(err, ENOENT, "service %s: deleted meanwhile", w->name);
 	if (strcmp(phase, "running") == 0)
 		return 1;
-	if (strcmp(phase, "failed") != 0 && strcmp(phase, "deleting") != 0)
+	if (strcmp(phase, "failed") != 0 && strcmp(phase, "deleting") != 0) {
+		free(w->detail);
+		free(w->hint);
+		w->detail = strdup(cli_str(reply->doc, "detail", ""));
+		w->hint = strdup(cli_str(reply->doc, "hint", ""));
 		return 0;
-	weft_err_set(err, EIO, "service %s: %s: %s", (char *)name, phase,
+	}
+	weft_err_set(err, EIO, "service %s: %s: %s", w->name, phase,
 		cli_str(reply->doc, "detail", "no reason is given"));
 	if (*cli_str(reply->doc, "hint", ""))
 		return weft_err_hint(err, "%s", cli_str(reply->doc, "hint", ""));
-	return weft_err_hint(err, "weft service show %s, weft instance list", (char *)name);
+	return weft_err_hint(err, "weft service show %s, weft instance list", w->name);
 }
 
 static void wait_for(struct cli *cli, const char *name, struct result *result, struct weft_err *err)
 {
 	_cleanup_(freep) char *path = cli_path("/v1/services/", name, "");
-	int r = path ? cli_wait(cli, path, WAIT_MS, is_up, (void *)name, err) : -ENOMEM;
+	struct waited w = {.name = name};
+	int r = path ? cli_wait(cli, path, WAIT_MS, is_up, &w, err) : -ENOMEM;
 
 	if (r == -ETIMEDOUT) {
-		weft_err_set(err, r, "service %s: does not run yet; the deployment goes on", name);
-		weft_err_hint(err, "weft service show %s", name);
+		/* The detail names its object: the service or one of its instances. */
+		if (w.detail && *w.detail)
+			weft_err_set(
+				err, r, "does not run yet: %s; the deployment goes on", w.detail);
+		else
+			weft_err_set(err, r, "service %s: does not run yet; the deployment goes on",
+				name);
+		if (w.hint && *w.hint)
+			weft_err_hint(err, "%s", w.hint);
+		else
+			weft_err_hint(err, "weft service show %s", name);
 	}
+	free(w.detail);
+	free(w.hint);
 	if (r < 0) {
 		note_failure(cli, result, r, err);
 		return;

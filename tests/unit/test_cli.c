@@ -438,13 +438,17 @@ static void apply_waits_until_each_runs_or_failed(void **state)
 	cli_run_done(&r);
 	r = cli_run_with(ROUTES(ROUTE("POST /v1/apply?file=stdin", {.status = 200, .body = items}),
 				 ROUTE("GET /v1/services/a", {.status = 200, .body = "{}"}),
-				 ROUTE("GET /v1/services/b", {.status = 200, .body = "{}"})),
+				 ROUTE("GET /v1/services/b",
+					 {.status = 200,
+						 .body = "{\"phase\": \"pending\", \"detail\": "
+							 "\"service b: no node\", \"hint\": "
+							 "\"start one\"}"})),
 		"apply -f - --wait --timeout 0.3 -o name", 0, "{}");
 	assert_run(&r, 5, "a\nb\n",
 		"error: service a: does not run yet; the deployment goes on\n"
 		"hint: weft service show a\n"
-		"error: service b: does not run yet; the deployment goes on\n"
-		"hint: weft service show b\n");
+		"error: does not run yet: service b: no node; the deployment goes on\n"
+		"hint: start one\n");
 	cli_run_done(&r);
 }
 
