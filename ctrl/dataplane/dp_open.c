@@ -122,9 +122,9 @@ static int load_error(int code, const char *dir, bool taking_over, struct weft_e
 	if (taking_over && code == -EINVAL)
 		return layout_error(dir, err);
 	if (uname(&uts) == 0 && sscanf(uts.release, "%u.%u", &major, &minor) == 2 &&
-		(major < 5 || (major == 5 && minor < 12))) {
+		(major < 5 || (major == 5 && minor < 15))) {
 		weft_err_set(err, ENOTSUP, "kernel %s is too old for the data plane", uts.release);
-		return weft_err_hint(err, "weft needs Linux 5.12 or later");
+		return weft_err_hint(err, "weft needs Linux 5.15 or later");
 	}
 	if ((code == -EPERM || code == -EACCES) && geteuid() == 0) {
 		weft_err_set(err, -code, "loading the data plane: the kernel refused the program");
