@@ -81,6 +81,18 @@ int weft_read_file(const char *path, size_t max, char **ret, size_t *ret_size)
 	return 0;
 }
 
+int weft_boot_id(char *buf, size_t size)
+{
+	_cleanup_(freep) char *text = NULL;
+	int r = weft_read_file("/proc/sys/kernel/random/boot_id", 128, &text, NULL);
+
+	if (r < 0)
+		return r;
+	text[strcspn(text, "\n")] = '\0';
+	snprintf(buf, size, "%s", text);
+	return 0;
+}
+
 int weft_write_all(int fd, const void *data, size_t size)
 {
 	const char *p = data;

@@ -19,6 +19,8 @@ uint64_t weft_realtime_ms(void); /* CLOCK_REALTIME, ms since the epoch */
 /* Read a whole file of at most max bytes (-E2BIG above). *ret is NUL-terminated and owned by the
  * caller; ret_size may be NULL. */
 int weft_read_file(const char *path, size_t max, char **ret, size_t *ret_size);
+/* What tells one boot of this machine from another: 36 characters. */
+int weft_boot_id(char *buf, size_t size);
 
 /* Replace path by data in one rename, so that a reader or a crash sees the old or the new file. */
 int weft_write_file(const char *path, const void *data, size_t size, unsigned mode);

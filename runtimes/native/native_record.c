@@ -12,18 +12,6 @@
 
 #define MAX_SIZE 4096
 
-static int read_boot_id(char *buf, size_t size)
-{
-	_cleanup_(freep) char *text = NULL;
-	int r = weft_read_file("/proc/sys/kernel/random/boot_id", 128, &text, NULL);
-
-	if (r < 0)
-		return r;
-	text[strcspn(text, "\n")] = '\0';
-	snprintf(buf, size, "%s", text);
-	return 0;
-}
-
 int weft_native_record_of(pid_t pid, const char *cgroup, struct weft_native_record *ret)
 {
 	struct weft_native_record rec = {.pid = pid};
@@ -34,7 +22,7 @@ int weft_native_record_of(pid_t pid, const char *cgroup, struct weft_native_reco
 	strcpy(rec.cgroup, cgroup);
 	r = weft_process_start_time(pid, &rec.start_time);
 	if (r == 0)
-		r = read_boot_id(rec.boot_id, sizeof(rec.boot_id));
+		r = weft_boot_id(rec.boot_id, sizeof(rec.boot_id));
 	if (r == 0)
 		*ret = rec;
 	return r;
@@ -82,7 +70,7 @@ int weft_native_record_load(const char *path, struct weft_native_record *ret)
 int weft_native_record_open(const struct weft_native_record *rec, int *ret_pidfd)
 {
 	char boot_id[sizeof(rec->boot_id)];
-	int r = read_boot_id(boot_id, sizeof(boot_id));
+	int r = weft_boot_id(boot_id, sizeof(boot_id));
 
 	if (r < 0)
 		return r;

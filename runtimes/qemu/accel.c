@@ -78,25 +78,13 @@ const char *weft_accel_text(const struct weft_accel_state *state, char *buf, siz
 /* --- the answer of this boot ---------------------------------------------------------------------
  */
 
-static int boot_id(char *buf, size_t size)
-{
-	_cleanup_(freep) char *text = NULL;
-	int r = weft_read_file("/proc/sys/kernel/random/boot_id", 128, &text, NULL);
-
-	if (r < 0)
-		return r;
-	text[strcspn(text, "\n")] = '\0';
-	snprintf(buf, size, "%s", text);
-	return 0;
-}
-
 static void save(struct weft_accel *a)
 {
 	_cleanup_(freep) char *text = NULL;
 	json_auto_t *o = NULL;
 	char boot[64];
 
-	if (boot_id(boot, sizeof(boot)) < 0)
+	if (weft_boot_id(boot, sizeof(boot)) < 0)
 		return;
 	o = json_pack("{s:s, s:s, s:s, s:s}", "boot", boot, "qemu", a->state.version, "kvm",
 		kvm_names[a->state.kvm], "why", a->state.why);
@@ -112,7 +100,7 @@ static bool load(struct weft_accel *a)
 	json_auto_t *o = NULL;
 	char now[64];
 
-	if (boot_id(now, sizeof(now)) < 0 || weft_read_file(a->cache, 4096, &text, NULL) < 0)
+	if (weft_boot_id(now, sizeof(now)) < 0 || weft_read_file(a->cache, 4096, &text, NULL) < 0)
 		return false;
 	o = json_loads(text, 0, NULL);
 	if (json_unpack(o, "{s:s, s:s, s:s, s:s}", "boot", &boot, "qemu", &version, "kvm", &kvm,
