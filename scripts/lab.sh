@@ -117,6 +117,7 @@ lab_weftd_kill() {
 
 lab_close() {
 	local rc=$? cgroup job
+	! declare -F tap_last_words >/dev/null || tap_last_words
 	trap - EXIT
 	trap '' INT TERM HUP
 	[ -n "$LAB_DIR" ] || return $rc

@@ -212,6 +212,24 @@ static int on_post(sd_event_source *s, void *userdata)
 	return 0;
 }
 
+/* A weftd that was killed while it forked leaves a child that holds the socket until it execs: only
+ * one that goes on listening is somebody. */
+static bool somebody_listens(const struct sockaddr_un *sa)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+
+	for (int i = 0; i < 20; i++) {
+		_cleanup_(closep) int fd =
+			socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+		if (fd < 0 || (connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0 &&
+				      errno != EAGAIN))
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
 static int bound(const char *path, int *ret_fd, struct weft_err *err)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -227,13 +245,12 @@ static int bound(const char *path, int *ret_fd, struct weft_err *err)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return weft_err_set(err, errno, "socket %s: %s", path, strerror(errno));
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN) {
+	if (somebody_listens(&sa)) {
 		weft_err_set(err, EADDRINUSE, "socket %s: another weftd is listening on it", path);
 		return weft_err_hint(
 			err, "weft -H unix:%s status; or choose another --socket", path);
 	}
-	/* Linux says so of any file that is no socket, too. */
-	if (errno == ECONNREFUSED && lstat(path, &st) == 0) {
+	if (lstat(path, &st) == 0) {
 		if (!S_ISSOCK(st.st_mode)) {
 			weft_err_set(
 				err, EEXIST, "socket %s: there is a file that is no socket", path);

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
@@ -25,10 +24,12 @@ static int complain(const struct weft_err *err)
 	return weft_err_exit(err->code);
 }
 
-/* One weftd to a state directory: held until the process ends. */
+/* One weftd to a state directory: held until the process ends. A record lock, which children that
+ * are just being forked do not inherit, as they would one of flock(). */
 static int lock_state(const char *dir, int *ret_fd, struct weft_err *err)
 {
 	_cleanup_(freep) char *path = weft_strf("%s/lock", dir);
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	_cleanup_(closep) int fd = -1;
 	int r = weft_mkdir_p(dir, 0700);
 
@@ -42,7 +43,7 @@ static int lock_state(const char *dir, int *ret_fd, struct weft_err *err)
 		weft_err_set(err, r, "state directory %s: %s", dir, strerror(-r));
 		return weft_err_hint(err, "make it writable, or choose another --state-dir");
 	}
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	if (fcntl(fd, F_SETLK, &whole) < 0) {
 		weft_err_set(err, EBUSY, "state directory %s: another weftd uses it", dir);
 		return weft_err_hint(err, "stop that one, or choose another --state-dir");
 	}

@@ -5,7 +5,16 @@
 #   tap NAME CMD...                  ok when CMD succeeds; its output is shown when it does not
 #   tap_skip_all WHY                 skip the whole program
 #   tap_end                          print the plan; the exit status says whether all were ok
-TAP_N=0 TAP_BAD=0
+TAP_N=0 TAP_BAD=0 TAP_OUT=
+exec {TAP_ERR}>&2
+
+# A CMD that ends the whole program (lab_die) does not take its reason with it.
+tap_last_words() {
+	[ -z "$TAP_OUT" ] || sed "s/^/# /" "$TAP_OUT" >&"$TAP_ERR"
+	rm -f "$TAP_OUT"
+	TAP_OUT=
+}
+trap tap_last_words EXIT
 
 tap_skip_all() {
 	echo "1..0 # SKIP $1"
@@ -13,21 +22,22 @@ tap_skip_all() {
 }
 
 tap() {
-	# Not in a subshell: what CMD sets and starts is the test's own. Hence the long names: CMD sees
-	# these variables.
-	local tap_name=$1 tap_out tap_rc=0
+	# Not in a subshell: what CMD sets and starts is the test's own. Hence the prefix: CMD sees our
+	# variables.
+	local tap_name=$1 tap_rc=0
 	shift
 	TAP_N=$((TAP_N + 1))
-	tap_out=$(mktemp)
-	"$@" >"$tap_out" 2>&1 </dev/null || tap_rc=$?
+	TAP_OUT=$(mktemp)
+	"$@" >"$TAP_OUT" 2>&1 </dev/null || tap_rc=$?
 	if [ $tap_rc = 0 ]; then
 		echo "ok $TAP_N - $tap_name"
 	else
 		TAP_BAD=$((TAP_BAD + 1))
 		echo "not ok $TAP_N - $tap_name"
-		tail -n 30 "$tap_out" | sed 's/^/#   /'
+		tail -n 30 "$TAP_OUT" | sed 's/^/#   /'
 	fi
-	rm -f "$tap_out"
+	rm -f "$TAP_OUT"
+	TAP_OUT=
 }
 
 tap_end() {
