@@ -89,6 +89,9 @@ lab_containerd() {
 	}
 }
 
+# weftd answers, and knows what it can run (three runtimes are tried).
+lab_probed() { lab_weft status -o json | jq -e '.runtimes | length >= 3'; }
+
 lab_weftd() {
 	# Not lab_in: a function in the background is a shell of its own, and its pid the shell's.
 	# And in a session of its own, as containerd: ^C is for us, who need both to clean up.
@@ -96,7 +99,7 @@ lab_weftd() {
 		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
 		--containerd="$LAB_CONTAINERD" "$@" >>"$LAB_DIR/weftd.log" 2>&1 </dev/null &
 	LAB_WEFTD_PID=$!
-	wait_for 20 lab_weft status || {
+	wait_for 20 lab_probed || {
 		tail -n 10 "$LAB_DIR/weftd.log" >&2
 		lab_die 'weftd did not start' 'its log is above'
 	}

@@ -8,11 +8,18 @@
 #include "ctrl/base/log.h"
 #include "ctrl/engine/internal.h"
 
+enum action { CREATED, UPDATED, UNCHANGED };
+static const char *const actions[] = {
+	[CREATED] = "created",
+	[UPDATED] = "updated",
+	[UNCHANGED] = "unchanged",
+};
+
 struct plan {
 	struct service *existing; /* NULL: a new one */
 	char *descriptor;
 	const struct weft_sla_service *spec;
-	const char *action;
+	enum action action;
 };
 
 /* The descriptor of one service alone: its application with that one microservice, sorted, compact.
@@ -185,11 +192,13 @@ static int check(struct weft_engine *e, struct plan *p, struct weft_err *err)
 	int r;
 
 	p->existing = service_find(e, p->spec->short_name);
-	p->action = !p->existing ? "created"
-		    : strcmp(p->existing->descriptor, p->descriptor) == 0 && !p->existing->deleting
-			    ? "unchanged"
-			    : "updated";
-	if (p->action[1] == 'n')
+	if (!p->existing)
+		p->action = CREATED;
+	else if (!p->existing->deleting && strcmp(p->existing->descriptor, p->descriptor) == 0)
+		p->action = UNCHANGED;
+	else
+		p->action = UPDATED;
+	if (p->action == UNCHANGED)
 		return 0;
 	r = check_variants(p->spec, err);
 	if (r == 0)
@@ -312,18 +321,18 @@ static int carry_out(
 
 			if ((p->spec->rr_ip.s_addr != 0) != certain)
 				continue;
-			if (p->action[0] == 'c')
+			if (p->action == CREATED)
 				r = create(e, p, err);
-			else if (p->action[1] == 'p')
+			else if (p->action == UPDATED)
 				r = update(p, err);
 			if (r < 0)
 				return r;
-			log_info("service %s: %s", p->spec->short_name, p->action);
+			log_info("service %s: %s", p->spec->short_name, actions[p->action]);
 		}
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(
 			items, json_pack("{s:s, s:s}", "name", plans[i].spec->short_name, "action",
-				       plans[i].action));
+				       actions[plans[i].action]));
 	return 0;
 }
 

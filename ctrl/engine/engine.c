@@ -22,11 +22,9 @@ static bool is_busy(const struct weft_engine *e)
 	return false;
 }
 
+/* Swaps that drain count for themselves. */
 static bool needs_flows(const struct weft_engine *e)
 {
-	for (struct service *s = e->services; s; s = s->next)
-		if (s->swap && s->swap->state == WEFT_SWAP_DRAIN)
-			return true;
 	for (struct instance *i = e->instances; i; i = i->next)
 		if (i->phase == PHASE_DRAINING)
 			return true;

@@ -59,7 +59,7 @@ const char *weft_swap_state_name(enum weft_swap_state s);
 int weft_swap_state_parse(const char *s); /* the enum or -EINVAL */
 
 /* One swap, as it is stored and shown. Times are ms since the epoch. */
-#define WEFT_SWAP_MAX_INSTANCES 64
+#define WEFT_SWAP_MAX_INSTANCES 256 /* replicas, and what failed or drains beside them */
 #define WEFT_SWAP_MAX_TRACE     512
 #define WEFT_SWAP_MAX_PHASES    16
 
