@@ -11,7 +11,8 @@
 #include "bpf/weft_abi.h"
 
 const volatile __u64 flow_seed[2];
-const volatile __u32 flow_mask; /* buckets - 1 */
+const volatile __u32 flow_mask;   /* buckets - 1 */
+const volatile __u32 overlay_mtu; /* 0: without limit */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -125,6 +126,13 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_MAX_INSTANCES);
+	__type(key, __u32);
+	__type(value, struct weft_icmp_budget);
+} icmp_budgets SEC(".maps");
 
 /* NULL unless there is such an instance now. */
 static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)

@@ -22,6 +22,7 @@
 #define IP_HLEN_MAX  60
 #define TCP_HLEN_MIN 20
 #define HEADERS_MAX  (IP_OFF + IP_HLEN_MAX + TCP_HLEN_MIN)
+#define IP_FRAG_DONT 0x4000
 #define IP_FRAG_MORE 0x2000
 #define IP_FRAG_OFF  0x1fff
 
@@ -32,11 +33,19 @@
 #define TCP_ACK       0x10
 
 /* <linux/icmp.h> wants libc. */
-#define ICMP_ECHOREPLY 0
-#define ICMP_ECHO      8
+#define ICMP_ECHOREPLY     0
+#define ICMP_UNREACHABLE   3
+#define ICMP_ECHO          8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER     12
+#define ICMP_CHECK_OFF     2
 struct icmp_echo {
 	__u8 type, code;
 	__be16 check, id, seq;
+};
+struct icmp_error {
+	__u8 type, code;
+	__be16 check, unused, mtu;
 };
 
 struct packet {

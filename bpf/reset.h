@@ -7,8 +7,7 @@
 #include "bpf/deliver.h"
 #include "bpf/nat.h"
 
-#define RST_TCP_OFF  (IP_OFF + IP_HLEN_MIN)
-#define IP_FRAG_DONT 0x4000
+#define RST_TCP_OFF (IP_OFF + IP_HLEN_MIN)
 
 /* What RFC 9293, 3.10.7.1 answers to a segment that arrives for a closed connection. */
 struct rst_numbers {

@@ -111,20 +111,21 @@ static __always_inline int call_service(const struct packet *p, struct route *r,
 	return 0;
 }
 
-/* r->from answers r->to, which had called it by its service or by its own address. */
-static __always_inline bool way_back(const struct packet *p, struct route *r, const struct flow *f)
+/* r->from answers r->to, which had called it by its service or by its own address; forth is the key
+ * that it did so by. */
+static __always_inline bool way_back(
+	const struct packet *p, struct route *r, const struct flow *f, struct flow_key *forth)
 {
 	__u32 service = f->word & WEFT_FLOW_DIRECT ? 0 : r->from->service;
 	const struct weft_bpf_service *svc = bpf_map_lookup_elem(&services, &service);
-	struct flow_key forth;
 
 	if (!flow_holds(f->word, r->from_id, r->from) || !svc)
 		return false;
 	if (f->word & WEFT_FLOW_DIRECT) {
-		forth = flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
+		*forth = flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
 		r->saddr = r->from->inst_addr;
 	} else {
-		forth = flow_key_of(p, r->to, svc->vip, WEFT_TARGET_SERVICE, true);
+		*forth = flow_key_of(p, r->to, svc->vip, WEFT_TARGET_SERVICE, true);
 		r->saddr = svc->vip;
 	}
 	if (!r->saddr)
@@ -132,13 +133,12 @@ static __always_inline bool way_back(const struct packet *p, struct route *r, co
 	r->service = service;
 	r->backend = r->from_id;
 	r->reverse = true;
-	flow_touch(f, p, &forth);
 	return true;
 }
 
 static __always_inline int call_instance(const struct packet *p, struct route *r, __u32 id)
 {
-	struct flow_key key;
+	struct flow_key key, forth;
 	int lost = DROP(NO_FLOW);
 	__u64 stale = 0;
 	struct flow f;
@@ -155,8 +155,10 @@ static __always_inline int call_instance(const struct packet *p, struct route *r
 		if (flow_reopens(p, f.word)) {
 			/* a new connection between the same ports */
 		} else if (f.word & WEFT_FLOW_REVERSE) {
-			if (way_back(p, r, &f))
+			if (way_back(p, r, &f, &forth)) {
+				flow_touch(&f, p, &forth);
 				return 0;
+			}
 		} else if (flow_holds(f.word, id, r->to)) {
 			struct flow_key back =
 				flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);

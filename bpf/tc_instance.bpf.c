@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The one program on the host side of every instance's device, whatever its runtime. It sees each
  * packet that the instance sends, and is the only way from one instance to another:
- *   ARP                     answered as the overlay's gateway
- *   foreign source          dropped
- *   semantic destination    service or instance: translated, balanced, delivered
- *   namespace address       delivered as it is
- *   anything else           up the host's stack */
+ *   VLAN tag                an instance's device is an access port: a tag that only carries a
+ * priority (VLAN 0) is taken off, every other frame with a tag dropped ARP answered as the
+ * overlay's gateway foreign source          dropped semantic destination    service or instance:
+ * translated, balanced, delivered namespace address       delivered as it is anything else up the
+ * host's stack */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
@@ -13,9 +13,14 @@
 #include "bpf/arp.h"
 #include "bpf/deliver.h"
 #include "bpf/frag.h"
+#include "bpf/icmp.h"
+#include "bpf/mss.h"
 #include "bpf/nat.h"
 #include "bpf/reset.h"
 #include "bpf/service.h"
+#include "bpf/unreachable.h"
+
+#define VLAN_ID_MASK 0xfff
 
 static __always_inline bool in_semantic_range(__be32 addr)
 {
@@ -27,6 +32,8 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 	int ret;
 
 	count_packet(skb, r->service, r->backend, r->reverse ? FROM_BACKEND : TO_BACKEND);
+	if (overlay_mtu && p->tcp_flags & TCP_SYN && !p->frag_first)
+		mss_clamp(skb, p->l4);
 	ret = nat_rewrite(skb, p, r->saddr, r->to->ns_addr);
 	return ret ? ret : deliver(skb, r->to);
 }
@@ -57,8 +64,12 @@ static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, str
 	if (p->frag_later)
 		return later_fragment(skb, p, r);
 	ret = parse_l4(skb, p);
+	if (ret == DROP(ICMP_TYPE))
+		return icmp_error(skb, r->from_id);
 	if (ret)
 		return ret;
+	if (overlay_mtu && p->ip_len > overlay_mtu && too_big(skb))
+		return DROP(TOO_BIG);
 
 	target = bpf_map_lookup_elem(&targets, &low);
 	switch (target ? WEFT_TARGET_KIND(*target) : WEFT_TARGET_NONE) {
@@ -90,6 +101,25 @@ static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, str
 	return finish(skb, p, r);
 }
 
+/* Tell the sender of what was dropped: the verdict, or ret again. */
+static __always_inline int refuse(
+	struct __sk_buff *skb, const struct packet *p, const struct route *r, int ret)
+{
+	bool lost = ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE);
+	int answer;
+
+	if (p->frag_later)
+		return ret;
+	if (lost && p->proto == IPPROTO_TCP)
+		answer = reset_sender(skb, p, r->from);
+	else
+		answer = icmp_answer(skb, r->from_id, DROP_REASON(ret));
+	if (answer < 0)
+		return ret;
+	count_drop(DROP_REASON(ret));
+	return answer;
+}
+
 static __always_inline int ipv4(
 	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 from_id)
 {
@@ -109,16 +139,7 @@ static __always_inline int ipv4(
 
 	if (is_semantic) {
 		ret = semantic(skb, &p, &r);
-		if ((ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE)) && p.proto == IPPROTO_TCP &&
-			!p.frag_later) {
-			int answer = reset_sender(skb, &p, from);
-
-			if (answer >= 0) {
-				count_drop(DROP_REASON(ret));
-				return answer;
-			}
-		}
-		return ret;
+		return ret < 0 ? refuse(skb, &p, &r, ret) : ret;
 	}
 	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
 	r.to = id ? instance_get(*id) : NULL;
@@ -137,6 +158,16 @@ static __always_inline int handle(struct __sk_buff *skb)
 
 	if (!from)
 		return DROP(UNKNOWN_DEVICE);
+	/* The kernel has taken the outermost tag out of the frame, one behind it is still inside.
+	 */
+	if (skb->vlan_present) {
+		if (skb->vlan_tci & VLAN_ID_MASK)
+			return DROP(VLAN);
+		if (bpf_skb_vlan_pop(skb))
+			return DROP(NO_MEMORY);
+		if (skb->vlan_present)
+			return DROP(VLAN);
+	}
 	ret = parse_pull(skb);
 	if (ret)
 		return ret;
@@ -145,8 +176,6 @@ static __always_inline int handle(struct __sk_buff *skb)
 		return DROP(TRUNCATED);
 	if (!mac_equal(eth->h_source, from->mac))
 		return DROP(SPOOFED_MAC);
-	if (skb->vlan_present)
-		return DROP(VLAN);
 
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):

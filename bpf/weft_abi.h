@@ -31,20 +31,22 @@
 	X(MALFORMED, "malformed", "header fields contradict each other")                           \
 	X(ETHERTYPE, "ethertype", "neither IPv4 nor ARP")                                          \
 	X(IPV6, "ipv6", "IPv6, which the overlay does not carry")                                  \
-	X(VLAN, "vlan", "a VLAN tag, which no instance may send")                                  \
+	X(VLAN, "vlan", "a VLAN tag: an instance is in none")                                      \
 	X(UNKNOWN_DEVICE, "unknown_device", "the device belongs to no instance")                   \
 	X(SPOOFED_MAC, "spoofed_mac", "the source hardware address is not the instance's")         \
 	X(SPOOFED_ADDR, "spoofed_addr", "the source address is not the instance's")                \
 	X(SPOOFED_ARP, "spoofed_arp", "an ARP packet names a sender that is not the instance")     \
 	X(ARP_IGNORED, "arp_ignored", "an ARP packet that asks for nothing in the overlay")        \
 	X(PROTOCOL, "protocol", "a protocol other than TCP, UDP and ICMP to a semantic address")   \
-	X(ICMP_TYPE, "icmp_type", "ICMP other than echo to a semantic address")                    \
+	X(ICMP_TYPE, "icmp_type", "ICMP other than echo and errors to a semantic address")         \
 	X(UNKNOWN_ADDR, "unknown_addr", "an overlay address of no service and no instance")        \
 	X(NO_BACKEND, "no_backend", "a new flow to a service without a backend of weight above 0") \
 	X(NO_FLOW, "no_flow", "a segment or echo reply of no known flow (TCP: answered by RST)")   \
 	X(BACKEND_GONE, "backend_gone", "a segment of a flow whose backend is gone (RST sent)")    \
 	X(FRAGMENT, "fragment", "a later fragment whose first was not seen")                       \
-	X(NO_MEMORY, "no_memory", "the kernel could not make the packet writable")
+	X(NO_MEMORY, "no_memory", "the kernel could not make the packet writable")                 \
+	X(ICMP_NO_FLOW, "icmp_no_flow", "an ICMP error about a packet of no known flow")           \
+	X(TOO_BIG, "too_big", "larger than the overlay's MTU, not to be fragmented (ICMP sent)")
 
 enum weft_drop {
 #define WEFT_DROP_ENUM(symbol, name, text) WEFT_DROP_##symbol,
@@ -56,9 +58,11 @@ enum weft_drop {
 
 /* Things worth counting that are no drops. */
 enum weft_event {
-	WEFT_EVENT_DISPLACED, /* a live flow entry gave way: the table is too small */
-	WEFT_EVENT_RESETS,    /* RST segments sent for lost flows */
-	WEFT_EVENT_RACES,     /* two processors opened the same flow: the later one yielded */
+	WEFT_EVENT_DISPLACED,    /* a live flow entry gave way: the table is too small */
+	WEFT_EVENT_RESETS,       /* RST segments sent for lost flows */
+	WEFT_EVENT_RACES,        /* two processors opened the same flow: the later one yielded */
+	WEFT_EVENT_ICMP_SENT,    /* unreachable, fragmentation needed: the overlay's own */
+	WEFT_EVENT_ICMP_LIMITED, /* not sent: the packet's sender had enough of them lately */
 	WEFT_EVENT_COUNT,
 };
 #define WEFT_EVENT_SLOTS 16
@@ -141,6 +145,13 @@ struct weft_turn {
 
 struct weft_counters {
 	__u64 packets, bytes, flows, rx_packets, rx_bytes;
+};
+
+/* ICMP errors that the overlay itself has sent to an instance, by one processor in one tick. */
+#define WEFT_ICMP_TICK_SHIFT 26 /* 67 ms */
+#define WEFT_ICMP_BURST      50
+struct weft_icmp_budget {
+	__u64 tick, sent;
 };
 
 /* Later fragments carry no ports: they follow their first one. */
@@ -278,6 +289,7 @@ _Static_assert(sizeof(struct weft_bpf_service) == 8, "layout");
 _Static_assert(sizeof(struct weft_slots) == 8192, "layout");
 _Static_assert(sizeof(struct weft_turn) == 64, "layout");
 _Static_assert(sizeof(struct weft_counters) == 40, "layout");
+_Static_assert(sizeof(struct weft_icmp_budget) == 16, "layout");
 _Static_assert(sizeof(struct weft_frag_key) == 12, "layout");
 _Static_assert(sizeof(struct weft_frag) == 16, "layout");
 _Static_assert(sizeof(struct weft_bucket) == 64, "layout");

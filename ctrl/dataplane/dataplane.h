@@ -26,7 +26,9 @@ struct weft_dp_config {
 	const char *bpffs_dir; /* pins live here, e.g. /sys/fs/bpf/weft: made if missing. Must be on
 				  a bpffs: open() mounts one at /sys/fs/bpf if nothing is there */
 	uint32_t max_flows;    /* flow table entries, 0: the default; ignored when taking over */
-	bool clsact;           /* attach by clsact even where the kernel has tcx */
+	uint32_t mtu; /* of the overlay, 576..65535: TCP's MSS is lowered to it, a larger packet
+			 that must not be fragmented is answered by ICMP; 0: no limit */
+	bool clsact;  /* attach by clsact even where the kernel has tcx */
 };
 
 /* Load and pin, or take over. err names the missing kernel feature or privilege. */
@@ -95,9 +97,11 @@ int weft_dp_drops(struct weft_dp *dp, uint64_t *ret); /* weft_dp_drop_count() el
 
 /* What happened to flows, since the data plane was made. */
 struct weft_dp_events {
-	uint64_t displaced; /* live entries that gave way to new ones: the table is too small */
-	uint64_t resets;    /* RSTs sent for segments of lost flows */
-	uint64_t races;     /* the same flow opened by two processors at once, and settled */
+	uint64_t displaced;    /* live entries that gave way to new ones: the table is too small */
+	uint64_t resets;       /* RSTs sent for segments of lost flows */
+	uint64_t icmp_sent;    /* ICMP errors of the overlay's own: unreachable, too big */
+	uint64_t icmp_limited; /* withheld, because their receiver had enough of them lately */
+	uint64_t races;        /* the same flow opened by two processors at once, and settled */
 };
 int weft_dp_events(struct weft_dp *dp, struct weft_dp_events *ret);
 

@@ -154,7 +154,8 @@ static int pin_paths(struct weft_dp *dp)
 	return 0;
 }
 
-static int load(struct weft_dp *dp, const struct weft_meta *meta, struct weft_err *err)
+static int load(struct weft_dp *dp, const struct weft_dp_config *config,
+	const struct weft_meta *meta, struct weft_err *err)
 {
 	int r;
 
@@ -163,6 +164,7 @@ static int load(struct weft_dp *dp, const struct weft_meta *meta, struct weft_er
 		return load_error(-errno, dp->dir, meta->layout, err);
 	dp->skel->rodata->flow_seed[0] = meta->seed[0];
 	dp->skel->rodata->flow_seed[1] = meta->seed[1];
+	dp->skel->rodata->overlay_mtu = config->mtu;
 	dp->skel->rodata->flow_mask = meta->flow_buckets - 1;
 	dp->flow_buckets = meta->flow_buckets;
 	r = bpf_map__set_max_entries(dp->skel->maps.flows, meta->flow_buckets);
@@ -258,7 +260,7 @@ static int open_new(struct weft_dp *dp, const struct weft_dp_config *config, str
 		r = dp_pin_prepare(dp->dir, err);
 	if (r < 0)
 		return r;
-	r = load(dp, &meta, err);
+	r = load(dp, config, &meta, err);
 	if (r == 0)
 		r = view(dp, err);
 	if (r < 0) {
@@ -279,7 +281,7 @@ static int open_prepared(
 	found = read_meta(dp->dir, &meta, err);
 	if (found < 0)
 		return found;
-	r = found ? load(dp, &meta, err) : open_new(dp, config, err);
+	r = found ? load(dp, config, &meta, err) : open_new(dp, config, err);
 	if (r == 0 && found)
 		r = view(dp, err);
 	if (r < 0)
@@ -294,6 +296,9 @@ int weft_dp_open(const struct weft_dp_config *config, struct weft_dp **ret, stru
 	uint64_t now = weft_now_ns();
 	int r;
 
+	if (config->mtu && (config->mtu < 576 || config->mtu > 65535))
+		return weft_err_set(err, EINVAL,
+			"an overlay MTU of %u: 576 to 65535, or 0 for none", config->mtu);
 	dp_quiet_libbpf();
 	dp = calloc(1, sizeof(*dp));
 	if (dp)

@@ -133,6 +133,8 @@ int weft_dp_events(struct weft_dp *dp, struct weft_dp_events *ret)
 	*ret = (struct weft_dp_events){
 		.displaced = n[WEFT_EVENT_DISPLACED],
 		.resets = n[WEFT_EVENT_RESETS],
+		.icmp_sent = n[WEFT_EVENT_ICMP_SENT],
+		.icmp_limited = n[WEFT_EVENT_ICMP_LIMITED],
 		.races = n[WEFT_EVENT_RACES],
 	};
 	return 0;

@@ -204,7 +204,7 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 {
 	_cleanup_(weft_engine_freep) struct weft_engine *e = calloc(1, sizeof(*e));
 	_cleanup_(freep) char *path = weft_strf("%s/weft.db", config->state_dir);
-	struct weft_dp_config dp = {.bpffs_dir = config->bpffs};
+	struct weft_dp_config dp = {.bpffs_dir = config->bpffs, .mtu = config->mtu};
 	int r;
 
 	if (!e || !path || copy_config(e, config) < 0)

@@ -160,7 +160,7 @@ static void other_protocols(void **state)
 	lab_ip(&f)->protocol = 132;
 	lab_check_ip(&f);
 	dropped(*state, &f, PROTOCOL);
-	lab_echo(&f, (struct lab_tuple){2, VIP, 1, 0}, 3);
+	lab_echo(&f, (struct lab_tuple){2, VIP, 1, 0}, 5); /* redirect */
 	dropped(*state, &f, ICMP_TYPE);
 	lab_tcp(&f, (struct lab_tuple){2, "10.30.99.99", 1000, 80}, LAB_SYN, 1);
 	dropped(*state, &f, UNKNOWN_ADDR);
@@ -332,6 +332,7 @@ static void reasons_have_tests(void **state)
 {
 	static const enum weft_drop elsewhere[] = {
 		WEFT_DROP_NO_BACKEND, WEFT_DROP_NO_FLOW, WEFT_DROP_BACKEND_GONE, WEFT_DROP_FRAGMENT,
+		WEFT_DROP_ICMP_NO_FLOW, WEFT_DROP_TOO_BIG, /* test_icmp.c */
 		WEFT_DROP_NO_MEMORY, /* nowhere: needs an allocation to fail in the kernel */
 	};
 

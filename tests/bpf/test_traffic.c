@@ -5,8 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ethtool.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -39,6 +42,8 @@ static struct {
 	char dir[64];
 	int host_ns, ns[4];
 	struct weft_dp_instance instances[HOST + 1];
+	uint32_t mtu;
+	bool clsact;
 	int tcp[3], udp[3]; /* listening, on backends 1 and 2 */
 } lab;
 
@@ -91,9 +96,10 @@ static void set_weights(uint32_t a, uint32_t b)
 
 static void open_dp(bool clsact)
 {
-	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .clsact = clsact};
+	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .mtu = lab.mtu, .clsact = clsact};
 	struct weft_err err = {0};
 
+	lab.clsact = clsact;
 	if (weft_dp_open(&config, &lab.dp, &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_int_equal(
@@ -595,6 +601,207 @@ static void purge_resets_whole_checksums(void **state)
 		checksum_offload(lab.ns[n], 1);
 }
 
+/* --- ICMP --- */
+
+/* The pending error of a socket, and the MTU that its path has by now. */
+static int error_of(int fd)
+{
+	struct pollfd p = {fd, 0, 0};
+	socklen_t size = sizeof(int);
+	int error = 0;
+
+	if (poll(&p, 1, 5000) == 1)
+		assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size), 0);
+	return error;
+}
+
+static int path_mtu(int fd)
+{
+	socklen_t size = sizeof(int);
+	int mtu = 0;
+
+	assert_int_equal(getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &size), 0);
+	return mtu;
+}
+
+/* By the stack of a backend, and by that of the host as a caller. With a time to live of 1: the
+ * overlay is one hop. */
+static void closed_port_refuses(void **state)
+{
+	const int from[] = {lab.ns[CLIENT], lab.host_ns, lab.ns[1]};
+	int one = 1;
+
+	(void)state;
+	set_weights(1, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(from); i++) {
+		int fd = dial_type(from[i], VIP, PORT + 1, SOCK_DGRAM);
+
+		assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_TTL, &one, sizeof(one)), 0);
+		assert_int_equal(send(fd, "x", 1, 0), 1);
+		assert_int_equal(error_of(fd), ECONNREFUSED);
+		close(fd);
+	}
+}
+
+/* The client's socket is gone when the answer comes: the backend learns that. */
+static void closed_client_refuses(void **state)
+{
+	struct sockaddr_in from;
+	socklen_t size = sizeof(from);
+	struct pollfd p = {lab.udp[1], POLLIN, 0};
+	char c;
+	int a, b;
+
+	(void)state;
+	set_weights(1, 0);
+	a = dial_type(lab.ns[CLIENT], VIP, PORT, SOCK_DGRAM);
+	assert_int_equal(send(a, "x", 1, 0), 1);
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(recvfrom(lab.udp[1], &c, 1, 0, (void *)&from, &size), 1);
+	close(a);
+	b = lab.udp[1];
+	assert_int_equal(connect(b, (void *)&from, sizeof(from)), 0);
+	assert_int_equal(send(b, "y", 1, 0), 1);
+	assert_int_equal(error_of(b), ECONNREFUSED);
+	from.sin_family = AF_UNSPEC;
+	assert_int_equal(connect(b, (void *)&from, sizeof(from)), 0);
+}
+
+static void no_backend_refuses(void **state)
+{
+	int fd, one = 1;
+
+	(void)state;
+	set_weights(0, 0);
+	fd = dial_type(lab.ns[CLIENT], VIP, PORT + 2, SOCK_DGRAM);
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(error_of(fd), ECONNREFUSED);
+	close(fd);
+	/* The same from a device that completes no checksums for the stack. */
+	checksum_offload(lab.ns[CLIENT], 0);
+	fd = dial_type(lab.ns[CLIENT], VIP, PORT + 2, SOCK_DGRAM);
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(error_of(fd), ECONNREFUSED);
+	close(fd);
+	checksum_offload(lab.ns[CLIENT], 1);
+	fd = dial_type(lab.ns[CLIENT], "10.30.77.77", PORT, SOCK_DGRAM);
+	/* Transient, so it is told only to who asks. */
+	assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one)), 0);
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(error_of(fd), EHOSTUNREACH);
+	close(fd);
+	set_weights(1, 1);
+}
+
+/* An ARP request of the client, tagged up to twice: is it answered? */
+static bool tagged_is_answered(uint16_t outer, uint16_t inner)
+{
+	struct sockaddr_ll any = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP)};
+	struct timeval patience = {.tv_usec = 300000};
+	uint8_t frame[ETH_HLEN + 8 + 28], got[128];
+	struct lab_frame arp;
+	ssize_t r;
+	int fd;
+
+	lab_arp(&arp, CLIENT, "10.18.0.254");
+	memcpy(frame, arp.data, 12);
+	memcpy(frame + 12, "\x81\0\0\0\x81\0\0\0", 8);
+	frame[14] = (uint8_t)(outer >> 8);
+	frame[15] = (uint8_t)outer;
+	frame[18] = (uint8_t)(inner >> 8);
+	frame[19] = (uint8_t)inner;
+	memcpy(frame + (inner ? 20 : 16), arp.data + 12, 30);
+	enter(lab.ns[CLIENT]);
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	any.sll_ifindex = (int)if_nametoindex("eth0");
+	home();
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (void *)&any, sizeof(any)), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	assert_true(send(fd, frame, inner ? 50 : 46, 0) > 0);
+	r = recv(fd, got, sizeof(got), 0);
+	close(fd);
+	/* The answer carries no tag. */
+	return r >= 42 && got[12] == 8 && got[13] == 6 && got[21] == 2;
+}
+
+/* An instance's device is an access port: a tag may give a priority, but name no VLAN. */
+static void vlan_tags(void **state)
+{
+	uint64_t before = lab_drops(lab.dp, WEFT_DROP_VLAN);
+
+	(void)state;
+	assert_true(tagged_is_answered(0x0000, 0));
+	assert_true(tagged_is_answered(0xe000, 0));
+	assert_int_equal(lab_drops(lab.dp, WEFT_DROP_VLAN), before);
+	assert_false(tagged_is_answered(0x0001, 0));
+	assert_false(tagged_is_answered(0xefff, 0));
+	assert_false(tagged_is_answered(0xe000, 0xe000));
+	assert_int_equal(lab_drops(lab.dp, WEFT_DROP_VLAN), before + 3);
+}
+
+static void forget_paths(void)
+{
+	for (int n = 1; n <= CLIENT; n++) {
+		enter(lab.ns[n]);
+		assert_int_equal(lab_sh("ip route flush cache"), 0);
+		home();
+	}
+}
+
+/* An overlay narrower than its devices: datagrams learn of it, TCP keeps to it by itself, and when
+ * the path becomes narrower during a connection. */
+static void path_mtu_is_discovered(void **state)
+{
+	static const char big[1422];
+	int fd, a, b, backend, mss, mode = IP_PMTUDISC_DO;
+	socklen_t size = sizeof(mss);
+
+	(void)state;
+	set_weights(0, 1);
+	forget_paths();
+	a = dial(lab.ns[CLIENT], VIP);
+	b = take(&backend, NULL);
+	assert_int_equal(path_mtu(a), 1450);
+	weft_dp_free(lab.dp);
+	lab.mtu = 1300;
+	open_dp(lab.clsact);
+	/* Opened before: it hears of the new limit by ICMP. */
+	bulk(a, b, 4 << 20);
+	bulk(b, a, 4 << 20);
+	assert_int_equal(path_mtu(a), 1300);
+	assert_int_equal(path_mtu(b), 1300);
+	close(a);
+	close(b);
+	forget_paths();
+
+	a = dial(lab.ns[CLIENT], VIP);
+	b = take(&backend, NULL);
+	assert_int_equal(getsockopt(b, IPPROTO_TCP, TCP_MAXSEG, &mss, &size), 0);
+	assert_in_range(mss, 1200, 1260);
+	assert_int_equal(getsockopt(a, IPPROTO_TCP, TCP_MAXSEG, &mss, &size), 0);
+	assert_in_range(mss, 1200, 1260);
+	assert_int_equal(path_mtu(a), 1450);
+	bulk(a, b, 4 << 20);
+	bulk(b, a, 4 << 20);
+	assert_int_equal(path_mtu(a), 1450); /* nothing was ever too big */
+	close(a);
+	close(b);
+
+	fd = dial_type(lab.ns[CLIENT], VIP, PORT, SOCK_DGRAM);
+	assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &mode, sizeof(mode)), 0);
+	assert_int_equal(path_mtu(fd), 1450);
+	assert_int_equal(send(fd, big, sizeof(big), 0), sizeof(big));
+	assert_int_equal(error_of(fd), EMSGSIZE);
+	assert_int_equal(path_mtu(fd), 1300);
+	assert_int_equal(send(fd, big, 1272, 0), 1272);
+	assert_int_equal(recv(lab.udp[2], &(char[2000]){0}, 2000, 0), 1272);
+	close(fd);
+	weft_dp_free(lab.dp);
+	lab.mtu = 0;
+	open_dp(lab.clsact);
+}
+
 static void daemon_comes_and_goes(void **state)
 {
 	int a, b, backend;
@@ -623,7 +830,9 @@ static void nothing_was_lost(void **state)
 	assert_int_equal(weft_dp_drops(lab.dp, drops), 0);
 	for (unsigned i = 0; i < WEFT_DROP_COUNT; i++)
 		if (drops[i] && i != WEFT_DROP_NO_FLOW && i != WEFT_DROP_IPV6 &&
-			i != WEFT_DROP_ARP_IGNORED)
+			i != WEFT_DROP_ARP_IGNORED && i != WEFT_DROP_NO_BACKEND &&
+			i != WEFT_DROP_UNKNOWN_ADDR && i != WEFT_DROP_TOO_BIG &&
+			i != WEFT_DROP_VLAN)
 			fail_msg("%llu packets dropped as %s", (unsigned long long)drops[i],
 				weft_dp_drop_name(i));
 	weft_dp_events(lab.dp, &events);
@@ -650,6 +859,11 @@ static void attached_by_clsact(void **state)
 	bulk_with_offload(state);
 	shift_and_drain(state);
 	purge_resets_connections();
+	closed_port_refuses(state);
+	closed_client_refuses(state);
+	no_backend_refuses(state);
+	vlan_tags(state);
+	path_mtu_is_discovered(state);
 	nothing_was_lost(state);
 }
 
@@ -666,6 +880,11 @@ int main(void)
 		cmocka_unit_test(shift_and_drain),
 		cmocka_unit_test(purge_resets_partial_checksums),
 		cmocka_unit_test(purge_resets_whole_checksums),
+		cmocka_unit_test(closed_port_refuses),
+		cmocka_unit_test(closed_client_refuses),
+		cmocka_unit_test(no_backend_refuses),
+		cmocka_unit_test(vlan_tags),
+		cmocka_unit_test(path_mtu_is_discovered),
 		cmocka_unit_test(daemon_comes_and_goes),
 		cmocka_unit_test(nothing_was_lost),
 		cmocka_unit_test(attached_by_clsact),

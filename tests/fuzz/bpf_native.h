@@ -164,6 +164,36 @@ static inline long bpf_skb_load_bytes(struct __sk_buff *skb, uint32_t off, void 
 	return 0;
 }
 
+static inline long bpf_skb_store_bytes(
+	struct __sk_buff *skb, uint32_t off, const void *from, uint32_t len, uint64_t flags)
+{
+	(void)flags;
+	if (off + len > skb->len)
+		return -1;
+	memcpy(native_bytes() + off, from, len);
+	return 0;
+}
+
+/* Grow behind the hardware header, which is all that is asked for. */
+static inline long bpf_skb_adjust_room(
+	struct __sk_buff *skb, int32_t grow, uint32_t mode, uint64_t flags)
+{
+	uint8_t *old = native_bytes();
+
+	(void)mode;
+	(void)flags;
+	skb->data -= (uint32_t)grow;
+	skb->len += (uint32_t)grow;
+	memmove(native_bytes(), old, 14);
+	return 0;
+}
+
+static inline long bpf_skb_vlan_pop(struct __sk_buff *skb)
+{
+	skb->vlan_present = 0;
+	return 0;
+}
+
 static inline long native_redirect(uint32_t ifindex)
 {
 	native_redirected = ifindex;

@@ -3,7 +3,8 @@
  * stays in bounds; what is looked for here is meaning: nothing leaves under a foreign address, no
  * right checksum comes out wrong, every drop is counted once, and time may jump.
  *
- * Input: frames of a header {who << 4 | fix-ups, clock, linear part, length} and their bytes. */
+ * Input: frames of a header {who << 4 | fix-ups, clock, linear part, length} and their bytes. The
+ * clock's high bits ask for an error about the last frame instead, and for a VLAN tag. */
 #pragma clang diagnostic ignored "-Wmissing-prototypes"
 #pragma clang diagnostic ignored "-Wsign-compare"
 #pragma clang diagnostic ignored "-Wshadow"
@@ -17,6 +18,7 @@
 #define FIX_CHECK    4
 #define FIX_SEMANTIC 8
 
+#define MTU       100
 #define INSTANCES 5 /* 1, 2: backends; 3: client; 4: host; 0 and 5: nobody */
 
 #define ADDR(a, b, c, d) bpf_htonl((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
@@ -54,6 +56,16 @@ static void instance(uint32_t id, uint32_t service, uint32_t device)
 	bpf_map_update_elem(&ns_addrs, &inst.ns_addr, &id, BPF_ANY);
 }
 
+/* What the loader does to constants. */
+static void set_mtu(uint32_t mtu)
+{
+	uintptr_t page = (uintptr_t)&overlay_mtu & ~(uintptr_t)(sysconf(_SC_PAGESIZE) - 1);
+
+	MUST(mprotect((void *)page, sizeof(mtu) + (uintptr_t)&overlay_mtu - page,
+		     PROT_READ | PROT_WRITE) == 0);
+	*(volatile uint32_t *)(uintptr_t)&overlay_mtu = mtu;
+}
+
 static void set_up(void)
 {
 	static const uint16_t order[] = {1, 2, 1};
@@ -61,6 +73,7 @@ static void set_up(void)
 	uint32_t target = WEFT_TARGET(WEFT_TARGET_SERVICE, 1);
 	struct weft_bpf_service svc = {.vip = VIP};
 
+	set_mtu(MTU);
 	instance(1, 1, WEFT_DEVICE_PEER);
 	instance(2, 1, WEFT_DEVICE_DIRECT);
 	instance(3, 0, WEFT_DEVICE_PEER);
@@ -130,6 +143,41 @@ static void fix_up(uint8_t *p, uint32_t len, uint32_t who, uint32_t fixes)
 	}
 }
 
+/* An error of the overlay's own: about what was sent, to who sent it, under the called address. */
+static bool is_icmp_answer(const uint8_t *in, uint32_t len, uint32_t who)
+{
+	const uint8_t *out = native_bytes(), *icmp = out + RST_TCP_OFF;
+	uint32_t room = IP_HLEN_MIN + 8, quoted = native_skb.len - ETH_HLEN - room;
+	uint16_t right;
+
+	if (native_skb.len < RST_TCP_OFF + room + 8 || native_redirected != 100 + who ||
+		native_skb.len > len + room || out[IP_OFF + 9] != IPPROTO_ICMP ||
+		icmp[0] != ICMP_UNREACHABLE ||
+		load32(in + IP_OFF + 16) != load32(out + IP_OFF + 12) ||
+		memcmp(icmp + 8, in + IP_OFF, quoted) != 0)
+		return false;
+	MUST(ip_check_right(out, native_skb.len));
+	MUST(load32(in + IP_OFF + 12) == load32(out + IP_OFF + 16));
+	right = native_fold(native_sum(icmp, 8 + quoted, 0));
+	MUST(right == 0xffff);
+	MUST(icmp[1] != ICMP_NEEDS_FRAG || icmp[7] == MTU);
+	return true;
+}
+
+/* A whole checksum that came in right goes out right; what an error quotes is part of its own. */
+static void check_icmp_sum(const uint8_t *in, uint32_t len)
+{
+	const uint8_t *out = native_bytes();
+	uint32_t hlen = (in[IP_OFF] & 15) * 4U,
+		 tot = (uint32_t)in[IP_OFF + 2] << 8 | in[IP_OFF + 3];
+
+	if (in[IP_OFF + 9] != IPPROTO_ICMP || in[IP_OFF + 6] & 0x3f || in[IP_OFF + 7] ||
+		tot < hlen + 8 || IP_OFF + tot > len)
+		return;
+	if (native_fold(native_sum(in + IP_OFF + hlen, tot - hlen, 0)) == 0xffff)
+		MUST(native_fold(native_sum(out + IP_OFF + hlen, tot - hlen, 0)) == 0xffff);
+}
+
 static void check_redirected(const uint8_t *in, uint32_t len, uint32_t who, bool right)
 {
 	const uint8_t *out = native_bytes();
@@ -151,12 +199,50 @@ static void check_redirected(const uint8_t *in, uint32_t len, uint32_t who, bool
 		MUST(ip_check_right(out, native_skb.len));
 		return; /* answered */
 	}
+	if (is_icmp_answer(in, len, who))
+		return;
 	MUST(native_skb.len == len);
+	check_icmp_sum(in, len);
 	MUST(!right || ip_check_right(out, len));
 	MUST(source == load32(in + IP_OFF + 12) || source == ADDR(10, 30, 1, who) ||
 		(source == VIP && who <= 2));
 	MUST(load32(in + IP_OFF + 12) == ADDR(10, 18, 0, who) ||
 		(who == 4 && source == load32(in + IP_OFF + 12)));
+}
+
+/* The last frame that was delivered as it arrived, for errors to quote. */
+static uint8_t last[128];
+static uint32_t last_len, last_to;
+
+static void remember(void)
+{
+	last_len = native_skb.len - IP_OFF < sizeof(last) ? native_skb.len - IP_OFF : sizeof(last);
+	memcpy(last, native_bytes() + IP_OFF, last_len);
+	last_to = native_redirected - 100;
+}
+
+/* Make in an error about it, with its own bytes mixed in where the input says so. */
+static uint32_t error_about_last(uint8_t in[512], uint32_t len)
+{
+	static const uint8_t types[] = {3, 11, 12, 5};
+	uint8_t seed[8] = {0};
+	uint32_t off = IP_OFF + IP_HLEN_MIN + 8, quoted;
+	uint16_t check;
+
+	memcpy(seed, in + ETH_HLEN, len - ETH_HLEN < sizeof(seed) ? len - ETH_HLEN : sizeof(seed));
+	quoted = seed[0] < last_len ? seed[0] : last_len;
+	memset(in + IP_OFF, 0, off - IP_OFF);
+	in[IP_OFF] = 0x44; /* 5 words, after fix_up() */
+	in[IP_OFF + 9] = IPPROTO_ICMP;
+	memcpy(in + IP_OFF + 16, last + 12, 4);
+	in[IP_OFF + 20] = types[seed[1] & 3];
+	in[IP_OFF + 21] = seed[2];
+	memcpy(in + off, last, quoted);
+	if (quoted && seed[3])
+		in[off + seed[4] % quoted] ^= seed[5];
+	check = (uint16_t)~native_fold(native_sum(in + IP_OFF + 20, 8 + quoted, 0));
+	memcpy(in + IP_OFF + 22, &check, 2);
+	return off + quoted;
 }
 
 static void run(uint8_t *in, uint32_t len, uint32_t who, uint32_t linear)
@@ -181,6 +267,8 @@ static void run(uint8_t *in, uint32_t len, uint32_t who, uint32_t linear)
 	case TC_ACT_REDIRECT:
 		MUST(total_drops() <= before + 1);
 		check_redirected(in, len, who, right);
+		if (native_bytes()[12] == 8 && native_bytes()[13] == 0)
+			remember();
 		break;
 	default:
 		abort();
@@ -196,6 +284,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* Every input begins with the same, empty tables. */
 	memset(NATIVE_MAP(&flows)->values, 0, sizeof(struct weft_bucket));
 	NATIVE_MAP(&fragments)->used = 0;
+	last_len = 0;
 	native_clock = 1ULL << 40;
 	while (size > 4) {
 		uint32_t who = (data[0] >> 4) % (INSTANCES + 1), fixes = data[0] & 15,
@@ -205,9 +294,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (len > size - 4)
 			len = (uint32_t)size - 4;
 		if (len > ETH_HLEN) {
+			uint32_t made = len;
+
 			memcpy(in, data + 4, len);
-			fix_up(in, len, who, fixes);
-			run(in, len, who, data[2] < ETH_HLEN ? ETH_HLEN : data[2]);
+			if (data[1] & 0x80 && last_len) {
+				made = error_about_last(in, len);
+				who = last_to;
+				fixes = FIX_ETHER | FIX_SOURCE | FIX_CHECK;
+			}
+			fix_up(in, made, who, fixes);
+			native_skb.vlan_present = data[1] >> 6 & 1;
+			native_skb.vlan_tci = data[1] & 0x30;
+			run(in, made, who, data[2] < ETH_HLEN ? ETH_HLEN : data[2]);
 		}
 		data += 4 + len;
 		size -= 4 + len;

@@ -155,6 +155,25 @@ void lab_check_ip(struct lab_frame *f)
 	lab_ip(f)->check = htons((uint16_t)~fold(add(0, lab_ip(f), lab_ip(f)->ihl * 4U)));
 }
 
+void lab_check_icmp(struct lab_frame *f)
+{
+	uint16_t *check = (void *)(l4(f) + 2);
+
+	*check = 0;
+	*check = htons((uint16_t)~l4_sum(f));
+}
+
+void lab_check_tcp(struct lab_frame *f)
+{
+	lab_tcph(f)->check = 0;
+	lab_tcph(f)->check = htons((uint16_t)~l4_sum(f));
+}
+
+uint16_t lab_pseudo(struct lab_frame *f)
+{
+	return htons(fold(add(lab_ip(f)->protocol + (uint32_t)l4_len(f), &lab_ip(f)->saddr, 8)));
+}
+
 bool lab_sums_right(struct lab_frame *f)
 {
 	if (fold(add(0, lab_ip(f), lab_ip(f)->ihl * 4U)) != 0xffff)

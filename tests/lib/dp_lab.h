@@ -62,6 +62,10 @@ void lab_options(struct lab_frame *f, unsigned words);
 void lab_fragment(struct lab_frame *f, uint16_t id, uint16_t offset, bool more);
 /* Recompute what was changed by hand. */
 void lab_check_ip(struct lab_frame *f);
+void lab_check_icmp(struct lab_frame *f);
+void lab_check_tcp(struct lab_frame *f);
+/* What a checksum to be completed by the receiver's device holds: the pseudo-header's sum. */
+uint16_t lab_pseudo(struct lab_frame *f);
 
 struct iphdr *lab_ip(struct lab_frame *f);
 struct tcphdr *lab_tcph(struct lab_frame *f);

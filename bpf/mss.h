@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What TCP's two ends tell each other in their SYNs to send at most is lowered to what the overlay
+ * carries; and what is larger all the same is found. */
+#ifndef WEFT_BPF_MSS_H
+#define WEFT_BPF_MSS_H
+
+#include "bpf/nat.h"
+
+#define TCP_OPTIONS_MAX 40
+#define TCP_DOFF_OFF    12
+#define TCP_OPT_END     0
+#define TCP_OPT_NOP     1
+#define TCP_OPT_MSS     2
+#define TCP_OPT_MSS_LEN 4
+
+/* Bytes behind len are 0, which ends the list. */
+static __always_inline __u32 mss_find(const __u8 opts[64], __u32 len)
+{
+	__u32 off = 0;
+
+	for (int i = 0; i < TCP_OPTIONS_MAX; i++) {
+		__u32 kind, size;
+
+		if (off + TCP_OPT_MSS_LEN > len)
+			break;
+		kind = opts[off & 63];
+		if (kind == TCP_OPT_END)
+			break;
+		if (kind == TCP_OPT_NOP) {
+			off++;
+			continue;
+		}
+		size = opts[(off + 1) & 63];
+		if (kind == TCP_OPT_MSS)
+			return size == TCP_OPT_MSS_LEN ? off : TCP_OPTIONS_MAX;
+		if (size < 2)
+			break;
+		off += size;
+	}
+	return TCP_OPTIONS_MAX;
+}
+
+/* l4 is the offset of the header of a SYN; malformed options are left to its receiver. */
+__noinline int mss_clamp(struct __sk_buff *skb, __u32 l4)
+{
+	__u32 len, at, most = overlay_mtu - IP_HLEN_MIN - TCP_HLEN_MIN;
+	__u8 opts[64] = {}, doff = 0;
+	__be16 from, to;
+
+	if (bpf_skb_load_bytes(skb, l4 + TCP_DOFF_OFF, &doff, sizeof(doff)))
+		return 0;
+	len = (doff >> 4) * 4 - TCP_HLEN_MIN;
+	asm volatile("" : "+r"(len));
+	if (len < TCP_OPT_MSS_LEN || len > TCP_OPTIONS_MAX)
+		return 0;
+	if (bpf_skb_load_bytes(skb, l4 + TCP_HLEN_MIN, opts, len))
+		return 0;
+	at = mss_find(opts, len);
+	if (at >= TCP_OPTIONS_MAX ||
+		((__u32)opts[(at + 2) & 63] << 8 | opts[(at + 3) & 63]) <= most)
+		return 0;
+	at += 2;
+	from = bpf_htons(opts[at & 63] << 8 | opts[(at + 1) & 63]);
+	to = bpf_htons(most);
+	if (bpf_skb_store_bytes(skb, l4 + TCP_HLEN_MIN + at, &to, sizeof(to), 0))
+		return 0;
+	if (at & 1) { /* it lies across two words of the sum */
+		from = __builtin_bswap16(from);
+		to = __builtin_bswap16(to);
+	}
+	return bpf_l4_csum_replace(skb, l4 + TCP_CHECK_OFF, from, to, sizeof(to));
+}
+
+/* Asked for what is longer than the overlay's MTU: of a super-packet the segments count. Without
+ * "don't fragment" it is left to the device to take it or not. */
+__noinline int too_big(struct __sk_buff *skb)
+{
+	const struct iphdr *ip = (void *)(frame(skb) + IP_OFF);
+	__u32 headers, l4;
+	__u8 doff = 0;
+
+	if ((void *)(ip + 1) > frame_end(skb) || !(ip->frag_off & bpf_htons(IP_FRAG_DONT)))
+		return 0;
+	if (!skb->gso_size)
+		return 1;
+	headers = ip->ihl * 4;
+	l4 = IP_OFF + headers;
+	if (ip->protocol != IPPROTO_TCP)
+		headers += sizeof(struct udphdr);
+	else if (bpf_skb_load_bytes(skb, l4 + TCP_DOFF_OFF, &doff, sizeof(doff)))
+		return 0;
+	return headers + (doff >> 4) * 4 + skb->gso_size > overlay_mtu;
+}
+
+#endif
