@@ -64,7 +64,7 @@ struct fixture {
 	struct weft_err err;
 	char prepared[160];
 	uint64_t size;
-	struct weft_runtime_cap cap;
+	struct weft_runtime_cap caps[2];
 };
 
 static struct fixture f;
@@ -103,8 +103,8 @@ static void on_prepared(
 static void on_probed(void *userdata, const struct weft_runtime_cap *caps, unsigned n)
 {
 	(void)userdata;
-	assert_int_equal(n, 1);
-	f.cap = caps[0];
+	assert_int_equal(n, 2);
+	memcpy(f.caps, caps, sizeof(f.caps));
 	f.answered = true;
 }
 
@@ -329,18 +329,18 @@ static void test_probe(void **state)
 	(void)state;
 	f.result = 0;
 	expect(OPS->probe(f.rt, on_probed, NULL), 0);
-	print_message("# %s\n", f.cap.version);
-	assert_true(f.cap.usable);
-	assert_int_equal(f.cap.virt, WEFT_VIRT_CONTAINER);
-	assert_non_null(strstr(f.cap.version, "containerd 1."));
-	assert_non_null(strstr(f.cap.version, "runc 1."));
+	print_message("# %s\n", f.caps[0].version);
+	assert_true(f.caps[0].usable);
+	assert_int_equal(f.caps[0].virt, WEFT_VIRT_CONTAINER);
+	assert_non_null(strstr(f.caps[0].version, "containerd 1."));
+	assert_non_null(strstr(f.caps[0].version, "runc 1."));
 
 	assert_int_equal(OPS->new_(&config, &rt, &err), 0);
 	expect(OPS->probe(rt, on_probed, NULL), 0);
 	OPS->free_(rt);
-	assert_false(f.cap.usable);
-	assert_non_null(strstr(f.cap.detail, config.containerd));
-	assert_non_null(strstr(f.cap.detail, "No such file"));
+	assert_false(f.caps[0].usable);
+	assert_non_null(strstr(f.caps[0].detail, config.containerd));
+	assert_non_null(strstr(f.caps[0].detail, "No such file"));
 }
 
 static void test_import(void **state)
