@@ -40,7 +40,8 @@ SKEL     := $(BPF_SRC:bpf/%.bpf.c=$(B)/gen/bpf/%.skel.h)
 PB_C     := $(PROTO:%.proto=$(B)/gen/%.pb-c.c)
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o) $(PB_C:$(B)/gen/%.c=$(B)/obj/gen/%.o)
 SAN_OBJ  := $(LIB_OBJ:$(B)/obj/%=$(B)/san/%)
-PROGS    := $(B)/weftd $(B)/weft $(B)/weft-load $(B)/libexec/weft-unpack
+PROGS    := $(B)/weftd $(B)/weft $(B)/weft-load $(B)/libexec/weft-unpack \
+            $(B)/libexec/weft-runsc
 
 all: $(PROGS) guest
 
@@ -101,6 +102,7 @@ $(B)/weftd: $(call obj,ctrl/daemon/*.c) $(B)/libweft.a
 $(B)/weft: $(call obj,ctrl/cli/*.c) $(B)/libweft.a
 $(B)/weft-load: $(call obj,loadgen/*.c) $(B)/libweft.a
 $(B)/libexec/weft-unpack: $(call obj,runtimes/image/unpack_main.c) $(B)/libweft.a
+$(B)/libexec/weft-runsc: $(call obj,runtimes/containerd/runsc_main.c)
 $(PROGS):
 	@mkdir -p $(@D)
 	$(call say,LD)

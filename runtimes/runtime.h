@@ -71,6 +71,10 @@ struct weft_runtime_spec {
 	const char
 		*dir; /* the instance's own directory: exists, mode 0700, removed by the caller */
 	const char *log_path; /* console or stdout+stderr, appended */
+	enum weft_virt virt;  /* one of those the runtime's probe() answers; the others take no
+				 notice of it. gVisor: addr has to be on ifname before start(), as
+				 the sandbox takes it out of the namespace and never gives it back:
+				 each start needs a namespace made anew */
 	enum weft_arch arch;
 	const char *const
 		*args; /* NULL-terminated or NULL: the image's own. unikernel: application args */
@@ -140,7 +144,7 @@ struct weft_runtime_ops {
 	int (*stats)(struct weft_runtime *rt, const char *id, struct weft_runtime_stats *ret);
 };
 
-extern const struct weft_runtime_ops weft_runtime_containerd; /* CONTAINER (and GVISOR) */
+extern const struct weft_runtime_ops weft_runtime_containerd; /* CONTAINER, GVISOR */
 extern const struct weft_runtime_ops weft_runtime_qemu;       /* UNIKERNEL */
 extern const struct weft_runtime_ops weft_runtime_native;     /* NATIVE */
 

@@ -10,7 +10,7 @@ build=(gcc libc6-dev make pkg-config clang-14 libclang-rt-14-dev libbpf-dev bpft
 	libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libarchive-dev
 	libsmartcols-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev
 	linux-libc-dev binutils dpkg-dev)
-run=(containerd runc qemu-system-x86 nginx-light iproute2 jq curl procps util-linux kmod
+run=(containerd runc runsc qemu-system-x86 nginx-light iproute2 jq curl procps util-linux kmod
 	ca-certificates)
 tests=(libcmocka-dev perl wrk clang-format-14 shellcheck mandoc sparse cppcheck nftables iputils-ping
 	git bsdextrautils netbase)

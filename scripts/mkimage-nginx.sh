@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# mkimage-nginx.sh OUT.tar [NAME]: an OCI image archive with nginx, made of this machine's own
-# packages: the binary, the libraries it needs, a configuration and one page of 612 bytes. No
-# registry, no container engine. The same packages give the same bytes.
+# mkimage-nginx.sh OUT.tar [NAME [BYTES]]: an OCI image archive with nginx, made of this machine's own
+# packages: the binary, the libraries it needs, a configuration and one page of 612 bytes, or
+# BYTES. No registry, no container engine. The same packages give the same bytes.
 #
 # The image serves on port 80 in the foreground, logs to stderr, ends gracefully on SIGQUIT (its
 # stop signal) and at once on SIGTERM.
 set -euo pipefail
-out=${1:?usage: mkimage-nginx.sh OUT.tar [NAME]}
+out=${1:?usage: mkimage-nginx.sh OUT.tar [NAME [BYTES]]}
 name=${2:-weft.local/nginx:latest}
+bytes=${3:-612}
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 umask 022
 
@@ -74,7 +75,7 @@ CONF
 page=$root/srv/www/index.html
 printf '<!DOCTYPE html>\n<title>weft</title>\n<h1>hello from a container</h1>\n<!--' >"$page"
 have=$(stat -c %s "$page")
-printf '%*s' $((612 - have - 4)) '' | tr ' ' . >>"$page"
+printf '%*s' $((bytes - have - 4)) '' | tr ' ' . >>"$page"
 printf -- '-->\n' >>"$page"
 
 # --- the image -----------------------------------------------------------------------------------

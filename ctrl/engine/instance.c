@@ -156,6 +156,7 @@ void instance_fill_spec(struct instance *inst, struct weft_runtime_spec *spec, c
 		.image = inst->image,
 		.dir = strings[0],
 		.log_path = strings[1],
+		.virt = inst->virt,
 		.arch = inst->arch,
 		.args = v ? (const char *const *)v->cmd : NULL,
 		.env = v ? (const char *const *)v->env : NULL,

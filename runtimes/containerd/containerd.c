@@ -61,6 +61,7 @@ static void ctrd_free(struct weft_runtime *rt)
 	free(rt->cgroup_root);
 	free(rt->dir);
 	free(rt->runc_dir);
+	free(rt->runsc);
 	free(rt);
 }
 WEFT_DEFINE_CLEANUP(struct weft_runtime *, ctrd_free);
@@ -93,6 +94,9 @@ static int copy_config(struct weft_runtime *rt, const struct weft_runtime_config
 	rt->dir = weft_strf("%s/containerd", config->state_dir);
 	/* Below /run/containerd/runc, where it would be otherwise, two daemons would meet. */
 	rt->runc_dir = weft_strf("%s/containerd/runc", config->state_dir);
+	rt->runsc = config->libexec_dir ? weft_strf("%s/weft-runsc", config->libexec_dir) : NULL;
+	if (config->libexec_dir && !rt->runsc)
+		return -ENOMEM;
 	if (!rt->socket || !rt->namespace_ || !rt->cgroup_root || !rt->dir || !rt->runc_dir)
 		return -ENOMEM;
 	return weft_mkdir_p(rt->dir, 0700);

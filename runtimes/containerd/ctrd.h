@@ -32,7 +32,8 @@ struct weft_runtime {
 	void *userdata;
 	char *socket, *namespace_, *cgroup_root;
 	char *dir;      /* ours below the daemon's state directory */
-	char *runc_dir; /* where runc keeps its state */
+	char *runc_dir; /* where runc and runsc keep their state */
+	char *runsc;    /* weft-runsc, NULL: no libexec_dir, hence no gVisor */
 	struct weft_grpc *grpc;
 	bool up;
 	char snapshotter[32]; /* "": not asked for yet */

@@ -10,13 +10,15 @@
 #include "runtimes/containerd/ctrd.h"
 #include "runtimes/job.h"
 
-#define RUNC_MS  5000
-#define RUNC_OUT 4096
+#define RUN_MS  5000
+#define RUN_OUT 4096
+
+enum { RUNC, RUNSC, N_CAPS };
 
 struct probe {
 	struct ctrd_op op;
 	weft_runtime_probed_t probed;
-	struct weft_runtime_cap cap;
+	struct weft_runtime_cap caps[N_CAPS];
 	struct weft_job *job;
 	char containerd[28]; /* version */
 };
@@ -29,53 +31,102 @@ static void release(struct ctrd_op *op)
 static void answer(struct probe *p)
 {
 	weft_runtime_probed_t probed = p->probed;
-	struct weft_runtime_cap cap = p->cap;
+	struct weft_runtime_cap caps[N_CAPS];
 	void *userdata = p->op.userdata;
 
+	memcpy(caps, p->caps, sizeof(caps));
 	ctrd_op_free(&p->op);
-	probed(userdata, &cap, 1);
+	probed(userdata, caps, N_CAPS);
 }
 
+static void explain(struct weft_runtime_cap *cap, const char *why, const char *hint)
+{
+	snprintf(cap->detail, sizeof(cap->detail), "%.150s%s%s", why, *hint ? "; " : "", hint);
+}
+
+/* Neither runs where containerd does not. */
 static void unusable(struct probe *p, const char *why, const char *hint)
 {
-	snprintf(p->cap.detail, sizeof(p->cap.detail), "%.150s%s%s", why, *hint ? "; " : "", hint);
+	for (unsigned i = 0; i < N_CAPS; i++)
+		explain(&p->caps[i], why, hint);
 	answer(p);
 }
 
-/* "runc version 1.1.5+ds1\n..." */
+/* "NAME version 1.1.5+ds1\n...": true if it is that. */
+static bool take_version(struct probe *p, struct weft_runtime_cap *cap, const char *name,
+	const struct weft_job_result *r)
+{
+	size_t n = strlen(name);
+	const char *v = r->output;
+
+	if (r->timed_out || !WIFEXITED(r->status) || WEXITSTATUS(r->status) != 0 ||
+		strncmp(v, name, n) != 0 || strncmp(v + n, " version ", 9) != 0)
+		return false;
+	v += n + 9;
+	n = strcspn(v, " \n");
+	snprintf(cap->version, sizeof(cap->version), "containerd %s, %s %.*s", p->containerd, name,
+		n > 20 ? 20 : (int)n, v);
+	cap->usable = true;
+	return true;
+}
+
+static int run(struct probe *p, const char *program, weft_job_done_t done, struct weft_err *err)
+{
+	const char *const argv[] = {program, "--version", NULL};
+	struct weft_process_spec spec = {
+		.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1};
+
+	weft_job_free(p->job);
+	p->job = NULL;
+	return weft_job_run(p->op.rt->event, &spec, RUN_OUT, RUN_MS, done, p, &p->job, err);
+}
+
+static void ran_runsc(void *userdata, const struct weft_job_result *result)
+{
+	struct probe *p = userdata;
+
+	/* weft-runsc says 127 of a runsc that is not there. */
+	if (!result->timed_out && WIFEXITED(result->status) && WEXITSTATUS(result->status) == 127)
+		explain(&p->caps[RUNSC], "runsc is not installed", "apt-get install runsc");
+	else if (!take_version(p, &p->caps[RUNSC], "runsc", result))
+		explain(&p->caps[RUNSC], "runsc --version failed",
+			"apt-get install --reinstall runsc");
+	answer(p);
+}
+
+static void probe_runsc(struct probe *p)
+{
+	struct weft_err err = {};
+
+	if (!p->op.rt->runsc)
+		explain(&p->caps[RUNSC], "weft-runsc is not known", "start weftd with --libexec");
+	else if (run(p, p->op.rt->runsc, ran_runsc, &err) < 0)
+		explain(&p->caps[RUNSC], err.msg, "install weft's helper programs");
+	else
+		return;
+	answer(p);
+}
+
 static void ran_runc(void *userdata, const struct weft_job_result *result)
 {
-	static const char prefix[] = "runc version ";
 	struct probe *p = userdata;
-	const char *v = result->output;
-	size_t n;
 
-	if (result->timed_out || !WIFEXITED(result->status) || WEXITSTATUS(result->status) != 0 ||
-		strncmp(v, prefix, strlen(prefix)) != 0) {
-		unusable(p, "runc --version failed", "reinstall runc");
-		return;
-	}
-	v += strlen(prefix);
-	n = strcspn(v, " \n");
-	snprintf(p->cap.version, sizeof(p->cap.version), "containerd %s, runc %.*s", p->containerd,
-		n > 20 ? 20 : (int)n, v);
-	p->cap.usable = true;
-	answer(p);
+	if (!take_version(p, &p->caps[RUNC], "runc", result))
+		explain(&p->caps[RUNC], "runc --version failed", "reinstall runc");
+	probe_runsc(p);
 }
 
 static void got_snapshotter(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
-	static const char *const argv[] = {"runc", "--version", NULL};
-	struct weft_process_spec spec = {
-		.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1};
 	struct probe *p = (struct probe *)op;
 	struct weft_err err = {};
 
-	if (res->status != WEFT_GRPC_OK)
+	if (res->status != WEFT_GRPC_OK) {
 		unusable(p, res->message, "see containerd's log");
-	else if (weft_job_run(op->rt->event, &spec, RUNC_OUT, RUNC_MS, ran_runc, p, &p->job, &err) <
-		 0)
-		unusable(p, err.msg, "install runc");
+	} else if (run(p, "runc", ran_runc, &err) < 0) {
+		explain(&p->caps[RUNC], err.msg, "install runc");
+		probe_runsc(p);
+	}
 }
 
 /* runc changes the propagation of "/", which only a mount point has. In a chroot into a plain
@@ -122,8 +173,9 @@ int ctrd_probe(struct weft_runtime *rt, weft_runtime_probed_t done, void *userda
 		return -ENOMEM;
 	p = (struct probe *)op;
 	p->probed = done;
-	p->cap.virt = WEFT_VIRT_CONTAINER;
-	p->cap.arch = weft_arch_host();
+	p->caps[RUNC].virt = WEFT_VIRT_CONTAINER;
+	p->caps[RUNSC].virt = WEFT_VIRT_GVISOR;
+	p->caps[RUNC].arch = p->caps[RUNSC].arch = weft_arch_host();
 	op->userdata = userdata;
 	op->release = release;
 	ctrd_op_call(op, CTRD_VERSION, &q.base, CTRD_QUICK_MS, got_version);

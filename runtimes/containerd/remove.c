@@ -3,8 +3,10 @@
  * snapshot, runc's state, a cgroup. Every step takes "not found" for done, so the same steps serve
  * delete(), a start() that failed half way, and cleaning up after a crash. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/util.h"
@@ -16,6 +18,23 @@ static void failed(struct ctrd_op *op, const struct weft_grpc_result *res, const
 	op->removed(op, ctrd_op_fail(op, res, "instance %s: %s", op->id, what));
 }
 
+/* runsc keeps two files where runc has a directory. */
+static int remove_runsc_state(const struct weft_runtime *rt, const char *id)
+{
+	static const char *const suffixes[] = {"state", "lock"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		_cleanup_(freep) char *path = weft_strf("%s/%s/%s_sandbox:%s.%s", rt->runc_dir,
+			rt->namespace_, id, id, suffixes[i]);
+
+		if (!path)
+			return -ENOMEM;
+		if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
+			return -errno;
+	}
+	return 0;
+}
+
 /* containerd does not look at these when the task is not its own any more: after a reboot, or when
  * its state directory was lost. */
 static void remove_rest(struct ctrd_op *op)
@@ -24,6 +43,9 @@ static void remove_rest(struct ctrd_op *op)
 	_cleanup_(freep) char *runc = weft_strf("%s/%s/%s", rt->runc_dir, rt->namespace_, op->id);
 	_cleanup_(freep) char *cgroup = weft_strf("%s/%s", rt->cgroup_root, op->id);
 	int r = runc && cgroup ? weft_remove_tree(runc) : -ENOMEM;
+
+	if (r == 0)
+		r = remove_runsc_state(rt, op->id);
 
 	if (r == 0)
 		r = weft_cgroup_destroy(cgroup);
@@ -93,6 +115,29 @@ static void task_ended(struct ctrd_op *op, const struct weft_grpc_result *res)
 	ctrd_op_call(op, CTRD_TASK_DELETE, &q.base, CTRD_TASK_MS, task_deleted);
 }
 
+static void wait_task(struct ctrd_op *op)
+{
+	Ctrd__TaskRequest q = CTRD__TASK_REQUEST__INIT;
+
+	q.container_id = op->id;
+	ctrd_op_call(op, CTRD_TASK_WAIT, &q.base, CTRD_QUICK_MS, task_ended);
+}
+
+/* runsc kills no sandbox whose start failed: it stays "created", and its process is ours to end. */
+static void task_state(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	const Ctrd__GetTaskResponse *m = (const Ctrd__GetTaskResponse *)res->reply;
+
+	if (res->status == WEFT_GRPC_UNAVAILABLE) {
+		failed(op, res, "kill it");
+		return;
+	}
+	if (m && m->process && m->process->status == CTRD__TASK_STATUS__CREATED &&
+		m->process->pid > 1 && m->process->pid <= INT_MAX)
+		(void)kill((pid_t)m->process->pid, SIGKILL);
+	wait_task(op);
+}
+
 /* Killing may fail because it is dead already: whether it is, Wait and Delete know. */
 static void task_killed(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
@@ -100,10 +145,12 @@ static void task_killed(struct ctrd_op *op, const struct weft_grpc_result *res)
 
 	if (res->status == WEFT_GRPC_UNAVAILABLE) {
 		failed(op, res, "kill it");
-		return;
+	} else if (res->status == WEFT_GRPC_OK || res->status == WEFT_GRPC_NOT_FOUND) {
+		wait_task(op);
+	} else {
+		q.container_id = op->id;
+		ctrd_op_call(op, CTRD_TASK_GET, &q.base, CTRD_QUICK_MS, task_state);
 	}
-	q.container_id = op->id;
-	ctrd_op_call(op, CTRD_TASK_WAIT, &q.base, CTRD_QUICK_MS, task_ended);
 }
 
 void ctrd_op_remove(struct ctrd_op *op, void (*removed)(struct ctrd_op *op, int r))

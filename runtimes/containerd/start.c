@@ -16,6 +16,8 @@ static const struct handler {
 	const char *runtime, *options_type, *binary;
 } handlers[] = {
 	{WEFT_VIRT_CONTAINER, "io.containerd.runc.v2", "containerd.runc.v1.Options", "runc"},
+	/* Debian has no shim for runsc; runc's works with it. NULL: rt->runsc. */
+	{WEFT_VIRT_GVISOR, "io.containerd.runc.v2", "containerd.runc.v1.Options", NULL},
 };
 
 struct start {
@@ -194,7 +196,8 @@ static uint8_t *pack_options(const struct start *s, size_t *ret_size)
 	uint8_t *data;
 
 	o.root = s->op.rt->runc_dir;
-	o.binary_name = (char *)(uintptr_t)s->handler->binary;
+	o.binary_name =
+		s->handler->binary ? (char *)(uintptr_t)s->handler->binary : s->op.rt->runsc;
 	data = malloc(ctrd__runc_options__get_packed_size(&o));
 	if (data)
 		*ret_size = ctrd__runc_options__pack(&o, data);
@@ -422,9 +425,16 @@ static char **copy_strings(const char *const *v)
 	return TAKE_PTR(copy);
 }
 
+static const struct handler *find_handler(const struct weft_runtime *rt, enum weft_virt virt)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(handlers); i++)
+		if (handlers[i].virt == virt)
+			return handlers[i].binary || rt->runsc ? &handlers[i] : NULL;
+	return NULL;
+}
+
 static int copy_spec(struct start *s, const struct weft_runtime_spec *spec)
 {
-	s->handler = &handlers[0];
 	s->arch = spec->arch;
 	s->memory_mb = spec->memory_mb;
 	s->vcpus = spec->vcpus;
@@ -442,8 +452,12 @@ static int copy_spec(struct start *s, const struct weft_runtime_spec *spec)
 int ctrd_start(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 	weft_runtime_done_t done, void *userdata, struct weft_err *err)
 {
+	const struct handler *handler = find_handler(rt, spec->virt);
 	struct ctrd_op *op;
 
+	if (!handler)
+		return weft_err_set(err, ENOTSUP, "instance %s: containerd cannot run a %s here",
+			spec->id, weft_virt_name(spec->virt));
 	if (!weft_name_valid(spec->id, CTRD_MAX_ID))
 		return weft_err_set(err, EINVAL, "instance %s: not a valid name", spec->id);
 	if (!spec->image)
@@ -457,6 +471,7 @@ int ctrd_start(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 	op->done = done;
 	op->userdata = userdata;
 	op->release = release;
+	start_of(op)->handler = handler;
 	if (copy_spec(start_of(op), spec) < 0) {
 		ctrd_op_free(op);
 		return weft_err_set(err, ENOMEM, "instance %s: out of memory", spec->id);

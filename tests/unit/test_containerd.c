@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The containerd runtime against a real containerd and runc of the test's own. */
+/* The containerd runtime against a real containerd of the test's own, with runc and with runsc. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -40,7 +41,7 @@ static const char program[] =
 	"		(int)getgid(), getcwd(cwd, sizeof(cwd)), host, e ? e : \"\", (int)getpid());\n"
 	"	fflush(stdout); fprintf(stderr, \"on stderr\\n\");\n"
 	"	if (!strcmp(do_, \"serve\")) { signal(SIGTERM, bye); signal(SIGQUIT, bye); for (;;) pause(); }\n"
-	"	if (!strcmp(do_, \"stubborn\")) for (;;) pause();\n"
+	"	if (!strcmp(do_, \"stubborn\")) for (signal(SIGTERM, SIG_IGN);;) pause();\n"
 	"	if (!strcmp(do_, \"exit\")) { usleep(200000); return atoi(v[2]); }\n"
 	"	if (!strcmp(do_, \"hog\")) for (;;) { char *p = malloc(1 << 20);\n"
 	"		for (int i = 0; p && i < 1 << 20; i += 512) ((volatile char *)p)[i] = 1; }\n"
@@ -55,7 +56,8 @@ struct fixture {
 	struct test_ctrd ctrd;
 	sd_event *loop;
 	struct weft_runtime *rt;
-	char image[128], ref[160], cgroup[48];
+	enum weft_virt virt;
+	char libexec[PATH_MAX], image[128], ref[160], cgroup[48];
 	struct event events[16];
 	unsigned n_events;
 	/* the last answer */
@@ -64,7 +66,7 @@ struct fixture {
 	struct weft_err err;
 	char prepared[160];
 	uint64_t size;
-	struct weft_runtime_cap cap;
+	struct weft_runtime_cap caps[2];
 };
 
 static struct fixture f;
@@ -103,8 +105,8 @@ static void on_prepared(
 static void on_probed(void *userdata, const struct weft_runtime_cap *caps, unsigned n)
 {
 	(void)userdata;
-	assert_int_equal(n, 1);
-	f.cap = caps[0];
+	assert_int_equal(n, 2);
+	memcpy(f.caps, caps, sizeof(f.caps));
 	f.answered = true;
 }
 
@@ -146,6 +148,7 @@ static struct weft_runtime *new_runtime(void)
 	const struct weft_runtime_config config = {
 		.event = f.loop,
 		.state_dir = f.ctrd.dir,
+		.libexec_dir = f.libexec,
 		.containerd = f.ctrd.socket,
 		.cgroup_root = f.cgroup,
 		.on_event = on_event,
@@ -168,6 +171,7 @@ static int start(const char *id, const char *args, uint32_t memory_mb)
 		.image = f.ref,
 		.dir = f.ctrd.dir,
 		.log_path = log,
+		.virt = f.virt,
 		.arch = weft_arch_host(),
 		.env = env,
 		.memory_mb = memory_mb,
@@ -301,9 +305,18 @@ static int imported(void **state)
 {
 	(void)state;
 	f.n_events = 0;
+	f.virt = WEFT_VIRT_CONTAINER;
 	expect(OPS->prepare(f.rt, f.image, weft_arch_host(), on_prepared, NULL, &f.err), 0);
 	snprintf(f.ref, sizeof(f.ref), "%s", f.prepared);
 	return 0;
+}
+
+static int imported_for_gvisor(void **state)
+{
+	int r = imported(state);
+
+	f.virt = WEFT_VIRT_GVISOR;
+	return r;
 }
 
 static int nothing_left(void **state)
@@ -329,18 +342,22 @@ static void test_probe(void **state)
 	(void)state;
 	f.result = 0;
 	expect(OPS->probe(f.rt, on_probed, NULL), 0);
-	print_message("# %s\n", f.cap.version);
-	assert_true(f.cap.usable);
-	assert_int_equal(f.cap.virt, WEFT_VIRT_CONTAINER);
-	assert_non_null(strstr(f.cap.version, "containerd 1."));
-	assert_non_null(strstr(f.cap.version, "runc 1."));
+	print_message("# %s\n", f.caps[0].version);
+	assert_true(f.caps[0].usable);
+	assert_int_equal(f.caps[0].virt, WEFT_VIRT_CONTAINER);
+	assert_non_null(strstr(f.caps[0].version, "containerd 1."));
+	assert_non_null(strstr(f.caps[0].version, "runc 1."));
+	print_message("# %s%s\n", f.caps[1].version, f.caps[1].detail);
+	assert_int_equal(f.caps[1].virt, WEFT_VIRT_GVISOR);
+	assert_true(f.caps[1].usable ? strstr(f.caps[1].version, "runsc ") != NULL
+				     : f.caps[1].detail[0] != '\0');
 
 	assert_int_equal(OPS->new_(&config, &rt, &err), 0);
 	expect(OPS->probe(rt, on_probed, NULL), 0);
 	OPS->free_(rt);
-	assert_false(f.cap.usable);
-	assert_non_null(strstr(f.cap.detail, config.containerd));
-	assert_non_null(strstr(f.cap.detail, "No such file"));
+	assert_false(f.caps[0].usable || f.caps[1].usable);
+	assert_non_null(strstr(f.caps[0].detail, config.containerd));
+	assert_non_null(strstr(f.caps[0].detail, "No such file"));
 }
 
 static void test_import(void **state)
@@ -449,7 +466,7 @@ static void test_run(void **state)
 	char path[64];
 
 	(void)state;
-	expect(start("test.run.1", "serve", 64), 0);
+	expect(start("test.run.1", "serve", 96), 0);
 	assert_int_equal(start("test.run.1", "serve", 64), -EEXIST);
 	assert_int_equal(OPS->stats(f.rt, "test.run.1", &stats), 0);
 	print_message("# cpu %.1f ms, memory %.1f MiB\n", (double)stats.cpu_ns / 1e6,
@@ -527,7 +544,12 @@ static void test_failed_start(void **state)
 {
 	const char *args[] = {"/no/such/program", NULL};
 	struct weft_runtime_spec spec = {
-		.id = "test.bad", .image = f.ref, .args = args, .arch = weft_arch_host()};
+		.id = "test.bad",
+		.image = f.ref,
+		.args = args,
+		.virt = f.virt,
+		.arch = weft_arch_host(),
+	};
 
 	(void)state;
 	expect(OPS->start(f.rt, &spec, on_done, NULL, &f.err), -EIO);
@@ -785,10 +807,34 @@ static void test_native_snapshotter(void **state)
 	assert_int_equal(test_ctrd_lines(&f.ctrd, "snapshots --snapshotter native ls"), 2);
 }
 
+/* NULL, or why runsc cannot run. */
+static const char *runsc_missing(void)
+{
+	_cleanup_(freep) char *cmd = weft_strf("%s/weft-runsc --version >/dev/null", f.libexec);
+
+	return cmd && system(cmd) == 0 ? NULL : "runsc does not work (apt-get install runsc)";
+}
+
+/* Beside us in the build directory: B/tests/unit/test_containerd, B/libexec. */
+static int find_libexec(void)
+{
+	char self[PATH_MAX - 32] = "", *slash;
+
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		return -errno;
+	slash = strrchr(self, '/');
+	snprintf(f.libexec, sizeof(f.libexec), "%.*s/../../libexec", (int)(slash - self), self);
+	return 0;
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, imported, nothing_left)
-	const struct CMUnitTest tests[] = {
+#define GVISOR(name)                                                             \
+	{                                                                        \
+#name " (gvisor)", name, imported_for_gvisor, nothing_left, NULL \
+	}
+	const struct CMUnitTest with_runc[] = {
 		cmocka_unit_test(test_probe),
 		cmocka_unit_test(test_import),
 		T(test_import_survives_collection),
@@ -809,11 +855,31 @@ int main(void)
 		T(test_nginx),
 		cmocka_unit_test(test_native_snapshotter),
 	};
+	const struct CMUnitTest with_runsc[] = {
+		GVISOR(test_run),
+		GVISOR(test_image_arguments),
+		GVISOR(test_kill_after_grace),
+		GVISOR(test_events),
+		GVISOR(test_out_of_memory),
+		GVISOR(test_failed_start),
+		GVISOR(test_adopt),
+		GVISOR(test_containerd_restarts),
+		GVISOR(test_start_while_away),
+	};
 	const char *missing = test_ctrd_missing();
+	int failed;
 
+	if (!missing && find_libexec() < 0)
+		missing = "our own path is not known";
 	if (missing) {
 		printf("1..0 # SKIP %s\n", missing);
 		return 0;
 	}
-	return cmocka_run_group_tests(tests, setup, teardown);
+	failed = cmocka_run_group_tests(with_runc, setup, teardown);
+	missing = runsc_missing();
+	if (missing)
+		printf("# gVisor: skipped: %s\n", missing);
+	else
+		failed += cmocka_run_group_tests(with_runsc, setup, teardown);
+	return failed;
 }
