@@ -85,9 +85,13 @@ static void ran_runsc(void *userdata, const struct weft_job_result *result)
 {
 	struct probe *p = userdata;
 
-	/* weft-runsc says 127 of a runsc that is not there. */
+	/* weft-runsc says 127 of a runsc that is not there, 126 of a host that cannot sandbox. */
 	if (!result->timed_out && WIFEXITED(result->status) && WEXITSTATUS(result->status) == 127)
 		explain(&p->caps[RUNSC], "runsc is not installed", "apt-get install runsc");
+	else if (!result->timed_out && WIFEXITED(result->status) &&
+		 WEXITSTATUS(result->status) == 126)
+		explain(&p->caps[RUNSC], "no user namespace can be made here, as in a chroot",
+			"run weftd outside of it");
 	else if (!take_version(p, &p->caps[RUNSC], "runsc", result))
 		explain(&p->caps[RUNSC], "runsc --version failed",
 			"apt-get install --reinstall runsc");

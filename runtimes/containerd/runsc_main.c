@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -56,6 +57,19 @@ static int hide_sysctl_net(void)
 	return 0;
 }
 
+/* A sandbox lives in a user namespace, which the kernel refuses to make in a chroot. */
+static int can_sandbox(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(unshare(CLONE_NEWUSER) < 0);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return pid > 0 && status == 0;
+}
+
 int main(int argc, char **argv)
 {
 	char **args = calloc((size_t)argc + N_OWN + 1, sizeof(*args));
@@ -74,6 +88,10 @@ int main(int argc, char **argv)
 		if (r < 0)
 			fprintf(stderr, "weft-runsc: hide /proc/sys/net from runsc: %s\n",
 				strerror(-r));
+	}
+	if (strcmp(command, "") == 0 && !can_sandbox()) { /* --version: we are being tried */
+		fprintf(stderr, "weft-runsc: no user namespace can be made here\n");
+		return 126;
 	}
 	if (!getenv("PATH"))
 		setenv("PATH", DEFAULT_PATH, 1);

@@ -72,7 +72,9 @@ upload() {
 }
 
 if ! why=$(lab_check test 2>&1); then tap_skip_all "$(head -n 1 <<<"$why")"; fi
-"$LAB_BUILD/libexec/weft-runsc" --version >/dev/null 2>&1 || tap_skip_all 'runsc does not work'
+if ! why=$("$LAB_BUILD/libexec/weft-runsc" --version 2>&1); then
+	tap_skip_all "gVisor does not work here: $(head -n 1 <<<"$why")"
+fi
 lab_image_nginx
 lab_open e2e-gvisor
 lab_containerd
