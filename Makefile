@@ -3,6 +3,7 @@
 # make demo       install what is missing, build, run the main job      (root)
 # make test       install what is missing, build, pass the tests        (root)
 # make check      the tests alone;  TESTS='tests/e2e/swap.t build/tests/unit/test_err' picks some
+# make bench      measure; bench-dataplane: the packet path alone;  QUICK=1: coarse and short   (root)
 # make lint | fuzz | install DESTDIR= PREFIX=/usr | clean;  V=1 shows the commands
 VERSION := 0.1.0
 B       ?= build
@@ -47,10 +48,10 @@ all: $(PROGS) guest
 
 -include tests/guest/guest.mk
 -include runtimes/qemu/qemu.mk
-.PHONY: all guest check lint fuzz bench install clean tests
+.PHONY: all guest check lint fuzz bench bench-dataplane install clean tests
 
 # --- generated -----------------------------------------------------------------------------------
-$(B)/gen/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
+$(B)/gen/%.bpf.o: %.bpf.c $(wildcard bpf/*.h tests/bench/*.h)
 	@mkdir -p $(@D)
 	$(call say,BPF)
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Werror -I. \
@@ -147,6 +148,19 @@ $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/libweft-fuzz.a
 	$(Q)$(CLANG) -fsanitize=address,undefined,fuzzer -o $@ $< $(B)/libweft-fuzz.a $(LIBS)
 fuzz: $(FUZZ_BIN)
 .SECONDARY: $(FUZZ_SRC:%.c=$(B)/fuzz/%.o)
+
+# Benchmarks: tests/bench/X.c is a program each, made of the same objects as weft itself.
+BENCH    := $(patsubst %.c,$(B)/%,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c))) \
+            $(patsubst %.bpf.c,$(B)/gen/%.bpf.o,$(wildcard tests/bench/*.bpf.c))
+$(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(B)/libweft.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+tests: $(BENCH)
+.SECONDARY: $(patsubst $(B)/%,$(B)/obj/%.o,$(filter $(B)/tests/%,$(BENCH)))
+bench: bench-dataplane
+bench-dataplane: $(BENCH)
+	scripts/bench-dataplane.sh
 
 check: all tests fuzz
 	tests/run.sh $(TESTS)

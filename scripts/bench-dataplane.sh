@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The speed of the data plane beside a direct veth pair, a bridge, routing, nftables, HAProxy and a
+# TUN proxy, all in turn within one run. Writes build/results/bench-dataplane.json and prints it.
+#   QUICK=1              coarse figures in half a minute
+#   WITHOUT="haproxy"    variants to leave out
+#   RESULTS=build/results
+# All of it happens in mount, process and network namespaces that end with this script, however it
+# ends: tests/bench/run.sh is what runs there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lab.sh
+results=${RESULTS:-$LAB_BUILD/results}
+without=${WITHOUT:-}
+
+check() {
+	local c missing=()
+	[ "$(id -u)" = 0 ] || lab_die 'this needs root: it makes network namespaces and loads BPF programs' \
+		'sudo make bench-dataplane'
+	[ -c /dev/net/tun ] || lab_die 'there is no /dev/net/tun' 'modprobe tun'
+	for c in ip nsenter unshare setpriv taskset jq nft; do
+		command -v "$c" >/dev/null || missing+=("$c")
+	done
+	[ ${#missing[@]} = 0 ] || lab_die "not installed: ${missing[*]}" 'sudo scripts/deps.sh'
+	[ -x "$LAB_BUILD/tests/bench/netbench" ] || lab_die "not built: $LAB_BUILD/tests/bench/netbench" \
+		'make bench-dataplane'
+}
+
+# Nothing but this bench needs HAProxy. Its service stays off: variants start their own.
+have_haproxy() {
+	local policy=/usr/sbin/policy-rc.d log
+	[[ " $without " != *' haproxy '* ]] && ! command -v haproxy >/dev/null || return 0
+	echo 'bench: installing haproxy' >&2
+	if [ ! -e "$policy" ]; then
+		trap 'rm -f "$policy"' RETURN
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
+	fi
+	log=$(DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy 2>&1) ||
+		{
+			tail -n 3 <<<"$log" >&2
+			lab_die 'haproxy, one of the variants, is not installed and apt-get could not install it' \
+				'install haproxy, or leave it out: WITHOUT=haproxy make bench-dataplane'
+		}
+}
+
+# What starts in the background ignores ^C: it is for us, and ends all the others at once.
+inside() {
+	setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child --mount-proc \
+		tests/bench/run.sh "$without" >&3 &
+	child=$!
+	wait "$child"
+}
+
+host() {
+	jq -n --arg kernel "$(uname -r)" --arg before "$load_before" --arg after "$(cut -d' ' -f1-3 /proc/loadavg)" \
+		--arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
+		--argjson cpus "$(nproc)" --arg os "$(. /etc/os-release && echo "$PRETTY_NAME")" \
+		--argjson memory_mb "$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)" \
+		'{kernel: $kernel, cpu: $cpu, cpus: $cpus, os: $os, memory_mb: $memory_mb,
+			load_before: $before, load_after: $after}'
+}
+
+check
+have_haproxy
+export QUICK=${QUICK:-}
+load_before=$(cut -d' ' -f1-3 /proc/loadavg)
+child=
+trap '[ -z "$child" ] || kill -KILL "$child" 2>/dev/null || :' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+# Figures go to a file without a name, which is gone when we are.
+runs=$(mktemp)
+exec 3<>"$runs"
+rm "$runs"
+inside || lab_die 'the measurement did not complete' 'what failed is said above'
+child=
+
+mkdir -p "$results"
+jq -n --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" --argjson host "$(host)" \
+	--arg when "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --slurpfile runs "/proc/$$/fd/3" \
+	-f tests/bench/report.jq >"$results/bench-dataplane.json"
+jq -r -f tests/bench/table.jq "$results/bench-dataplane.json"
+printf '\n%s\n' "$results/bench-dataplane.json"
