@@ -41,6 +41,10 @@ typedef void (*weft_runtime_done_t)(void *userdata, int r, const struct weft_err
 typedef void (*weft_runtime_prepared_t)(
 	void *userdata, int r, const struct weft_err *err, const char *ref, uint64_t size);
 
+/* exec() has ended: r < 0 with err, or 0. output lives until the callback returns. */
+typedef void (*weft_runtime_executed_t)(void *userdata, int r, const struct weft_err *err,
+	int status, const char *output, size_t size);
+
 struct weft_runtime_config {
 	sd_event *event;            /* referenced until free() */
 	const char *state_dir;      /* existing directory, the runtime makes its own one below it */
@@ -65,6 +69,20 @@ struct weft_runtime_net {
 	int tap_fd; /* qemu: macvtap or tap, vnet_hdr on. The caller keeps it; -1: none */
 };
 
+/* A file or directory of the host inside the instance. */
+struct weft_runtime_mount {
+	const char *source, *target; /* absolute */
+	bool read_only;
+};
+
+/* What an instance may use; 0: no limit. */
+struct weft_runtime_limits {
+	uint32_t
+		cpu_milli; /* quota in thousandths of a CPU; beside it spec.vcpus is what is seen */
+	uint32_t cpu_weight; /* 1..10000 as in cgroup v2, 100 is everybody's */
+	uint32_t pids;
+};
+
 struct weft_runtime_spec {
 	const char *id;    /* weft_name_valid(), <= 76 chars: "shop.web.1" */
 	const char *image; /* what prepare() answered; native: NULL */
@@ -81,12 +99,22 @@ struct weft_runtime_spec {
 	const char *const *env; /* "K=V", NULL-terminated or NULL */
 	uint32_t memory_mb;     /* 0: no limit (qemu: 64) */
 	uint32_t vcpus; /* 0: 1 for qemu, no quota for the others; else a quota of vcpus CPUs */
+	struct weft_runtime_limits limits;
+	const struct weft_runtime_mount *mounts; /* containers: bind mounts; qemu: 9p, NULL: none */
+	unsigned n_mounts;
+	const char *user;                /* "uid[:gid]" or names, NULL: the image's own */
+	const char *const *capabilities; /* NULL: a small default set; {NULL}: none */
+	bool read_only;                  /* root filesystem */
+	uint64_t log_max_bytes;          /* the log is rotated there, one old one kept; 0: never */
+	const char *restore;             /* qemu: a checkpoint() to begin from, NULL: boot */
 	struct weft_runtime_net net;
 };
 
 struct weft_runtime_stats {
 	uint64_t cpu_ns; /* CPU time used since start by all that the instance costs */
 	uint64_t memory_bytes;
+	uint64_t rx_bytes, rx_packets; /* its network, as it sees it; 0 where nobody counts */
+	uint64_t tx_bytes, tx_packets;
 	uint32_t pid; /* the instance's main process as the host sees it, 0: none */
 };
 
@@ -142,6 +170,28 @@ struct weft_runtime_ops {
 
 	/* Numbers now; quick and synchronous. -ENOENT when not running. */
 	int (*stats)(struct weft_runtime *rt, const char *id, struct weft_runtime_stats *ret);
+
+	/* The rest may be NULL where the runtime has nothing of the kind: -ENOTSUP. Stand still,
+	 * keeping memory and connections, and go on. Idempotent. */
+	int (*pause)(struct weft_runtime *rt, const char *id, weft_runtime_done_t done,
+		void *userdata, struct weft_err *err);
+	int (*resume)(struct weft_runtime *rt, const char *id, weft_runtime_done_t done,
+		void *userdata, struct weft_err *err);
+
+	/* At once and without grace; unlike stop() the end is an event like any other. */
+	int (*kill)(struct weft_runtime *rt, const char *id, int signal, weft_runtime_done_t done,
+		void *userdata, struct weft_err *err);
+
+	/* Run argv inside it for debugging, probes and hooks; at most timeout_ms. done has its exit
+	 * status (128 + signal) and its output, stdout and stderr in order, cut at 64 KiB. */
+	int (*exec)(struct weft_runtime *rt, const char *id, const char *const *argv,
+		unsigned timeout_ms, weft_runtime_executed_t done, void *userdata,
+		struct weft_err *err);
+
+	/* Write its whole state to the file, from which start() with spec.restore begins others. It
+	 * is paused meanwhile and goes on afterwards. */
+	int (*checkpoint)(struct weft_runtime *rt, const char *id, const char *file,
+		weft_runtime_done_t done, void *userdata, struct weft_err *err);
 };
 
 extern const struct weft_runtime_ops weft_runtime_containerd; /* CONTAINER, GVISOR */
