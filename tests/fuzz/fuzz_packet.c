@@ -150,6 +150,10 @@ static bool is_icmp_answer(const uint8_t *in, uint32_t len, uint32_t who)
 	uint32_t room = IP_HLEN_MIN + 8, quoted = native_skb.len - ETH_HLEN - room;
 	uint16_t right;
 
+	/* There are no errors about errors: this one is only passed on. */
+	if (in[IP_OFF + 9] == IPPROTO_ICMP && in[RST_TCP_OFF] != ICMP_ECHO &&
+		in[RST_TCP_OFF] != ICMP_ECHOREPLY)
+		return false;
 	if (native_skb.len < RST_TCP_OFF + room + 8 || native_redirected != 100 + who ||
 		native_skb.len > len + room || out[IP_OFF + 9] != IPPROTO_ICMP ||
 		icmp[0] != ICMP_UNREACHABLE ||
@@ -194,8 +198,10 @@ static void check_redirected(const uint8_t *in, uint32_t len, uint32_t who, bool
 	source = load32(out + IP_OFF + 12);
 	target = load32(out + IP_OFF + 16);
 	MUST(target == ADDR(10, 18, 0, native_redirected - 100));
+	/* Who calls its own instance address looks like this too, but no RST answers a RST. */
 	if (native_skb.len == RST_TCP_OFF + TCP_HLEN_MIN && out[RST_TCP_OFF + 13] & TCP_RST &&
-		source == load32(in + IP_OFF + 16) && native_redirected == 100 + who) {
+		source == load32(in + IP_OFF + 16) && native_redirected == 100 + who &&
+		!(in[RST_TCP_OFF + 13] & TCP_RST)) {
 		MUST(ip_check_right(out, native_skb.len));
 		return; /* answered */
 	}

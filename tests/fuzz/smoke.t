@@ -46,7 +46,8 @@ for name in "${names[@]}"; do
 		echo "ok $n - $name: $(grep -o 'Done [0-9]* runs.*' "$tmp/$name/log")"
 	else
 		echo "not ok $n - $name"
-		tail -n 40 "$tmp/$name/log" | sed 's/^/# /'
+		# What it found, without the lines about its progress.
+		grep -vE '^(#[0-9]|INFO:)' "$tmp/$name/log" | tail -n 40 | sed 's/^/# /'
 		status=1
 	fi
 done
