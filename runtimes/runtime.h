@@ -45,6 +45,11 @@ typedef void (*weft_runtime_prepared_t)(
 typedef void (*weft_runtime_executed_t)(void *userdata, int r, const struct weft_err *err,
 	int status, const char *output, size_t size);
 
+/* How far the transfer of an image is that prepare() was asked for by that name, some times a
+ * second; total is 0 while nobody knows. */
+typedef void (*weft_runtime_progress_t)(
+	void *userdata, const char *image, uint64_t bytes, uint64_t total);
+
 struct weft_runtime_config {
 	sd_event *event;            /* referenced until free() */
 	const char *state_dir;      /* existing directory, the runtime makes its own one below it */
@@ -53,7 +58,9 @@ struct weft_runtime_config {
 	const char *ctrd_namespace; /* containerd namespace; NULL: "weft" */
 	const char
 		*cgroup_root; /* parent cgroup for what we start, e.g. "weft" (no slashes around) */
+	const char *registries; /* file of credentials and CAs for registries; NULL: none */
 	weft_runtime_event_t on_event;
+	weft_runtime_progress_t on_progress; /* NULL: nobody wants to know */
 	void *userdata;
 };
 
@@ -94,6 +101,9 @@ struct weft_runtime_spec {
 				 the sandbox takes it out of the namespace and never gives it back:
 				 each start needs a namespace made anew */
 	enum weft_arch arch;
+	const char
+		*runtime; /* container: another than runc: a program that understands what runc
+			     does ("crun"), or a shim of containerd's ("io.containerd.kata.v2") */
 	const char *const
 		*args; /* NULL-terminated or NULL: the image's own. unikernel: application args */
 	const char *const *env; /* "K=V", NULL-terminated or NULL */
@@ -116,6 +126,9 @@ struct weft_runtime_stats {
 	uint64_t rx_bytes, rx_packets; /* its network, as it sees it; 0 where nobody counts */
 	uint64_t tx_bytes, tx_packets;
 	uint32_t pid; /* the instance's main process as the host sees it, 0: none */
+	/* Beside cpu_ns and memory_bytes: what of the runtime stands by for this instance alone but
+	 * outside of its limits (containerd's shim, the log's writer). */
+	uint64_t helper_cpu_ns, helper_memory_bytes;
 };
 
 /* One tuple the node offers or not, and why not. */
@@ -142,9 +155,10 @@ struct weft_runtime_ops {
 	/* What can run here, found out by trying. Always answers, with usable=false if need be. */
 	int (*probe)(struct weft_runtime *rt, weft_runtime_probed_t done, void *userdata);
 
-	/* Make the image ready: fetch, check, unpack. image is the descriptor's `code` (a path or
-	 * "file://" URL; more schemes later). -ENOENT missing, -EBADMSG truncated or not an image,
-	 * -ENOTSUP for another architecture. Cached: doing it again is quick. */
+	/* Make the image ready: fetch, check, unpack. image is the descriptor's `code`: a path, a
+	 * "file://" URL, or what the runtime fetches from elsewhere. -ENOENT missing, -EBADMSG
+	 * truncated or not an image, -ENOTSUP for another architecture. Cached: doing it again is
+	 * quick. */
 	int (*prepare)(struct weft_runtime *rt, const char *image, enum weft_arch arch,
 		weft_runtime_prepared_t done, void *userdata, struct weft_err *err);
 

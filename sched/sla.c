@@ -313,6 +313,7 @@ static void free_variant(struct weft_sla_variant *v)
 	free(v->code);
 	strv_free(v->cmd);
 	strv_free(v->env);
+	sla_free_container(v);
 }
 
 static void free_service(struct weft_sla_service *s)

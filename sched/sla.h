@@ -21,9 +21,14 @@
  *   code                               between container and gvisor, which run the same images
  *   cmd                                together with the image: from a variant with the same code.
  *                                      A container's argv means nothing to a kernel.
- *   network                            never; it follows from the virtualization
+ *   cpu_limit, cpu_weight, pids_limit, log_limit   always
+ *   user, capabilities, read_only, volumes         between container and gvisor
+ *   network, runtime                   never; they follow from the virtualization
  * A unikernel's `code` has one image per entry of `arch`, joined with ',' (Oakestra's rule).
- * `constraints` of type "direct" with a `node` are kept, other types are not understood.
+ * `volumes` is Oakestra's list; weft mounts a `host_path` of the node at `mount_path`, writable
+ * unless `read_only`, and refuses CSI volumes of containers rather than to run without them.
+ * `cpu_limit` counts in CPUs (0.5), `log_limit` in MiB (default 64, 0: none): the log is rotated
+ * there. `constraints` of type "direct" with a `node` are kept, other types are not understood.
  *
  * Unknown keys are permitted, as Oakestra's schema permits them, but a key one edit away from a
  * known one is refused as a typo. Oakestra's other known keys are checked for their type and have
@@ -56,6 +61,11 @@ struct weft_sla_port { /* Oakestra's `port`: host[:container][/tcp|/udp] joined 
 	uint8_t proto; /* IPPROTO_TCP or IPPROTO_UDP */
 };
 
+struct weft_sla_volume {
+	char *source, *target; /* absolute: host_path, mount_path */
+	bool read_only;
+};
+
 struct weft_sla_variant {
 	enum weft_virt virt;
 	char *code;                   /* as written; may be NULL for native */
@@ -65,6 +75,14 @@ struct weft_sla_variant {
 	enum weft_net_kind net;
 	char **cmd; /* NULL-terminated or NULL */
 	char **env; /* "K=V", NULL-terminated or NULL */
+	/* 0: not said, no limit */
+	uint32_t cpu_milli, cpu_weight, pids, log_max_mb;
+	char *runtime;       /* NULL: the virtualization's own */
+	char *user;          /* NULL: the image's */
+	char **capabilities; /* "CAP_...", NULL: a default set, {NULL}: none */
+	bool read_only;      /* its root file system */
+	struct weft_sla_volume *volumes;
+	size_t n_volumes;
 };
 
 struct weft_sla_swap {

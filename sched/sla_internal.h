@@ -13,6 +13,10 @@
 #define SLA_PORTS_MAX    64U
 #define SLA_ITEMS_MAX    64U /* of cmd, of environment */
 #define SLA_ITEM_MAX     4096U
+#define SLA_VOLUMES_MAX  32U
+#define SLA_PATH_MAX     1024U
+#define SLA_PIDS_MAX     4194304U        /* the kernel's own limit */
+#define SLA_LOG_MAX      (1024U * 1024U) /* MiB */
 #define SLA_CODE_MAX     2048U
 #define SLA_SHORT_MAX    256U /* customer, node, path */
 #define SLA_MEMORY_MAX   (1024U * 1024U)
@@ -60,7 +64,7 @@ struct sla_keys {
 /* One table per kind of object; ctrl/schema/sla.schema.json says the same (a test compares). */
 extern const struct sla_keys sla_root_keys, sla_application_keys, sla_microservice_keys,
 	sla_variant_keys, sla_addresses_keys, sla_readiness_keys, sla_swap_keys,
-	sla_constraint_keys;
+	sla_constraint_keys, sla_volume_keys;
 
 const struct sla_key *sla_find_key(const struct sla_keys *keys, const char *name);
 
@@ -83,6 +87,7 @@ struct sla_quoted sla_quote(const char *s);
 /* Is the value an object of these keys: required ones there, known ones of their kind, no typos? */
 int sla_check(const struct sla_at *at, const struct sla_keys *keys);
 
+bool sla_says(const struct sla_at *at, const char *key);
 bool sla_member(const struct sla_at *at, const char *key, struct sla_at *ret);
 struct sla_at sla_element(const struct sla_at *at, size_t index);
 
@@ -91,11 +96,18 @@ int sla_string(const struct sla_at *at, const char *key, size_t max, char **ret)
 int sla_uint(const struct sla_at *at, const char *key, uint32_t min, uint32_t max, uint32_t *ret);
 int sla_millis(const struct sla_at *at, const char *key, uint32_t max_s, uint32_t *ret);
 int sla_strings(const struct sla_at *at, const char *key, char ***ret); /* [] gives NULL */
+int sla_copy_strings(const struct sla_doc *doc, char *const *from, char ***ret);
 
 /* The parts of a microservice, in files of their own. Each fills its fields of svc. */
 int sla_parse_variants(const struct sla_at *at, struct weft_sla_service *svc);
 int sla_parse_ports(const struct sla_at *at, struct weft_sla_service *svc);
 int sla_parse_addresses(const struct sla_at *at, struct weft_sla_service *svc);
 int sla_parse_readiness(const struct sla_at *at, struct weft_sla_service *svc); /* after ports */
+
+/* How a variant runs: limits, user, volumes, ... (sla_container.c) */
+int sla_parse_container(const struct sla_at *at, struct weft_sla_variant *v);
+int sla_inherit_container(const struct sla_at *at, struct weft_sla_variant *v,
+	const struct weft_sla_variant *base, bool same_images);
+void sla_free_container(struct weft_sla_variant *v);
 
 #endif

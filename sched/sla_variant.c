@@ -25,11 +25,6 @@ struct arch_order {
 	size_t n;
 };
 
-static bool says(const struct sla_at *at, const char *key)
-{
-	return json_object_get(at->value, key);
-}
-
 /* The same OCI image runs under runc and runsc. */
 static bool same_images(enum weft_virt a, enum weft_virt b)
 {
@@ -166,28 +161,9 @@ static int parse_own(const struct sla_at *at, struct weft_sla_variant *v, struct
 		r = parse_environment(at, v);
 	if (r == 0)
 		r = parse_network(at, v);
+	if (r == 0)
+		r = sla_parse_container(at, v);
 	return r;
-}
-
-static int copy_strings(const struct sla_doc *doc, char *const *from, char ***ret)
-{
-	_cleanup_(strv_freep) char **list = NULL;
-	size_t n = 0;
-
-	if (!from)
-		return 0;
-	while (from[n])
-		n++;
-	list = calloc(n + 1, sizeof(*list));
-	if (!list)
-		return sla_no_memory(doc);
-	for (size_t i = 0; i < n; i++) {
-		list[i] = strdup(from[i]);
-		if (!list[i])
-			return sla_no_memory(doc);
-	}
-	*ret = TAKE_PTR(list);
-	return 0;
 }
 
 /* The rules in sla.h. base is the microservice's own variant. */
@@ -196,12 +172,12 @@ static int inherit(
 {
 	int r = 0;
 
-	if (!says(at, "memory"))
+	if (!sla_says(at, "memory"))
 		v->memory_mb = base->memory_mb;
-	if (!says(at, "vcpus") && !says(at, "vcpu"))
+	if (!sla_says(at, "vcpus") && !sla_says(at, "vcpu"))
 		v->vcpus = base->vcpus;
-	if (!says(at, "environment"))
-		r = copy_strings(at->doc, base->env, &v->env);
+	if (!sla_says(at, "environment"))
+		r = sla_copy_strings(at->doc, base->env, &v->env);
 	if (r < 0)
 		return r;
 	if (!v->code && base->code && same_images(v->virt, base->virt)) {
@@ -209,9 +185,11 @@ static int inherit(
 		if (!v->code)
 			return sla_no_memory(at->doc);
 	}
-	if (!says(at, "cmd") && same_images(v->virt, base->virt) && v->code && base->code &&
+	if (!sla_says(at, "cmd") && same_images(v->virt, base->virt) && v->code && base->code &&
 		strcmp(v->code, base->code) == 0)
-		r = copy_strings(at->doc, base->cmd, &v->cmd);
+		r = sla_copy_strings(at->doc, base->cmd, &v->cmd);
+	if (r == 0)
+		r = sla_inherit_container(at, v, base, same_images(v->virt, base->virt));
 	return r;
 }
 

@@ -143,39 +143,6 @@ void instance_set_phase(struct instance *inst, enum phase phase)
 	engine_kick(inst->engine);
 }
 
-/* strings[0..2] own what the spec points to. */
-void instance_fill_spec(struct instance *inst, struct weft_runtime_spec *spec, char **strings)
-{
-	const struct weft_sla_variant *v = service_variant(inst->service, inst->virt);
-
-	strings[0] = instance_dir(inst);
-	strings[1] = instance_log(inst);
-	strings[2] = inst->net == WEFT_NET_TAP ? NULL : instance_netns(inst);
-	*spec = (struct weft_runtime_spec){
-		.id = inst->name,
-		.image = inst->image,
-		.dir = strings[0],
-		.log_path = strings[1],
-		.virt = inst->virt,
-		.arch = inst->arch,
-		.args = v ? (const char *const *)v->cmd : NULL,
-		.env = v ? (const char *const *)v->env : NULL,
-		.memory_mb = v ? v->memory_mb : 0,
-		.vcpus = v ? v->vcpus : 0,
-		.net =
-			{
-				.netns = strings[2],
-				.ifname = inst->net == WEFT_NET_VETH ? "eth0" : "macvtap0",
-				.addr = inst->ns_addr,
-				.prefix_len = inst->engine->config.subnet_len,
-				.gateway = inst->engine->gateway,
-				.mtu = inst->engine->config.mtu,
-				.tap_fd = inst->tap_fd,
-			},
-	};
-	memcpy(spec->net.mac, inst->mac, sizeof(spec->net.mac));
-}
-
 static struct runtime_slot *runtime_of(const struct instance *inst)
 {
 	return engine_runtime(inst->engine, inst->virt);
@@ -403,9 +370,7 @@ static void on_prepared(
 {
 	struct instance *inst = userdata;
 	struct runtime_slot *slot = runtime_of(inst);
-	_cleanup_(freep) char *s0 = NULL, *s1 = NULL, *s2 = NULL;
-	char *strings[3] = {NULL};
-	struct weft_runtime_spec spec;
+	_cleanup_(instance_spec_done) struct instance_spec s = {0};
 	struct weft_err e = {0};
 
 	(void)size;
@@ -418,10 +383,12 @@ static void on_prepared(
 		instance_fail(inst, &e);
 		return;
 	}
-	instance_fill_spec(inst, &spec, strings);
-	s0 = strings[0], s1 = strings[1], s2 = strings[2];
+	if (instance_spec_fill(inst, &s, &e) < 0) {
+		instance_fail(inst, &e);
+		return;
+	}
 	inst->busy = true;
-	r = slot->ops->start(slot->rt, &spec, on_started, inst, &e);
+	r = slot->ops->start(slot->rt, &s.spec, on_started, inst, &e);
 	if (r < 0)
 		on_started(inst, refused(inst, r, &e), &e);
 }
@@ -485,9 +452,7 @@ static void on_cleaned(void *userdata, int r, const struct weft_err *err)
 static void adopt(struct instance *inst)
 {
 	struct runtime_slot *slot = runtime_of(inst);
-	_cleanup_(freep) char *s0 = NULL, *s1 = NULL, *s2 = NULL;
-	char *strings[3] = {NULL};
-	struct weft_runtime_spec spec;
+	_cleanup_(instance_spec_done) struct instance_spec s = {0};
 	struct weft_err err = {0};
 	int r;
 
@@ -495,10 +460,12 @@ static void adopt(struct instance *inst)
 		instance_fail(inst, &err);
 		return;
 	}
-	instance_fill_spec(inst, &spec, strings);
-	s0 = strings[0], s1 = strings[1], s2 = strings[2];
+	if (instance_spec_fill(inst, &s, &err) < 0) {
+		instance_fail(inst, &err);
+		return;
+	}
 	inst->busy = inst->adopted = true;
-	r = slot->ops->adopt(slot->rt, &spec, on_adopted, inst, &err);
+	r = slot->ops->adopt(slot->rt, &s.spec, on_adopted, inst, &err);
 	if (r < 0)
 		on_adopted(inst, refused(inst, r, &err), &err);
 }

@@ -166,9 +166,17 @@ void instance_retire(struct instance *inst, unsigned drain_ms);
 void instance_tick(struct instance *inst, uint64_t now);
 void instance_event(
 	void *engine, const char *id, enum weft_runtime_event event, const char *detail);
-void instance_fill_spec(struct instance *inst, struct weft_runtime_spec *spec, char **strings);
 void instance_set_phase(struct instance *inst, enum phase phase);
 bool instance_is_new(const struct instance *inst); /* of its service's running swap */
+
+/* instance_spec.c: what its runtime is told */
+struct instance_spec {
+	struct weft_runtime_spec spec;
+	char *dir, *log, *netns; /* owned */
+	struct weft_runtime_mount *mounts;
+};
+int instance_spec_fill(struct instance *inst, struct instance_spec *ret, struct weft_err *err);
+void instance_spec_done(struct instance_spec *s);
 
 /* network.c */
 int instance_network_add(struct instance *inst, struct weft_err *err);

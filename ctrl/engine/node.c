@@ -223,6 +223,11 @@ static uint32_t memory_mb(const char *key)
 	return 0;
 }
 
+static uint32_t wanted_cpu(const struct weft_sla_variant *v)
+{
+	return v->cpu_milli ? v->cpu_milli : v->vcpus * 1000;
+}
+
 static void describe_node(struct weft_engine *e, struct weft_sched_node *node)
 {
 	uint32_t wanted_mb = 0, wanted_milli = 0, used = 0;
@@ -242,7 +247,7 @@ static void describe_node(struct weft_engine *e, struct weft_sched_node *node)
 		if (i->phase == PHASE_FAILED || !v)
 			continue;
 		wanted_mb += v->memory_mb;
-		wanted_milli += v->vcpus * 1000;
+		wanted_milli += wanted_cpu(v);
 	}
 	node->memory_mb = memory_mb("MemTotal");
 	node->memory_free_mb = node->memory_mb > wanted_mb ? node->memory_mb - wanted_mb : 0;
@@ -262,7 +267,7 @@ int engine_place(struct weft_engine *e, const struct service *s,
 		.node = s->spec->node,
 		.virt = variant->virt,
 		.memory_mb = variant->memory_mb,
-		.cpu_milli = variant->vcpus * 1000,
+		.cpu_milli = wanted_cpu(variant),
 	};
 	struct weft_sched_decision decision;
 	struct weft_sched_node node;

@@ -35,6 +35,20 @@ static void dump_list(FILE *f, const char *what, char *const *list)
 	fprintf(f, "\n");
 }
 
+static void dump_container(FILE *f, const struct weft_sla_variant *v)
+{
+	if (v->cpu_milli || v->cpu_weight || v->pids || v->log_max_mb != 64)
+		fprintf(f, "    limits: cpu %u m, weight %u, pids %u, log %u MiB\n", v->cpu_milli,
+			v->cpu_weight, v->pids, v->log_max_mb);
+	if (v->runtime || v->user || v->read_only)
+		fprintf(f, "    runtime %s, user %s%s\n", v->runtime ? v->runtime : "-",
+			v->user ? v->user : "-", v->read_only ? ", read-only" : "");
+	dump_list(f, "capabilities", v->capabilities);
+	for (size_t i = 0; i < v->n_volumes; i++)
+		fprintf(f, "    volume %s -> %s%s\n", v->volumes[i].source, v->volumes[i].target,
+			v->volumes[i].read_only ? " (read-only)" : "");
+}
+
 static void dump_variant(FILE *f, const struct weft_sla_variant *v)
 {
 	fprintf(f, "  %s: memory %u, vcpus %u, net %s, code %s\n", weft_virt_name(v->virt),
@@ -45,6 +59,7 @@ static void dump_variant(FILE *f, const struct weft_sla_variant *v)
 				v->image[a] ? v->image[a] : "-");
 	dump_list(f, "cmd", v->cmd);
 	dump_list(f, "env", v->env);
+	dump_container(f, v);
 }
 
 static void dump_service(FILE *f, const struct weft_sla_service *s)
@@ -105,7 +120,8 @@ static void check_golden(const char *file)
 	assert_int_equal(weft_read_file(json, SLA_TEXT_MAX, &text, &size), 0);
 	got = outcome(file, text, size);
 	assert_non_null(got);
-	assert_int_equal(strncmp(file, "bad-", 4) == 0, strncmp(got, "customer", 8) != 0);
+	if ((strncmp(file, "bad-", 4) == 0) != (strncmp(got, "customer", 8) != 0))
+		fail_msg("%s: %s", file, got);
 	if (getenv("WEFT_UPDATE_GOLDEN"))
 		assert_int_equal(weft_write_file(txt, got, strlen(got), 0644), 0);
 	assert_int_equal(weft_read_file(txt, SLA_TEXT_MAX, &want, NULL), 0);
@@ -426,6 +442,79 @@ static void test_inheritance(void **state)
 	assert_null(other->services[0].variants[1].cmd);
 }
 
+static void test_container(void **state)
+{
+	static const struct bad bad[] = {
+		{"\"cpu_limit\": ^\"1\"", ".cpu_limit: must be a number, is a string"},
+		{"\"cpu_limit\": ^0.001", ".cpu_limit: must be 0.01 to 1024 CPUs, or 0 for no "
+					  "limit, is 0.001"},
+		{"\"cpu_limit\": ^-1",
+			".cpu_limit: must be 0.01 to 1024 CPUs, or 0 for no limit, is -1"},
+		{"\"cpu_limit\": ^1e300",
+			".cpu_limit: must be 0.01 to 1024 CPUs, or 0 for no limit, is 1e+300"},
+		{"\"cpu_weight\": ^0", ".cpu_weight: must be 1 to 10000, is 0"},
+		{"\"pids_limit\": ^4194305", ".pids_limit: must be 0 to 4194304, is 4194305"},
+		{"\"log_limit\": ^1.5", ".log_limit: must be an integer, is 1.5"},
+		{"\"user\": ^\"\"", ".user: must not be empty"},
+		{"\"user\": ^\"a b\"", ".user: must not contain spaces or control characters"},
+		{"\"runtime\": ^\"../x\"", ".runtime: \"../x\" is no runtime's name"},
+		{"\"capabilities\": [\"KILL\", ^\"FLY\"]",
+			".capabilities[1]: unknown capability \"FLY\""},
+		{"\"read_only\": ^1", ".read_only: must be true or false, is a number"},
+		{"\"volumes\": [^{\"mount_path\": \"/x\"}]",
+			".volumes[0].host_path: required, but missing"},
+		{"\"volumes\": [^{\"host_path\": \"/x\"}]",
+			".volumes[0].mount_path: required, but missing"},
+		{"\"volumes\": [{\"host_path\": \"/x\", \"mount_path\": ^\"y\"}]",
+			".volumes[0].mount_path: must be an absolute path, is \"y\""},
+		{"\"volumes\": [{\"host_path\": ^\"/a/../x\", \"mount_path\": \"/y\"}]",
+			".volumes[0].host_path: must not lead upwards, is \"/a/../x\""},
+		{"\"volumes\": [{\"host_path\": \"/x\", \"mount_path\": ^\"//\"}]",
+			".volumes[0].mount_path: must not be the root itself"},
+		{"\"volumes\": [{\"host_path\": \"/x\", \"mount_path\": \"/y\"}, "
+		 "{\"host_path\": \"/z\", \"mount_path\": ^\"/y\"}]",
+			".volumes[1].mount_path: another volume is mounted at \"/y\" already"},
+		{"\"volumes\": [{\"volume_id\": \"v\", \"csi_driver\": ^\"csi.x\"}]",
+			".volumes[0].csi_driver: CSI volumes are not mounted by weft"},
+		{"\"variants\": [{\"virtualization\": \"unikernel\", \"code\": \"k\", "
+		 "^\"user\": \"0\"}]",
+			".variants[0].user: means nothing to virtualization unikernel"},
+		{"\"variants\": [{\"virtualization\": \"gvisor\", ^\"runtime\": \"crun\"}]",
+			".variants[0].runtime: means nothing to virtualization gvisor"},
+	};
+
+	(void)state;
+	assert_all_bad(bad, ARRAY_SIZE(bad));
+}
+
+static void test_container_values(void **state)
+{
+	_cleanup_(weft_sla_freep) struct weft_sla *sla =
+		assert_good("\"cpu_limit\": 0.5, \"capabilities\": [], \"read_only\": true,"
+			    "\"user\": \"web\", \"runtime\": \"crun\", \"log_limit\": 0,"
+			    "\"volumes\": [{\"host_path\": \"/s\", \"mount_path\": \"/t\"}],"
+			    "\"variants\": [{\"virtualization\": \"gvisor\", \"user\": \"0\"},"
+			    "{\"virtualization\": \"unikernel\", \"code\": \"k\","
+			    "\"volumes\": [], \"read_only\": false, \"cpu_limit\": 0}]");
+	const struct weft_sla_variant *v = sla->services[0].variants;
+
+	(void)state;
+	assert_int_equal(v[0].cpu_milli, 500);
+	assert_non_null(v[0].capabilities);
+	assert_null(v[0].capabilities[0]);
+	assert_string_equal(v[0].runtime, "crun");
+
+	assert_int_equal(v[1].cpu_milli, 500);
+	assert_true(v[1].read_only && v[1].capabilities && !v[1].capabilities[0]);
+	assert_string_equal(v[1].user, "0");
+	assert_string_equal(v[1].volumes[0].target, "/t");
+	assert_null(v[1].runtime);
+
+	assert_int_equal(v[2].cpu_milli, 0);
+	assert_int_equal(v[2].log_max_mb, 0);
+	assert_true(!v[2].read_only && !v[2].capabilities && !v[2].user && !v[2].volumes);
+}
+
 static void test_readiness_defaults(void **state)
 {
 	struct weft_sla *sla = assert_good("\"port\": \"53/udp;8080:80\"");
@@ -587,6 +676,8 @@ int main(void)
 		cmocka_unit_test(test_readiness_and_swap),
 		cmocka_unit_test(test_variants),
 		cmocka_unit_test(test_inheritance),
+		cmocka_unit_test(test_container),
+		cmocka_unit_test(test_container_values),
 		cmocka_unit_test(test_readiness_defaults),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_limits),

@@ -117,6 +117,7 @@ static void test_tables(void **state)
 	compare(def("addresses"), &sla_addresses_keys);
 	compare(def("readiness"), &sla_readiness_keys);
 	compare(def("swap"), &sla_swap_keys);
+	compare(def("volume"), &sla_volume_keys);
 	compare(def("constraint"), &sla_constraint_keys);
 }
 
