@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Weighted round robin: a new flow takes the next slot of its service's table. The shared counter
- * makes it exact in every window, whatever processors the flows arrive on. */
+/* Round robin, weighted or not: a new flow takes the next slot of its service's sequence. The
+ * shared counter makes it exact in every window, whatever processors the flows arrive on. */
 #ifndef WEFT_BPF_BALANCE_H
 #define WEFT_BPF_BALANCE_H
 
@@ -10,17 +10,24 @@
  * before user space has made the next table. */
 #define BALANCE_TRIES 8
 
-/* The backend's id, 0 if there is none. The directory word is read once: a packet sees the old
- * table or the new one. */
-static __always_inline __u32 balance_pick(__u32 service)
+static __always_inline __u32 balance_slot(__u32 slot)
 {
-	const __u64 *dir = bpf_map_lookup_elem(&slot_dir, &service);
-	struct weft_turn *turn = bpf_map_lookup_elem(&turns, &service);
-	const struct weft_slots *table = bpf_map_lookup_elem(&slots, &service);
-	__u64 word;
-	__u32 length;
+	__u32 key = slot / 4;
+	const struct weft_slots *s = bpf_map_lookup_elem(&slots, &key);
 
-	if (!dir || !turn || !table)
+	return s ? s->id[slot & 3] : 0;
+}
+
+/* The backend's id, 0 if there is none. The directory word is read once: a packet sees the old
+ * sequence or the new one. */
+static __always_inline __u32 balance_pick(__u32 service, __u32 policy)
+{
+	__u32 key = weft_service_policy(service, policy), length;
+	const __u64 *dir = bpf_map_lookup_elem(&slot_dir, &key);
+	struct weft_turn *turn = bpf_map_lookup_elem(&turns, &key);
+	__u64 word;
+
+	if (!dir || !turn)
 		return 0;
 	word = *(const volatile __u64 *)dir;
 	length = weft_slot_length(word);
@@ -28,7 +35,7 @@ static __always_inline __u32 balance_pick(__u32 service)
 		return 0;
 	for (int i = 0; i < BALANCE_TRIES; i++) {
 		__u64 n = __sync_fetch_and_add(&turn->next, 1) % length;
-		__u32 id = table->id[((__u32)word + n) & (2 * WEFT_SLOTS - 1)];
+		__u32 id = balance_slot((__u32)word + n);
 		const struct weft_bpf_instance *inst = instance_get(id);
 
 		if (inst && inst->service == service)

@@ -29,6 +29,8 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct weft_bpf_
 {
 	struct ethhdr *eth = (void *)frame(skb);
 
+	if (to->device == WEFT_DEVICE_REMOTE)
+		return DROP(NO_PEER);
 	if ((void *)(eth + 1) > frame_end(skb))
 		return DROP(TRUNCATED);
 	set_macs(eth, to->mac);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The flow table: find, insert, age. Its word is described in weft_abi.h.
  *
- * A flow's key names its ends by the epochs of the instances that hold them, not by their
- * addresses: whoever gets an address later can not inherit what its predecessor began. */
+ * A flow's key names its ends by the epochs of the instances or services that hold them, not by
+ * their addresses: whoever gets an address later can not inherit what its predecessor began. */
 #ifndef WEFT_BPF_FLOW_H
 #define WEFT_BPF_FLOW_H
 
@@ -12,9 +12,10 @@
 
 struct flow_key {
 	__u32 from; /* epoch of the sender */
-	__u32 to;   /* epoch of the instance, or address of the service */
-	__u16 kind; /* enum weft_target: which of them */
-	__u16 proto;
+	__u32 to;   /* epoch of the instance or the service */
+	__u16 kind; /* of target: which of them, and by which policy */
+	__u8 family;
+	__u8 proto;
 	__be16 sport, dport;
 };
 
@@ -27,8 +28,8 @@ struct flow {
 static __always_inline __u64 flow_hash(const struct flow_key *k)
 {
 	__u64 ends = (__u64)k->from << 32 | k->to;
-	__u64 rest =
-		(__u64)k->sport << 48 | (__u64)k->dport << 32 | (__u64)k->kind << 16 | k->proto;
+	__u64 rest = (__u64)k->sport << 48 | (__u64)k->dport << 32 | (__u64)k->kind << 16 |
+		     (__u64)k->family << 8 | k->proto;
 	__u64 x = (ends ^ flow_seed[0]) * 0xff51afd7ed558ccdULL;
 
 	x ^= x >> 32;
@@ -40,7 +41,7 @@ static __always_inline __u64 flow_hash(const struct flow_key *k)
 
 static __always_inline __u32 flow_isn(const struct packet *p)
 {
-	return p->proto == IPPROTO_TCP ? (p->seq * 0x9e3779b1U) >> 28 : 0;
+	return p->proto == IPPROTO_TCP ? (p->seq * 0x9e3779b1U) >> 29 : 0;
 }
 
 static __always_inline __u64 flow_word(
@@ -270,7 +271,7 @@ static __always_inline bool flow_reopens(const struct packet *p, __u64 word)
 	if (p->proto != IPPROTO_TCP || !p->opens)
 		return false;
 	return weft_flow_state(word) == WEFT_FLOW_CLOSED || (word & WEFT_FLOW_REVERSE) ||
-	       weft_flow_isn(word) != flow_isn(p);
+	       weft_flow_aux(word) != flow_isn(p);
 }
 
 #endif

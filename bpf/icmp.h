@@ -38,6 +38,7 @@ static __always_inline int quoted_load(
 /* What would answer the quoted packet: a packet whose way is known if its flow is. */
 static __always_inline int quoted_answer(const struct quoted *q, struct packet *ret)
 {
+	ret->family = 4;
 	ret->proto = q->ip.protocol;
 	ret->saddr = q->ip.daddr;
 	ret->daddr = q->ip.saddr;
@@ -69,16 +70,21 @@ static __always_inline bool known_route(const struct packet *p, struct route *r)
 {
 	__u32 low = bpf_ntohl(p->daddr) & 0xffff;
 	const __u32 *target = bpf_map_lookup_elem(&targets, &low);
+	const struct weft_bpf_service *svc;
 	struct flow_key key, forth;
 	struct flow f;
-	__u32 id;
+	__u32 id, kind;
 
 	if (!target)
 		return false;
 	id = WEFT_TARGET_ID(*target);
+	kind = WEFT_TARGET_KIND(*target);
 	r->saddr = r->from->inst_addr;
-	if (WEFT_TARGET_KIND(*target) == WEFT_TARGET_SERVICE) {
-		key = flow_key_of(p, r->from, p->daddr, WEFT_TARGET_SERVICE, false);
+	if (kind >= WEFT_TARGET_SERVICE) {
+		svc = service_get(id);
+		if (!svc)
+			return false;
+		key = flow_key_of(p, r->from, svc->epoch, kind, false);
 		if (!flow_find(flow_hash(&key), &f) || !flow_backend(f.word, id, r))
 			return false;
 		r->service = id;
@@ -86,7 +92,7 @@ static __always_inline bool known_route(const struct packet *p, struct route *r)
 		return true;
 	}
 	r->to = instance_get(id);
-	if (WEFT_TARGET_KIND(*target) != WEFT_TARGET_INSTANCE || !r->to)
+	if (kind != WEFT_TARGET_INSTANCE || !r->to)
 		return false;
 	r->to_id = r->backend = id;
 	key = flow_key_of(p, r->from, r->to->epoch, WEFT_TARGET_INSTANCE, false);

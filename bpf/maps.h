@@ -53,6 +53,14 @@ struct {
 	__type(value, __u64);
 } devices SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, WEFT_TARGETS6);
+	__type(key, struct weft_addr6);
+	__type(value, __u32); /* WEFT_TARGET() */
+} targets6 SEC(".maps");
+
 /* Namespace address -> instance, for what is delivered without translation. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -62,9 +70,18 @@ struct {
 } ns_addrs SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, WEFT_MAX_INSTANCES);
+	__type(key, struct weft_addr6);
+	__type(value, __u32);
+} ns_addrs6 SEC(".maps");
+
+/* Of weft_service_policy(): the word of the slots in use, user space's room, the next turn. */
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, WEFT_MAX_SERVICES);
+	__uint(max_entries, WEFT_MAX_SERVICES *WEFT_POLICIES);
 	__type(key, __u32);
 	__type(value, __u64); /* weft_slot_word() */
 } slot_dir SEC(".maps");
@@ -72,17 +89,25 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, WEFT_MAX_SERVICES);
+	__uint(max_entries, WEFT_MAX_SERVICES *WEFT_POLICIES);
 	__type(key, __u32);
-	__type(value, struct weft_slots);
-} slots SEC(".maps");
+	__type(value, struct weft_room);
+} rooms SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, WEFT_MAX_SERVICES);
+	__uint(max_entries, WEFT_MAX_SERVICES *WEFT_POLICIES);
 	__type(key, __u32);
 	__type(value, struct weft_turn);
 } turns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_SLOT_POOL / 4);
+	__type(key, __u32);
+	__type(value, struct weft_slots);
+} slots SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -140,6 +165,14 @@ static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
 	const struct weft_bpf_instance *inst = bpf_map_lookup_elem(&instances, &id);
 
 	return inst && inst->active ? inst : NULL;
+}
+
+/* NULL unless there is such a service now. */
+static __always_inline const struct weft_bpf_service *service_get(__u32 id)
+{
+	const struct weft_bpf_service *svc = bpf_map_lookup_elem(&services, &id);
+
+	return svc && svc->epoch ? svc : NULL;
 }
 
 static __always_inline __u32 device_instance(__u32 ifindex)

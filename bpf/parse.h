@@ -55,6 +55,7 @@ struct packet {
 	__be16 ip_id;
 	__u16 l4; /* offset of the transport header in the frame */
 	__u16 ip_len;
+	__u8 family; /* 4 or 6 */
 	__u8 proto;
 	__u8 tcp_flags;
 	bool frag_first; /* more follow */
@@ -101,6 +102,7 @@ static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *p)
 	frag = bpf_ntohs(ip->frag_off);
 	p->saddr = ip->saddr;
 	p->daddr = ip->daddr;
+	p->family = 4;
 	p->proto = ip->protocol;
 	p->ip_id = ip->id;
 	p->ip_len = len;

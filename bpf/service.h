@@ -15,6 +15,7 @@ struct route {
 	__be32 saddr;  /* the new source; the new destination is to->ns_addr */
 	__u32 backend; /* which of both, */
 	__u32 service; /* and the service it was called by: 0 for its own address */
+	__u32 policy;
 	bool reverse;
 };
 
@@ -25,6 +26,7 @@ static __always_inline struct flow_key flow_key_of(const struct packet *p,
 		.from = from->epoch,
 		.to = to,
 		.kind = kind,
+		.family = p->family,
 		.proto = p->proto,
 		.sport = swap ? p->dport : p->sport,
 		.dport = swap ? p->sport : p->dport,
@@ -44,7 +46,7 @@ static __always_inline bool flow_holds(
 static __always_inline __u64 flow_open(
 	const struct packet *p, const struct route *r, const struct flow_key *key, __u64 stale)
 {
-	__u64 isn = (__u64)flow_isn(p) << WEFT_FLOW_ISN_SHIFT, hash = flow_hash(key);
+	__u64 isn = (__u64)flow_isn(p) << WEFT_FLOW_AUX_SHIFT, hash = flow_hash(key);
 
 	return flow_insert(hash,
 		flow_word(hash, r->to_id, r->to->generation, isn, flow_first_state(p)), stale);
@@ -53,7 +55,8 @@ static __always_inline __u64 flow_open(
 static __always_inline void flow_open_back(const struct packet *p, const struct route *r)
 {
 	struct flow_key back = flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
-	__u64 bits = WEFT_FLOW_REVERSE | (r->service ? 0 : WEFT_FLOW_DIRECT);
+	__u64 called = r->service ? 1 + r->policy : 0;
+	__u64 bits = WEFT_FLOW_REVERSE | called << WEFT_FLOW_AUX_SHIFT;
 	__u64 hash = flow_hash(&back);
 	struct flow old;
 
@@ -74,15 +77,21 @@ static __always_inline bool flow_backend(__u64 word, __u32 service, struct route
 	return true;
 }
 
-static __always_inline int call_service(const struct packet *p, struct route *r, __u32 service)
+static __always_inline int call_service(
+	const struct packet *p, struct route *r, __u32 service, __u32 kind)
 {
-	struct flow_key key = flow_key_of(p, r->from, p->daddr, WEFT_TARGET_SERVICE, false);
+	const struct weft_bpf_service *svc = service_get(service);
 	int lost = DROP(NO_FLOW);
 	__u64 stale = 0, other;
+	struct flow_key key;
 	struct flow f;
 
+	if (!svc)
+		return DROP(UNKNOWN_ADDR);
+	key = flow_key_of(p, r->from, svc->epoch, kind, false);
 	r->saddr = r->from->inst_addr;
 	r->service = service;
+	r->policy = kind - WEFT_TARGET_SERVICE;
 	if (flow_find(flow_hash(&key), &f)) {
 		stale = f.word;
 		if (!flow_backend(f.word, service, r)) {
@@ -98,7 +107,7 @@ static __always_inline int call_service(const struct packet *p, struct route *r,
 	if (!p->opens)
 		return lost;
 
-	r->to_id = balance_pick(service);
+	r->to_id = balance_pick(service, r->policy);
 	r->to = instance_get(r->to_id);
 	if (!r->to)
 		return DROP(NO_BACKEND);
@@ -116,21 +125,22 @@ static __always_inline int call_service(const struct packet *p, struct route *r,
 static __always_inline bool way_back(
 	const struct packet *p, struct route *r, const struct flow *f, struct flow_key *forth)
 {
-	__u32 service = f->word & WEFT_FLOW_DIRECT ? 0 : r->from->service;
-	const struct weft_bpf_service *svc = bpf_map_lookup_elem(&services, &service);
+	__u32 called = weft_flow_aux(f->word), policy = (called - 1) & (WEFT_POLICIES - 1);
+	const struct weft_bpf_service *svc;
 
-	if (!flow_holds(f->word, r->from_id, r->from) || !svc)
+	if (!flow_holds(f->word, r->from_id, r->from))
 		return false;
-	if (f->word & WEFT_FLOW_DIRECT) {
+	if (!called) {
 		*forth = flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
 		r->saddr = r->from->inst_addr;
 	} else {
-		*forth = flow_key_of(p, r->to, svc->vip, WEFT_TARGET_SERVICE, true);
-		r->saddr = svc->vip;
+		svc = service_get(r->from->service);
+		if (!svc || !svc->vip[policy])
+			return false;
+		*forth = flow_key_of(p, r->to, svc->epoch, WEFT_TARGET_SERVICE + policy, true);
+		r->saddr = svc->vip[policy];
+		r->service = r->from->service;
 	}
-	if (!r->saddr)
-		return false;
-	r->service = service;
 	r->backend = r->from_id;
 	r->reverse = true;
 	return true;

@@ -57,7 +57,7 @@ static __always_inline int later_fragment(
 
 static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, struct route *r)
 {
-	__u32 low = bpf_ntohl(p->daddr) & 0xffff;
+	__u32 low = bpf_ntohl(p->daddr) & 0xffff, kind;
 	const __u32 *target;
 	int ret;
 
@@ -72,15 +72,13 @@ static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, str
 		return DROP(TOO_BIG);
 
 	target = bpf_map_lookup_elem(&targets, &low);
-	switch (target ? WEFT_TARGET_KIND(*target) : WEFT_TARGET_NONE) {
-	case WEFT_TARGET_SERVICE:
-		ret = call_service(p, r, WEFT_TARGET_ID(*target));
+	kind = target ? WEFT_TARGET_KIND(*target) : WEFT_TARGET_NONE;
+	if (kind >= WEFT_TARGET_SERVICE) {
+		ret = call_service(p, r, WEFT_TARGET_ID(*target), kind);
 		r->backend = r->to_id;
-		break;
-	case WEFT_TARGET_INSTANCE:
+	} else if (kind == WEFT_TARGET_INSTANCE) {
 		ret = call_instance(p, r, WEFT_TARGET_ID(*target));
-		break;
-	default:
+	} else {
 		return DROP(UNKNOWN_ADDR);
 	}
 	if (ret)

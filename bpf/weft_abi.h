@@ -7,7 +7,7 @@
 
 #include <linux/types.h>
 
-#define WEFT_ABI_LAYOUT 1
+#define WEFT_ABI_LAYOUT 2
 
 /* The overlay, in host byte order: 10.16.0.0/12 as a whole, and in it the semantic range
  * 10.30.0.0/16 of service and instance addresses. */
@@ -16,14 +16,20 @@
 #define WEFT_SEMANTIC_NET  0x0a1e0000U
 #define WEFT_SEMANTIC_MASK 0xffff0000U
 
+/* The same for IPv6, of an address's first 32 bits: fc00::/7 and fdff::/16. */
+#define WEFT_OVERLAY6_NET   0xfc000000U
+#define WEFT_OVERLAY6_MASK  0xfe000000U
+#define WEFT_SEMANTIC6_NET  0xfdff0000U
+#define WEFT_SEMANTIC6_MASK 0xffff0000U
+
 /* Every instance sees every overlay address behind this one locally administered address. */
 #define WEFT_GATEWAY_MAC                    \
 	{                                   \
 		0x02, 'w', 'e', 'f', 't', 1 \
 	}
 
-#define WEFT_MAX_SERVICES  1024
-#define WEFT_MAX_INSTANCES 1024
+#define WEFT_MAX_SERVICES  16384
+#define WEFT_MAX_INSTANCES 16384
 
 /* Drop reasons: symbol, name, sentence. Numbers are positions: append only. */
 #define WEFT_DROPS(X)                                                                              \
@@ -46,7 +52,8 @@
 	X(FRAGMENT, "fragment", "a later fragment whose first was not seen")                       \
 	X(NO_MEMORY, "no_memory", "the kernel could not make the packet writable")                 \
 	X(ICMP_NO_FLOW, "icmp_no_flow", "an ICMP error about a packet of no known flow")           \
-	X(TOO_BIG, "too_big", "larger than the overlay's MTU, not to be fragmented (ICMP sent)")
+	X(TOO_BIG, "too_big", "larger than the overlay's MTU, not to be fragmented (ICMP sent)")   \
+	X(NO_PEER, "no_peer", "for an instance of another node, to which there is no way")
 
 enum weft_drop {
 #define WEFT_DROP_ENUM(symbol, name, text) WEFT_DROP_##symbol,
@@ -72,7 +79,7 @@ struct weft_meta {
 	__u32 layout;
 	__u32 flow_buckets; /* a power of two */
 	__u64 seed[2];      /* of the flow hash: must outlive the program, like the flows */
-	__u32 epoch;        /* the last one given to an instance */
+	__u32 epoch;        /* the last one given to an instance or a service */
 	__u32 pad;
 };
 
@@ -80,47 +87,85 @@ enum weft_device {
 	WEFT_DEVICE_PEER = 0,   /* veth into another namespace: bpf_redirect_peer */
 	WEFT_DEVICE_DIRECT = 1, /* bpf_redirect */
 	WEFT_DEVICE_HOST = 2,   /* the same, into the host's stack: it may forward for others */
+	WEFT_DEVICE_REMOTE = 3, /* on another node: through the peer */
 };
 
+/* A cache line. An instance has addresses of one family or of both; an absent one is 0. */
 struct weft_bpf_instance {
 	__be32 ns_addr;
 	__be32 inst_addr;
-	__u32 ifindex;
+	__u32 ifindex;    /* 0: WEFT_DEVICE_REMOTE */
 	__u16 service;    /* 0: backend of none */
 	__u8 device;      /* enum weft_device */
 	__u8 active;      /* all other fields are valid; stored last, cleared first */
 	__u32 generation; /* of its flows as a backend: raised to forget them */
 	__u32 epoch;      /* unique to this holder of the id: part of every flow's key */
 	__u8 mac[6];
-	__u16 pad;
+	__u16 peer; /* the node it is on, 0: this one */
+	__be32 ns_addr6[4];
+	__be32 inst_addr6[4];
+} __attribute__((aligned(64)));
+
+/* How the backend of a new flow is chosen. Each has an address of its own to be called by, and a
+ * sequence of backends; what makes them differ is what user space enters there. */
+enum weft_policy {
+	WEFT_POLICY_RR,           /* all alike */
+	WEFT_POLICY_WRR,          /* by weights */
+	WEFT_POLICY_CLOSEST,      /* the nearest alone */
+	WEFT_POLICY_LEAST_LOADED, /* those that have least to do alone */
+	WEFT_POLICIES,
 };
 
 struct weft_bpf_service {
-	__be32 vip; /* 0: no such service */
-	__u32 pad;
-};
+	__u32 epoch; /* 0: no such service; part of its flows' keys */
+	__u16 flags;
+	__u16 pad;
+	__be32 vip[WEFT_POLICIES];     /* 0: not called by this policy */
+	__be32 vip6[WEFT_POLICIES][4]; /* likewise */
+	__u32 room[10];
+} __attribute__((aligned(64)));
 
-/* What a semantic address means: kind << 16 | id, at the address's low 16 bits. */
+/* What a semantic address means, by its low 16 bits (IPv4) or as a whole (IPv6). Above
+ * WEFT_TARGET_SERVICE the kind is that and the policy. */
 enum weft_target {
 	WEFT_TARGET_NONE = 0,
-	WEFT_TARGET_SERVICE = 1,
-	WEFT_TARGET_INSTANCE = 2,
+	WEFT_TARGET_INSTANCE = 1,
+	WEFT_TARGET_SERVICE = 8,
 };
 #define WEFT_TARGET(kind, id)    ((__u32)(kind) << 16 | (id))
 #define WEFT_TARGET_KIND(target) ((target) >> 16)
 #define WEFT_TARGET_ID(target)   ((target)&0xffff)
+#define WEFT_TARGETS6            (WEFT_MAX_INSTANCES + WEFT_MAX_SERVICES * WEFT_POLICIES)
+
+struct weft_addr6 {
+	__be32 word[4];
+};
 
 /* Device index -> instance: ifindex << 32 | id, in one of WEFT_DEV_PROBES places from
  * ifindex % WEFT_DEV_SLOTS on. An array, because a hash map costs 25 ns a packet. */
-#define WEFT_DEV_SLOTS  4096
+#define WEFT_DEV_SLOTS  65536
 #define WEFT_DEV_PROBES 8
 
-/* A service's slots: two halves, one of which the directory word names. The word is
+/* The backends of a service by one policy, in the order in which new flows get them: a room in the
+ * pool of slots, of two halves. The directory word says which slots of which half are read now:
  * generation << 48 | length << 32 | first slot. */
-#define WEFT_SLOTS 2048
+#define WEFT_SLOTS_MAX 16384      /* of a half */
+#define WEFT_SLOT_POOL (4U << 20) /* slots */
 struct weft_slots {
-	__u16 id[2 * WEFT_SLOTS];
+	__u16 id[4];
 };
+
+static inline __u32 weft_service_policy(__u32 service, __u32 policy)
+{
+	return service * WEFT_POLICIES + policy;
+}
+
+/* User space's note of which room a service has for a policy. */
+#define WEFT_ROOM_MIN 4 /* slots of a half */
+struct weft_room {
+	__u32 first;
+	__u32 size; /* slots of a half, a power of two; 0: no room */
+} __attribute__((aligned(8)));
 
 static inline __u64 weft_slot_word(__u16 generation, __u16 length, __u32 base)
 {
@@ -172,13 +217,14 @@ struct weft_frag {
 
 /* --- the flow table ------------------------------------------------------------------------------
  * Set-associative, eight words to a bucket of one cache line. Both directions of a flow have a
- * word: forward under (client, service or instance called), reverse under (backend, client).
+ * word: forward under (client, instance or service by a policy), reverse under (backend, client).
  *
- *   63..28 tag      of the hash; the bucket is the hash's low bits
- *   27..24 isn      forward, TCP: of the SYN's initial sequence number.
- *                   reverse: bit 24 says the client called the instance's own address
- *   23..22 gen      the backend's generation
- *   21..12 id       the backend
+ *   63..31 tag      of the hash; the bucket is the hash's low bits
+ *   30..28 aux      forward, TCP: of the SYN's initial sequence number.
+ *                   reverse: what the client called: 0 the instance's own address, else 1 + the
+ *                   policy whose service address
+ *   27..26 gen      the backend's generation
+ *   25..12 id       the backend
  *   11     reverse
  *   10..8  state
  *    7..0  time     in the state's unit
@@ -198,12 +244,11 @@ enum weft_flow_state {
 	WEFT_FLOW_CLOSED,
 };
 
-#define WEFT_FLOW_TAG_SHIFT   28
-#define WEFT_FLOW_ISN_SHIFT   24
-#define WEFT_FLOW_GEN_SHIFT   22
+#define WEFT_FLOW_TAG_SHIFT   31
+#define WEFT_FLOW_AUX_SHIFT   28
+#define WEFT_FLOW_GEN_SHIFT   26
 #define WEFT_FLOW_ID_SHIFT    12
 #define WEFT_FLOW_REVERSE     (1ULL << 11)
-#define WEFT_FLOW_DIRECT      (1ULL << WEFT_FLOW_ISN_SHIFT) /* only with REVERSE */
 #define WEFT_FLOW_STATE_SHIFT 8
 #define WEFT_FLOW_AGING       0x7ffULL /* state and time: what changes during a flow's life */
 
@@ -212,9 +257,9 @@ static inline __u64 weft_flow_tag(__u64 word)
 	return word >> WEFT_FLOW_TAG_SHIFT;
 }
 
-static inline __u32 weft_flow_isn(__u64 word)
+static inline __u32 weft_flow_aux(__u64 word)
 {
-	return (word >> WEFT_FLOW_ISN_SHIFT) & 0xf;
+	return (word >> WEFT_FLOW_AUX_SHIFT) & 7;
 }
 
 static inline __u32 weft_flow_generation(__u64 word)
@@ -284,16 +329,20 @@ static inline int weft_flow_live(__u64 word, __u64 now_ns)
 _Static_assert(WEFT_DROP_COUNT <= WEFT_DROP_SLOTS, "drop counters");
 _Static_assert(WEFT_EVENT_COUNT <= WEFT_EVENT_SLOTS, "event counters");
 _Static_assert(sizeof(struct weft_meta) == 32, "layout");
-_Static_assert(sizeof(struct weft_bpf_instance) == 32, "layout");
-_Static_assert(sizeof(struct weft_bpf_service) == 8, "layout");
-_Static_assert(sizeof(struct weft_slots) == 8192, "layout");
+_Static_assert(sizeof(struct weft_bpf_instance) == 64, "layout");
+_Static_assert(sizeof(struct weft_bpf_service) == 128, "layout");
+_Static_assert(sizeof(struct weft_addr6) == 16, "layout");
+_Static_assert(sizeof(struct weft_slots) == 8, "layout");
+_Static_assert(sizeof(struct weft_room) == 8, "layout");
 _Static_assert(sizeof(struct weft_turn) == 64, "layout");
 _Static_assert(sizeof(struct weft_counters) == 40, "layout");
 _Static_assert(sizeof(struct weft_icmp_budget) == 16, "layout");
 _Static_assert(sizeof(struct weft_frag_key) == 12, "layout");
 _Static_assert(sizeof(struct weft_frag) == 16, "layout");
 _Static_assert(sizeof(struct weft_bucket) == 64, "layout");
-_Static_assert(WEFT_MAX_INSTANCES == 1 << (22 - WEFT_FLOW_ID_SHIFT), "ids fit the flow word");
-_Static_assert((WEFT_SLOTS & (WEFT_SLOTS - 1)) == 0, "slot indices are masked");
+_Static_assert(WEFT_MAX_INSTANCES == 1 << (26 - WEFT_FLOW_ID_SHIFT), "ids fit the flow word");
+_Static_assert(WEFT_MAX_SERVICES <= 65536, "ids fit a target");
+_Static_assert(WEFT_POLICIES < 8, "policies fit the flow word and a target's kind");
+_Static_assert(WEFT_SLOTS_MAX <= 65535, "lengths fit the directory word");
 
 #endif

@@ -16,8 +16,8 @@
 
 #include "ctrl/base/err.h"
 
-#define WEFT_DP_MAX_SERVICES  1024
-#define WEFT_DP_MAX_INSTANCES 1024 /* and every weight vector's length */
+#define WEFT_DP_MAX_SERVICES  16384
+#define WEFT_DP_MAX_INSTANCES 16384 /* and every weight vector's length: too long for the stack */
 #define WEFT_DP_MAX_WEIGHT    1000
 
 struct weft_dp;
@@ -42,16 +42,21 @@ enum weft_dp_device {
 	WEFT_DP_DEV_DIRECT, /* tap, or a veth whose peer is in the same namespace: bpf_redirect */
 	WEFT_DP_DEV_HOST,   /* the host's own veth: direct, and the one device whose packets to
 			       instances may come from any source, because the host forwards */
+	WEFT_DP_DEV_REMOTE, /* none: the instance is on another node, its peer */
 };
 
+/* An instance has addresses of one family or of both: the pair of the other family is 0. */
 struct weft_dp_instance {
 	uint32_t id;
 	uint32_t service;         /* service id it is a backend of, 0: none (a plain client) */
 	struct in_addr ns_addr;   /* the address on its interface */
-	struct in_addr inst_addr; /* its instance address in the semantic range */
-	uint8_t mac[6];           /* of its interface: destination of what is delivered */
-	uint32_t ifindex;         /* host side, in the caller's namespace */
+	struct in_addr inst_addr; /* its instance address in the semantic range 10.30.0.0/16 */
+	struct in6_addr ns_addr6;
+	struct in6_addr inst_addr6; /* in fdff::/16 */
+	uint8_t mac[6];             /* of its interface: destination of what is delivered */
+	uint32_t ifindex;           /* host side, in the caller's namespace */
 	enum weft_dp_device device;
+	uint32_t peer; /* REMOTE: the peer it is behind, and no ifindex and mac; else 0 */
 };
 
 /* Add or change an instance and attach the TC program to its host side (tcx where there is one,
@@ -66,11 +71,32 @@ struct weft_dp_weight {
 	uint32_t weight; /* 0..WEFT_DP_MAX_WEIGHT; 0 gets no new flows, existing ones go on */
 };
 
-int weft_dp_service_set(struct weft_dp *dp, uint32_t id, struct in_addr vip, struct weft_err *err);
-/* Replace the whole weight vector: one atomic flip; existing flows keep their backend. All weights
- * 0 or n == 0: new flows are dropped with a counted reason. */
-int weft_dp_service_weights(struct weft_dp *dp, uint32_t id, const struct weft_dp_weight *w,
-	unsigned n, struct weft_err *err);
+/* How new flows get their backend. Each policy has addresses of its own that a service is called
+ * by, and weights of its own, which is all that tells them apart here: who gives only the nearest
+ * backend a weight makes CLOSEST of it. */
+enum weft_dp_policy {
+	WEFT_DP_RR,
+	WEFT_DP_WRR,
+	WEFT_DP_CLOSEST,
+	WEFT_DP_LEAST_LOADED,
+	WEFT_DP_POLICIES,
+};
+
+struct weft_dp_service {
+	uint32_t id;
+	struct in_addr vip[WEFT_DP_POLICIES];   /* in 10.30.0.0/16, 0: not called by that policy */
+	struct in6_addr vip6[WEFT_DP_POLICIES]; /* in fdff::/16, likewise; one at least of all */
+};
+
+/* Add or change. Flows go on, unless an address is withdrawn that the service had: then all of its
+ * flows are forgotten. A policy that has no address (any more) loses its weights. */
+int weft_dp_service_set(
+	struct weft_dp *dp, const struct weft_dp_service *service, struct weft_err *err);
+/* Replace the whole weight vector of a policy that has an address: one atomic flip; existing flows
+ * keep their backend. All weights 0 or n == 0: new flows are dropped with a counted reason.
+ * -ENOSPC when there is no room for the sequence. */
+int weft_dp_service_weights(struct weft_dp *dp, uint32_t id, enum weft_dp_policy policy,
+	const struct weft_dp_weight *w, unsigned n, struct weft_err *err);
 int weft_dp_service_remove(struct weft_dp *dp, uint32_t id);
 
 /* Live flows per instance, by a sweep of the flow table: TCP flows that have not ended, UDP flows

@@ -50,6 +50,8 @@ void dp_grace(struct weft_dp *dp, uint64_t since_ns)
 	static const struct timespec wait = {.tv_nsec = 20 * 1000 * 1000};
 	uint64_t now = weft_now_ns();
 
+	if (since_ns < dp->opened_ns)
+		since_ns = dp->opened_ns;
 	if (since_ns < dp->grace_ns || now - since_ns >= GRACE_NS)
 		return;
 	dp->grace_ns = now;
@@ -61,10 +63,14 @@ void dp_grace(struct weft_dp *dp, uint64_t since_ns)
 
 static int layout_error(const char *dir, struct weft_err *err)
 {
-	weft_err_set(
-		err, EEXIST, "%s: the data plane there was made by another version of weft", dir);
-	return weft_err_hint(
-		err, "remove %s while nothing needs its traffic, then start weftd again", dir);
+	weft_err_set(err, EEXIST,
+		"%s: the data plane there was made by another version of weft, whose tables this "
+		"one cannot read",
+		dir);
+	return weft_err_hint(err,
+		"open connections are lost with it: when that may be, rm -r %s and start weftd "
+		"again, which sets everything up anew",
+		dir);
 }
 
 /* 1 and *ret when a whole data plane is pinned, 0 when none or only half of one is. */
@@ -196,7 +202,7 @@ static int view_map(const struct bpf_map *map, void **ret)
 	return 0;
 }
 
-#define VIEWS(X) X(meta) X(instances) X(services) X(devices) X(slot_dir) X(slots) X(flows)
+#define VIEWS(X) X(meta) X(instances) X(services) X(devices) X(slot_dir) X(rooms) X(slots) X(flows)
 
 static int view(struct weft_dp *dp, struct weft_err *err)
 {
@@ -208,6 +214,8 @@ static int view(struct weft_dp *dp, struct weft_err *err)
 		return dp_refused(err, r, "mapping " #name);
 	VIEWS(VIEW)
 #undef VIEW
+	if (dp_slots_open(dp) < 0)
+		return weft_err_set(err, ENOMEM, "out of memory");
 	return 0;
 }
 
@@ -221,6 +229,7 @@ void weft_dp_free(struct weft_dp *dp)
 	VIEWS(UNVIEW)
 #undef UNVIEW
 	tc_instance__destroy(dp->skel);
+	free(dp->slots_used);
 	free(dp->dir);
 	free(dp);
 }
@@ -232,7 +241,7 @@ static int take_over(struct weft_dp *dp, struct weft_err *err)
 	for (uint32_t id = 1; id < WEFT_MAX_INSTANCES; id++) {
 		int r;
 
-		if (!dp->instances[id].active)
+		if (!dp->instances[id].active || !dp->instances[id].ifindex)
 			continue;
 		r = dp_attach_refresh(dp, id, dp->instances[id].ifindex);
 		/* Its device has gone meanwhile: whoever owns the instance will find out. */
@@ -293,7 +302,6 @@ static int open_prepared(
 int weft_dp_open(const struct weft_dp_config *config, struct weft_dp **ret, struct weft_err *err)
 {
 	_cleanup_(weft_dp_freep) struct weft_dp *dp = NULL;
-	uint64_t now = weft_now_ns();
 	int r;
 
 	if (config->mtu && (config->mtu < 576 || config->mtu > 65535))
@@ -306,11 +314,7 @@ int weft_dp_open(const struct weft_dp_config *config, struct weft_dp **ret, stru
 	if (!dp || !dp->dir)
 		return weft_err_set(err, ENOMEM, "out of memory");
 	/* What an earlier daemon did in its last moments is not known. */
-	for (uint32_t i = 0; i < WEFT_MAX_SERVICES; i++)
-		dp->flipped_ns[i] = now;
-	for (uint32_t i = 0; i < WEFT_MAX_INSTANCES; i++)
-		dp->retired_ns[i] = now;
-
+	dp->opened_ns = weft_now_ns();
 	r = dp_pin_prepare(dp->dir, err);
 	if (r == 0)
 		r = open_prepared(dp, config, err);

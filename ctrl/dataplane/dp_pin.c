@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* DIR/maps/NAME and DIR/links/INSTANCE on a bpffs: what keeps the data plane alive without us. */
+#include <dirent.h>
 #include <errno.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -99,19 +100,42 @@ int dp_pin_prepare(const char *dir, struct weft_err *err)
 	return 0;
 }
 
-/* Attachments come off before the maps go, so that no program is left that drops everything. */
-static void detach_all(const char *dir)
+/* Take off what instances are attached by, which clsact keeps no pin of. The fields that this reads
+ * are where they have been in every layout. */
+static void detach_instances(const char *dir)
 {
 	_cleanup_(freep) char *path = dp_pin_map(dir, "instances");
 	_cleanup_(closep) int fd = path ? bpf_obj_get(path) : -1;
+	_cleanup_(freep) struct weft_bpf_instance *inst = NULL;
+	struct bpf_map_info info = {0};
+	uint32_t size = sizeof(info);
 
-	for (uint32_t id = 1; id < WEFT_MAX_INSTANCES; id++) {
-		struct weft_bpf_instance inst = {0};
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0 ||
+		info.key_size != sizeof(uint32_t))
+		return;
+	inst = calloc(1, info.value_size + sizeof(*inst));
+	for (uint32_t id = 1; inst && id < info.max_entries; id++)
+		if (bpf_map_lookup_elem(fd, &id, inst) == 0 && inst->active)
+			dp_detach(dir, id, inst->ifindex);
+}
 
-		if (fd >= 0)
-			bpf_map_lookup_elem(fd, &id, &inst);
-		dp_detach(dir, id, inst.active ? inst.ifindex : 0);
-	}
+static void detach_links(const char *dir)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/links", dir);
+	_cleanup_(closedirp) DIR *links = path ? opendir(path) : NULL;
+	struct dirent *entry;
+	uint64_t id;
+
+	while (links && (entry = readdir(links)))
+		if (weft_parse_u64(entry->d_name, 0, UINT32_MAX, &id) == 0)
+			dp_detach(dir, (uint32_t)id, 0);
+}
+
+/* Attachments come off before the maps go, so that no program is left that drops everything. */
+static void detach_all(const char *dir)
+{
+	detach_instances(dir);
+	detach_links(dir);
 }
 
 /* Only what is ours: the directory may hold pins of others. */

@@ -19,21 +19,36 @@ static uint32_t gcd(uint32_t a, uint32_t b)
 	return a;
 }
 
+/* What it comes to when all weights are alike, without the work of n * n steps. */
+static int in_turn(const struct weft_dp_weight *w, unsigned n, uint16_t *ret)
+{
+	int period = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (w[i].weight)
+			ret[period++] = (uint16_t)i;
+	return period;
+}
+
 int weft_dp_swrr(const struct weft_dp_weight *w, unsigned n, uint16_t *ret, unsigned max)
 {
 	_cleanup_(freep) int64_t *credit = NULL;
 	uint64_t sum = 0, period;
-	uint32_t unit = 0;
+	uint32_t unit = 0, most = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		sum += w[i].weight;
 		unit = gcd(unit, w[i].weight);
+		if (w[i].weight > most)
+			most = w[i].weight;
 	}
 	if (!sum)
 		return 0;
 	period = sum / unit;
 	if (n > UINT16_MAX || period > max)
 		return -E2BIG;
+	if (most == unit)
+		return in_turn(w, n, ret);
 	credit = calloc(n, sizeof(*credit));
 	if (!credit)
 		return -ENOMEM;

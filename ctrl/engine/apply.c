@@ -239,7 +239,7 @@ static int store_new(struct service *s, struct weft_err *err)
 		return r;
 	r = service_store(s, err);
 	if (r == 0)
-		r = weft_dp_service_set(e->dp, s->id, s->vip, err);
+		r = service_enter(s, err);
 	end = weft_store_end(e->store, r == 0, r == 0 ? err : NULL);
 	if (r == 0)
 		r = end;

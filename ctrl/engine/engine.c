@@ -180,7 +180,7 @@ static int restore(struct weft_engine *e, struct weft_err *err)
 					   e->config.state_dir);
 	forget_strangers(e);
 	for (struct service *s = e->services; s; s = s->next) {
-		r = weft_dp_service_set(e->dp, s->id, s->vip, err);
+		r = service_enter(s, err);
 		if (r < 0)
 			return r;
 	}

@@ -144,6 +144,8 @@ int service_restore(void *engine, const char *name, const json_t *doc);
 int service_store(struct service *s, struct weft_err *err);
 void service_free(struct service *s);
 void service_reconcile(struct service *s, uint64_t now);
+/* Have the data plane know the service and its addresses. */
+int service_enter(struct service *s, struct weft_err *err);
 /* Work out every instance's weight and hand the vector to the data plane. */
 void service_weigh(struct service *s);
 void service_instance_failed(struct service *s, struct instance *inst);

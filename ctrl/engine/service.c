@@ -109,9 +109,16 @@ static uint32_t weight_of(const struct instance *inst, unsigned n_old, unsigned 
 	return most > WEFT_DP_MAX_WEIGHT ? (w * WEFT_DP_MAX_WEIGHT + most - 1) / most : w;
 }
 
+int service_enter(struct service *s, struct weft_err *err)
+{
+	const struct weft_dp_service dps = {.id = s->id, .vip[WEFT_DP_RR] = s->vip};
+
+	return weft_dp_service_set(s->engine->dp, &dps, err);
+}
+
 void service_weigh(struct service *s)
 {
-	struct weft_dp_weight w[WEFT_DP_MAX_INSTANCES];
+	_cleanup_(freep) struct weft_dp_weight *w = NULL;
 	unsigned n = 0, n_old = 0, n_new = 0;
 	struct weft_err err = {0};
 
@@ -121,6 +128,11 @@ void service_weigh(struct service *s)
 	for (struct instance *i = s->engine->instances; i; i = i->next)
 		if (i->service == s && i->phase == PHASE_READY)
 			*(instance_is_new(i) ? &n_new : &n_old) += 1;
+	w = calloc(n_old + n_new + 1, sizeof(*w));
+	if (!w) {
+		log_error("service %s: weights: out of memory", s->name);
+		return;
+	}
 	for (struct instance *i = s->engine->instances; i; i = i->next) {
 		if (i->service != s)
 			continue;
@@ -130,7 +142,7 @@ void service_weigh(struct service *s)
 		if (i->phase == PHASE_READY)
 			w[n++] = (struct weft_dp_weight){i->id, i->weight};
 	}
-	if (weft_dp_service_weights(s->engine->dp, s->id, w, n, &err) < 0)
+	if (weft_dp_service_weights(s->engine->dp, s->id, WEFT_DP_RR, w, n, &err) < 0)
 		log_error("service %s: weights: %s", s->name, err.msg);
 }
 

@@ -26,8 +26,9 @@
 #include "tests/bench/bench.h"
 #include "tests/bench/test_run.h"
 
-#define MANY      1000 /* services, or backends of one: 1023 are the maps' limit */
-#define PAIRS     500  /* services of two backends */
+#define MANY      1000 /* backends of one service */
+#define SERVICES  10000
+#define PAIRS     500 /* services of two backends */
 #define FLOWS     200000
 #define TABLE     (1U << 20) /* entries: FLOWS fill two fifths, both directions */
 #define REPEAT    100000
@@ -106,7 +107,7 @@ static void write_instance(uint32_t n, uint32_t service)
 		.service = (uint16_t)service,
 		.device = WEFT_DEVICE_PEER,
 		.active = 1,
-		.epoch = MANY + n,
+		.epoch = 1000000 + n,
 		.mac = {2, 0, 0, 0, (uint8_t)(n >> 8), (uint8_t)n},
 	};
 }
@@ -117,7 +118,7 @@ static void set_weights(uint32_t service, uint32_t first, unsigned n, uint32_t a
 
 	for (unsigned i = 0; i < n; i++)
 		w[i] = (struct weft_dp_weight){first + i, i % 2 ? b : a};
-	must(weft_dp_service_weights(bench.dp, service, w, n, &error));
+	must(weft_dp_service_weights(bench.dp, service, WEFT_DP_RR, w, n, &error));
 }
 
 /* Services 1 to n of `each` backends in a row, the first of them BACKEND. */
@@ -127,7 +128,9 @@ static void set_services(uint32_t n, unsigned each)
 		if (BACKEND + i != BACKEND)
 			write_instance(BACKEND + i, 1 + i / each);
 	for (uint32_t id = 1; id <= n; id++) {
-		must(weft_dp_service_set(bench.dp, id, (struct in_addr){htonl(VIP + id)}, &error));
+		const struct weft_dp_service s = {.id = id, .vip[WEFT_DP_RR] = {htonl(VIP + id)}};
+
+		must(weft_dp_service_set(bench.dp, &s, &error));
 		set_weights(id, BACKEND + (id - 1) * each, each, 1, 1);
 	}
 }
@@ -227,7 +230,7 @@ static void count(uint64_t *ret_packets, uint64_t *ret_flows)
 {
 	uint64_t packets = 0, flows = 0;
 
-	for (uint32_t id = 1; id <= MANY; id++) {
+	for (uint32_t id = 1; id <= SERVICES; id++) {
 		struct weft_dp_counters c;
 
 		must(weft_dp_service_counters(bench.dp, id, &c));
@@ -333,9 +336,9 @@ int main(int argc, char **argv)
 		{"tc_hit_50k_ns", 50000, 1, 1, false, false},
 		{"tc_new_ns", FLOWS, 1, 1, true, false},
 		{"services_1_ns", 10000, 1, 1, false, false},
-		{"services_1000_ns", 10000, 1, MANY, false, false},
+		{"services_10000_ns", 10000, 1, SERVICES, false, false},
 		{"services_1_new_ns", FLOWS, 1, 1, true, false},
-		{"services_1000_new_ns", FLOWS, 1, MANY, true, false},
+		{"services_10000_new_ns", FLOWS, 1, SERVICES, true, false},
 	};
 	static const struct scene backends[] = {
 		{"backends_1_ns", 10000, 1, 1, false, false},
@@ -356,7 +359,7 @@ int main(int argc, char **argv)
 	add_instance(CLIENT, 0);
 	add_instance(BACKEND, 1);
 
-	set_services(MANY, 1);
+	set_services(SERVICES, 1);
 	measure_all(services, ARRAY_SIZE(services), (unsigned)rounds);
 
 	for (uint32_t i = 1; i <= MANY; i++)

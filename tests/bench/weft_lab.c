@@ -70,11 +70,14 @@ static void add_veth(
 static void add_service(struct weft_dp *dp, const struct weft_dp_instance *backend)
 {
 	const struct weft_dp_weight weight = {.instance = backend->id, .weight = 1};
-	struct in_addr vip = {htonl(0x0a1e0000 + backend->service)};
+	const struct weft_dp_service service = {
+		.id = backend->service,
+		.vip[WEFT_DP_RR] = {htonl(0x0a1e0000 + backend->service)},
+	};
 
-	must(weft_dp_service_set(dp, backend->service, vip, &error));
+	must(weft_dp_service_set(dp, &service, &error));
 	must(weft_dp_instance_set(dp, backend, &error));
-	must(weft_dp_service_weights(dp, backend->service, &weight, 1, &error));
+	must(weft_dp_service_weights(dp, service.id, WEFT_DP_RR, &weight, 1, &error));
 }
 
 int main(int argc, char **argv)

@@ -24,13 +24,12 @@
 static int setup(void **state)
 {
 	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .max_flows = 65536};
-	struct in_addr vip = {lab_addr(VIP)};
 	struct weft_err err = {0};
 	struct weft_dp *dp;
 
 	if (weft_dp_open(&config, &dp, &err) < 0)
 		fail_msg("%s", err.msg);
-	assert_int_equal(weft_dp_service_set(dp, SERVICE, vip, &err), 0);
+	lab_service(dp, SERVICE, VIP);
 	for (uint32_t n = 1; n <= 3; n++)
 		lab_add(dp, n, SERVICE);
 	lab_add(dp, CLIENT, 0);
@@ -47,10 +46,8 @@ static int teardown(void **state)
 static void weights(struct weft_dp *dp, uint32_t a, uint32_t b, uint32_t c)
 {
 	struct weft_dp_weight w[] = {{1, a}, {2, b}, {3, c}};
-	struct weft_err err = {0};
 
-	if (weft_dp_service_weights(dp, SERVICE, w, 3, &err) < 0)
-		fail_msg("%s", err.msg);
+	lab_weights(dp, SERVICE, w, 3);
 }
 
 /* Send a segment of the client to the service: the backend that gets it, or -1. */
@@ -76,14 +73,6 @@ static int answer(struct weft_dp *dp, int backend, uint16_t port, uint8_t flags)
 	assert_int_equal(lab_ip(&f)->saddr, lab_addr(VIP));
 	assert_int_equal(lab_ip(&f)->daddr, lab_addr("10.18.0.9"));
 	return 0;
-}
-
-static uint32_t live(struct weft_dp *dp, uint32_t id)
-{
-	uint32_t n[WEFT_DP_MAX_INSTANCES];
-
-	assert_int_equal(weft_dp_flows_count(dp, n), 0);
-	return n[id];
 }
 
 static void new_flow_and_reply(void **state)
@@ -156,7 +145,7 @@ static void no_backend(void **state)
 
 	weights(dp, 0, 0, 0);
 	assert_int_equal(segment(dp, 14000, LAB_SYN, 1), -1);
-	assert_int_equal(weft_dp_service_weights(dp, SERVICE, NULL, 0, NULL), 0);
+	lab_weights(dp, SERVICE, NULL, 0);
 	assert_int_equal(segment(dp, 14000, LAB_SYN, 1), -1);
 	assert_int_equal(lab_drops(dp, WEFT_DROP_NO_BACKEND), before + 2);
 }
@@ -197,21 +186,21 @@ static void life_of_a_connection(void **state)
 	uint32_t before;
 
 	weights(dp, 0, 0, 1);
-	before = live(dp, 3);
+	before = lab_live(dp, 3);
 	assert_int_equal(segment(dp, 17000, LAB_SYN, 1), 3);
-	assert_int_equal(live(dp, 3), before + 1);
+	assert_int_equal(lab_live(dp, 3), before + 1);
 	assert_int_equal(answer(dp, 3, 17000, LAB_SYN | LAB_ACK), 0);
 	assert_int_equal(segment(dp, 17000, LAB_ACK, 2), 3);
 	/* Half closed: the answer may still take its time. */
 	assert_int_equal(segment(dp, 17000, LAB_FIN | LAB_ACK, 2), 3);
 	assert_int_equal(segment(dp, 17000, LAB_FIN | LAB_ACK, 2), 3);
-	assert_int_equal(live(dp, 3), before + 1);
+	assert_int_equal(lab_live(dp, 3), before + 1);
 	assert_int_equal(answer(dp, 3, 17000, LAB_FIN | LAB_ACK), 0);
-	assert_int_equal(live(dp, 3), before);
+	assert_int_equal(lab_live(dp, 3), before);
 	/* The last acknowledgements still pass. */
 	assert_int_equal(segment(dp, 17000, LAB_ACK, 3), 3);
 	assert_int_equal(answer(dp, 3, 17000, LAB_ACK), 0);
-	assert_int_equal(live(dp, 3), before);
+	assert_int_equal(lab_live(dp, 3), before);
 }
 
 static int count_states(void *userdata, const struct weft_dp_flow *f)
@@ -253,7 +242,7 @@ static void purge_resets(void **state)
 	assert_int_equal(segment(dp, 18000, LAB_ACK, 2), 2);
 	weft_dp_events(dp, &ev);
 	assert_int_equal(weft_dp_flows_purge(dp, 2), 0);
-	assert_int_equal(live(dp, 2), 0);
+	assert_int_equal(lab_live(dp, 2), 0);
 
 	lab_tcp(&f, (struct lab_tuple){CLIENT, VIP, 18000, 80}, LAB_ACK, 2);
 	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
@@ -455,16 +444,14 @@ static void instance_gone(void **state)
 
 	lab_add(dp, 4, SERVICE);
 	weights(dp, 1, 0, 0);
-	assert_int_equal(weft_dp_service_weights(
-				 dp, SERVICE, (struct weft_dp_weight[]){{4, 1}, {1, 1}}, 2, &err),
-		0);
+	lab_weights(dp, SERVICE, (struct weft_dp_weight[]){{4, 1}, {1, 1}}, 2);
 	for (uint16_t i = 0; i < 2; i++)
 		if (segment(dp, (uint16_t)(21000 + i), LAB_SYN, 1) == 4)
 			assert_int_equal(segment(dp, (uint16_t)(21000 + i), LAB_ACK, 2), 4);
-	assert_int_equal(live(dp, 4), 1);
+	assert_int_equal(lab_live(dp, 4), 1);
 	assert_int_equal(weft_dp_instance_remove(dp, 4), 0);
 	assert_int_equal(weft_dp_instance_remove(dp, 4), 0);
-	assert_int_equal(live(dp, 4), 0);
+	assert_int_equal(lab_live(dp, 4), 0);
 	for (uint16_t i = 0; i < 20; i++)
 		assert_int_equal(segment(dp, (uint16_t)(21100 + i), LAB_SYN, 1), 1);
 	lab_tcp(&f, (struct lab_tuple){4, VIP, 1, 80}, LAB_SYN, 1);
@@ -483,16 +470,13 @@ static void stale_word(void **state)
 {
 	struct weft_dp *dp = *state;
 	uint64_t gone = lab_drops(dp, WEFT_DROP_BACKEND_GONE);
-	struct in_addr vip2 = {lab_addr("10.30.0.2")};
 	struct weft_dp_instance inst;
 	struct weft_err err = {0};
 	struct lab_frame f;
 
 	lab_add(dp, 5, SERVICE + 1);
-	assert_int_equal(weft_dp_service_set(dp, SERVICE + 1, vip2, &err), 0);
-	assert_int_equal(weft_dp_service_weights(
-				 dp, SERVICE + 1, (struct weft_dp_weight[]){{5, 1}}, 1, &err),
-		0);
+	lab_service(dp, SERVICE + 1, "10.30.0.2");
+	lab_weights(dp, SERVICE + 1, (struct weft_dp_weight[]){{5, 1}}, 1);
 	lab_tcp(&f, (struct lab_tuple){CLIENT, "10.30.0.2", 1, 80}, LAB_SYN, 1);
 	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
 	assert_int_equal(lab_receiver(&f), 5);

@@ -30,11 +30,11 @@ static int setup(void **state)
 
 	if (weft_dp_open(&config, &dp, &err) < 0)
 		fail_msg("%s", err.msg);
-	weft_dp_service_set(dp, 1, (struct in_addr){lab_addr(VIP)}, &err);
-	weft_dp_service_set(dp, 2, (struct in_addr){lab_addr(EMPTY)}, &err);
+	lab_service(dp, 1, VIP);
+	lab_service(dp, 2, EMPTY);
 	lab_add(dp, BACKEND, 1);
 	lab_add(dp, CLIENT, 0);
-	assert_int_equal(weft_dp_service_weights(dp, 1, all, 1, &err), 0);
+	lab_weights(dp, 1, all, 1);
 	*state = dp;
 	return 0;
 }
@@ -272,11 +272,10 @@ static void gone_backend_is_unreachable(void **state)
 {
 	struct weft_dp_weight both[] = {{2, 1}};
 	struct weft_dp *dp = *state;
-	struct weft_err err = {0};
 	struct lab_frame f, sent;
 
 	lab_add(dp, 2, 2);
-	assert_int_equal(weft_dp_service_weights(dp, 2, both, 1, &err), 0);
+	lab_weights(dp, 2, both, 1);
 	lab_udp(&sent, (struct lab_tuple){CLIENT, EMPTY, 1040, 53}, 20);
 	f = sent;
 	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);

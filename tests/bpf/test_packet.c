@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the program makes of single frames: ARP, spoofing, everything malformed, plain delivery. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/tcp.h>
@@ -23,17 +24,15 @@ static bool provoked[WEFT_DROP_COUNT];
 static int setup(void **state)
 {
 	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .max_flows = 4096};
-	struct in_addr vip = {lab_addr(VIP)};
 	struct weft_err err = {0};
 	struct weft_dp *dp;
 
 	if (weft_dp_open(&config, &dp, &err) < 0)
 		fail_msg("%s", err.msg);
-	assert_int_equal(weft_dp_service_set(dp, 1, vip, &err), 0);
+	lab_service(dp, 1, VIP);
 	lab_add(dp, 1, 1);
 	lab_add(dp, 2, 0);
-	assert_int_equal(
-		weft_dp_service_weights(dp, 1, (struct weft_dp_weight[]){{1, 1}}, 1, &err), 0);
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{1, 1}}, 1);
 	*state = dp;
 	return 0;
 }
@@ -313,6 +312,25 @@ static void host_device(void **state)
 	dropped(*state, &f, UNKNOWN_ADDR);
 }
 
+/* Of another node, and no way to it. */
+static void remote_instance(void **state)
+{
+	struct weft_dp_instance remote = lab_instance(4, 0);
+	struct weft_err err = {0};
+	struct lab_frame f;
+
+	remote.device = WEFT_DP_DEV_REMOTE;
+	remote.ifindex = 0;
+	assert_int_equal(weft_dp_instance_set(*state, &remote, &err), -EINVAL);
+	remote.peer = 1;
+	assert_int_equal(weft_dp_instance_set(*state, &remote, &err), 0);
+	lab_tcp(&f, (struct lab_tuple){2, "10.30.1.4", 1, 2}, LAB_SYN, 1);
+	dropped(*state, &f, NO_PEER);
+	assert_int_equal(weft_dp_instance_remove(*state, 4), 0);
+	lab_tcp(&f, (struct lab_tuple){2, "10.30.1.4", 1, 2}, LAB_SYN, 1);
+	dropped(*state, &f, UNKNOWN_ADDR);
+}
+
 /* Reasons are numbered once, named and explained. */
 static void reasons_have_names(void **state)
 {
@@ -358,6 +376,7 @@ int main(void)
 		cmocka_unit_test(plain_delivery),
 		cmocka_unit_test(everything_else_is_the_hosts),
 		cmocka_unit_test(host_device),
+		cmocka_unit_test(remote_instance),
 		cmocka_unit_test(reasons_have_names),
 		cmocka_unit_test(reasons_have_tests),
 	};

@@ -38,19 +38,16 @@ static struct weft_dp *open_dp(bool clsact)
 static void desired_state(struct weft_dp *dp)
 {
 	struct weft_dp_weight w[] = {{1, 1}, {2, 1}};
-	struct in_addr vip = {lab_addr(VIP)};
 	struct weft_err err = {0};
 
-	if (weft_dp_service_set(dp, 1, vip, &err) < 0)
-		fail_msg("%s", err.msg);
+	lab_service(dp, 1, VIP);
 	for (uint32_t n = 1; n <= 3; n++) {
 		struct weft_dp_instance inst = lab_instance(n, n < 3);
 
 		if (weft_dp_instance_set(dp, &inst, &err) < 0)
 			fail_msg("%s", err.msg);
 	}
-	if (weft_dp_service_weights(dp, 1, w, 2, &err) < 0)
-		fail_msg("%s", err.msg);
+	lab_weights(dp, 1, w, 2);
 }
 
 static int links(void **state)
@@ -91,7 +88,7 @@ static void successor_keeps_everything(void **state)
 		backend[i] = segment(dp, (uint16_t)(100 + i), LAB_SYN);
 	weft_dp_service_counters(dp, 1, &before);
 	assert_int_equal(before.flows, 20);
-	word = dp->slot_dir[1];
+	word = dp->slot_dir[weft_service_policy(1, WEFT_POLICY_RR)];
 	epoch = dp->meta->epoch;
 	capacity = weft_dp_flow_capacity(dp);
 	weft_dp_free(dp);
@@ -103,7 +100,7 @@ static void successor_keeps_everything(void **state)
 			assert_int_equal(segment(dp, (uint16_t)(100 + i), LAB_ACK), backend[i]);
 		desired_state(dp);
 		assert_int_equal(dp->meta->epoch, epoch);
-		assert_int_equal(dp->slot_dir[1], word);
+		assert_int_equal(dp->slot_dir[weft_service_policy(1, WEFT_POLICY_RR)], word);
 	}
 	weft_dp_service_counters(dp, 1, &after);
 	assert_int_equal(after.flows, 20);
@@ -131,7 +128,7 @@ static void killed_at_any_moment(void **state)
 				struct weft_dp_weight w[] = {{1, i % 5}, {2, 3}};
 
 				desired_state(own);
-				weft_dp_service_weights(own, 1, w, 2, NULL);
+				lab_weights(own, 1, w, 2);
 				weft_dp_free(own);
 			}
 		}
@@ -152,19 +149,18 @@ static void other_identity_other_flows(void **state)
 {
 	struct weft_dp *dp = open_dp(false);
 	struct weft_dp_instance inst = lab_instance(1, 1);
-	uint32_t generation, flows[WEFT_DP_MAX_INSTANCES];
+	uint32_t generation;
 	struct weft_err err = {0};
 
 	(void)state;
 	desired_state(dp);
-	weft_dp_service_weights(dp, 1, (struct weft_dp_weight[]){{1, 1}}, 1, &err);
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{1, 1}}, 1);
 	assert_int_equal(segment(dp, 5000, LAB_SYN), 1);
 	generation = dp->instances[1].generation;
 	inst.ns_addr.s_addr = lab_addr("10.18.0.77");
 	assert_int_equal(weft_dp_instance_set(dp, &inst, &err), 0);
 	assert_int_equal(dp->instances[1].generation, generation + 1);
-	weft_dp_flows_count(dp, flows);
-	assert_int_equal(flows[1], 0);
+	assert_int_equal(lab_live(dp, 1), 0);
 	assert_int_equal(segment(dp, 5000, LAB_ACK), 3); /* a reset */
 	assert_int_equal(segment(dp, 5000, LAB_SYN), 1);
 	/* A client's successor does not inherit what the client began either. */
@@ -194,8 +190,8 @@ static void contradictions(void **state)
 		assert_false(dp->instances[4].active);                            \
 	} while (0)
 	refused(inst.id = 0, EINVAL, "instance id 0");
-	refused(inst.id = WEFT_DP_MAX_INSTANCES, EINVAL, "instance id 1024");
-	refused(inst.service = WEFT_DP_MAX_SERVICES, EINVAL, "service id 1024");
+	refused(inst.id = WEFT_DP_MAX_INSTANCES, EINVAL, "instance id 16384");
+	refused(inst.service = WEFT_DP_MAX_SERVICES, EINVAL, "service id 16384");
 	refused(inst.ns_addr.s_addr = 0, EINVAL, "0.0.0.0 is no namespace address");
 	refused(inst.ns_addr = inst.inst_addr, EINVAL, "10.30.1.4 is no namespace address");
 	refused(inst.inst_addr = inst.ns_addr, EINVAL, "10.18.0.4 is not in the semantic range");
@@ -207,23 +203,48 @@ static void contradictions(void **state)
 	refused(inst.ifindex = 99999, ENODEV, "no device has index 99999");
 	refused(inst.mac[0] = 1, EINVAL, "hardware address");
 #undef refused
-	assert_int_equal(
-		weft_dp_service_set(dp, 2, (struct in_addr){lab_addr(VIP)}, &err), -EEXIST);
-	assert_int_equal(
-		weft_dp_service_set(dp, 2, (struct in_addr){lab_addr("10.30.1.1")}, &err), -EEXIST);
-	assert_int_equal(
-		weft_dp_service_set(dp, 2, (struct in_addr){lab_addr("10.18.0.9")}, &err), -EINVAL);
-	assert_int_equal(weft_dp_service_weights(dp, 2, NULL, 0, &err), -ENOENT);
-	assert_int_equal(weft_dp_service_weights(dp, 1, (struct weft_dp_weight[]){{7, 1}}, 1, &err),
-		-ENOENT);
-	assert_int_equal(weft_dp_service_weights(dp, 1, (struct weft_dp_weight[]){{3, 1}}, 1, &err),
-		-EINVAL);
-	assert_int_equal(
-		weft_dp_service_weights(dp, 1, (struct weft_dp_weight[]){{1, 1001}}, 1, &err),
-		-EINVAL);
-	assert_int_equal(
-		weft_dp_service_weights(dp, 1, (struct weft_dp_weight[]){{1, 1}, {1, 2}}, 2, &err),
-		-EINVAL);
+	weft_dp_free(dp);
+}
+
+static void contradictory_services(void **state)
+{
+	struct weft_dp *dp = open_dp(false);
+	struct weft_err err = {0};
+
+	(void)state;
+	desired_state(dp);
+#define refused(code, text, ...)                                              \
+	do {                                                                  \
+		struct weft_dp_service s = {__VA_ARGS__};                     \
+		assert_int_equal(weft_dp_service_set(dp, &s, &err), -(code)); \
+		if (!strstr(err.msg, text))                                   \
+			fail_msg("%s", err.msg);                              \
+		assert_int_equal(dp->services[2].epoch, 0);                   \
+	} while (0)
+	refused(EINVAL, "no address", .id = 2);
+	refused(EINVAL, "id 0", .vip[0].s_addr = lab_addr("10.30.0.2"));
+	refused(EEXIST, VIP " is service 1's", .id = 2, .vip[0].s_addr = lab_addr(VIP));
+	refused(EEXIST, "is instance 1's", .id = 2, .vip[3].s_addr = lab_addr("10.30.1.1"));
+	refused(EINVAL, "semantic range", .id = 2, .vip[1].s_addr = lab_addr("10.18.0.9"));
+	refused(EINVAL, "semantic range", .id = 2, .vip6[1].s6_addr = {0xfd});
+	refused(EINVAL, "two policies", .id = 2, .vip6[1].s6_addr = {0xfd, 0xff, 0, 1},
+		.vip6[2].s6_addr = {0xfd, 0xff, 0, 1});
+#undef refused
+#define refused(code, id, policy, ...)                                                            \
+	do {                                                                                      \
+		struct weft_dp_weight w[] = {__VA_ARGS__};                                        \
+		assert_int_equal(                                                                 \
+			weft_dp_service_weights(dp, id, policy, w, sizeof(w) / sizeof(*w), &err), \
+			-(code));                                                                 \
+	} while (0)
+	refused(ENOENT, 2, WEFT_DP_RR, {1, 1});
+	refused(ENOENT, 1, WEFT_DP_WRR, {1, 1});
+	refused(ENOENT, 1, WEFT_DP_POLICIES, {1, 1});
+	refused(ENOENT, 1, WEFT_DP_RR, {7, 1});
+	refused(EINVAL, 1, WEFT_DP_RR, {3, 1});
+	refused(EINVAL, 1, WEFT_DP_RR, {1, 1001});
+	refused(EINVAL, 1, WEFT_DP_RR, {1, 1}, {1, 2});
+#undef refused
 	weft_dp_free(dp);
 }
 
@@ -233,12 +254,11 @@ static void weights_beyond_the_table(void **state)
 	struct weft_dp *dp = open_dp(false);
 	struct weft_dp_weight w[] = {{1, 1000}, {2, 999}, {4, 991}};
 	unsigned n[5] = {0};
-	struct weft_err err = {0};
 
 	(void)state;
 	desired_state(dp);
 	lab_add(dp, 4, 1);
-	assert_int_equal(weft_dp_service_weights(dp, 1, w, 3, &err), 0);
+	lab_weights(dp, 1, w, 3);
 	for (uint16_t i = 0; i < 2048; i++)
 		n[segment(dp, (uint16_t)(10000 + i), LAB_SYN)]++;
 	assert_in_range(n[1], 683, 687);
@@ -449,6 +469,7 @@ int main(void)
 		with_links(killed_at_any_moment),
 		with_links(other_identity_other_flows),
 		with_links(contradictions),
+		with_links(contradictory_services),
 		with_links(weights_beyond_the_table),
 		with_links(attached_by_tcx),
 		with_links(attached_by_clsact),

@@ -88,10 +88,8 @@ static int listener(int ns, int type)
 static void set_weights(uint32_t a, uint32_t b)
 {
 	struct weft_dp_weight w[] = {{1, a}, {2, b}};
-	struct weft_err err = {0};
 
-	if (weft_dp_service_weights(lab.dp, SERVICE, w, 2, &err) < 0)
-		fail_msg("%s", err.msg);
+	lab_weights(lab.dp, SERVICE, w, 2);
 }
 
 static void open_dp(bool clsact)
@@ -102,8 +100,7 @@ static void open_dp(bool clsact)
 	lab.clsact = clsact;
 	if (weft_dp_open(&config, &lab.dp, &err) < 0)
 		fail_msg("%s", err.msg);
-	assert_int_equal(
-		weft_dp_service_set(lab.dp, SERVICE, (struct in_addr){inet_addr(VIP)}, &err), 0);
+	lab_service(lab.dp, SERVICE, VIP);
 }
 
 static void set_instance(const struct weft_dp_instance *inst)
@@ -256,10 +253,7 @@ static void talk(int a, int b)
 
 static uint32_t live(uint32_t id)
 {
-	uint32_t n[WEFT_DP_MAX_INSTANCES];
-
-	weft_dp_flows_count(lab.dp, n);
-	return n[id];
+	return lab_live(lab.dp, id);
 }
 
 static void await_live(uint32_t id, uint32_t want)

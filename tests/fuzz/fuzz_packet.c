@@ -71,7 +71,7 @@ static void set_up(void)
 	static const uint16_t order[] = {1, 2, 1};
 	uint64_t word = weft_slot_word(1, 3, 0);
 	uint32_t target = WEFT_TARGET(WEFT_TARGET_SERVICE, 1);
-	struct weft_bpf_service svc = {.vip = VIP};
+	struct weft_bpf_service svc = {.epoch = 1000, .vip[WEFT_POLICY_RR] = VIP};
 
 	set_mtu(MTU);
 	instance(1, 1, WEFT_DEVICE_PEER);
@@ -80,8 +80,9 @@ static void set_up(void)
 	instance(4, 0, WEFT_DEVICE_HOST);
 	memcpy(entry(NATIVE_MAP(&services), 1), &svc, sizeof(svc));
 	memcpy(entry(NATIVE_MAP(&targets), 1), &target, sizeof(target));
-	memcpy(entry(NATIVE_MAP(&slot_dir), 1), &word, sizeof(word));
-	memcpy(entry(NATIVE_MAP(&slots), 1), order, sizeof(order));
+	memcpy(entry(NATIVE_MAP(&slot_dir), weft_service_policy(1, WEFT_POLICY_RR)), &word,
+		sizeof(word));
+	memcpy(entry(NATIVE_MAP(&slots), 0), order, sizeof(order));
 }
 
 static uint64_t total_drops(void)

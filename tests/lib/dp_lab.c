@@ -80,6 +80,31 @@ struct weft_dp_instance lab_instance(uint32_t n, uint32_t service)
 	return inst;
 }
 
+void lab_service(struct weft_dp *dp, uint32_t id, const char *vip)
+{
+	const struct weft_dp_service s = {.id = id, .vip[WEFT_DP_RR].s_addr = lab_addr(vip)};
+	struct weft_err err = {0};
+
+	if (weft_dp_service_set(dp, &s, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+void lab_weights(struct weft_dp *dp, uint32_t id, const struct weft_dp_weight *w, unsigned n)
+{
+	struct weft_err err = {0};
+
+	if (weft_dp_service_weights(dp, id, WEFT_DP_RR, w, n, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+uint32_t lab_live(struct weft_dp *dp, uint32_t id)
+{
+	static uint32_t n[WEFT_DP_MAX_INSTANCES];
+
+	assert_int_equal(weft_dp_flows_count(dp, n), 0);
+	return n[id];
+}
+
 void lab_add(struct weft_dp *dp, uint32_t n, uint32_t service)
 {
 	struct weft_dp_instance inst;

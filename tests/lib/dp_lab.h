@@ -35,6 +35,11 @@ int lab_sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * peer "pn" is here as well, which suffices for built frames). */
 uint32_t lab_addr(const char *dotted);
 struct weft_dp_instance lab_instance(uint32_t n, uint32_t service);
+/* The service's address for round robin; its weights, of instances w; or the test fails. */
+void lab_service(struct weft_dp *dp, uint32_t id, const char *vip);
+void lab_weights(struct weft_dp *dp, uint32_t id, const struct weft_dp_weight *w, unsigned n);
+/* Live flows of one instance. */
+uint32_t lab_live(struct weft_dp *dp, uint32_t id);
 /* Make the device and set the instance. */
 void lab_add(struct weft_dp *dp, uint32_t n, uint32_t service);
 
