@@ -9,49 +9,6 @@
 #include "ctrl/base/util.h"
 #include "sched/sla_internal.h"
 
-static const char *const strategies[] = {
-	[WEFT_SHIFT_LINEAR] = "linear",
-	[WEFT_SHIFT_EXPONENTIAL] = "exponential",
-	[WEFT_SHIFT_AT_ONCE] = "at-once",
-};
-
-const char *weft_shift_strategy_name(enum weft_shift_strategy s)
-{
-	return s < ARRAY_SIZE(strategies) ? strategies[s] : "unknown";
-}
-
-int weft_shift_strategy_parse(const char *s)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(strategies); i++)
-		if (strcmp(s, strategies[i]) == 0)
-			return (int)i;
-	return -EINVAL;
-}
-
-static int parse_swap(const struct sla_at *at, struct weft_sla_service *svc)
-{
-	struct sla_at swap, strategy;
-	int r;
-
-	svc->swap = (struct weft_sla_swap){WEFT_SHIFT_LINEAR, 5000, 30000};
-	if (!sla_member(at, "swap", &swap))
-		return 0;
-	r = sla_check(&swap, &sla_swap_keys);
-	if (r == 0)
-		r = sla_millis(&swap, "duration_s", SLA_SECONDS_MAX, &svc->swap.duration_ms);
-	if (r == 0)
-		r = sla_millis(&swap, "drain_s", SLA_SECONDS_MAX, &svc->swap.drain_ms);
-	if (r < 0 || !sla_member(&swap, "strategy", &strategy))
-		return r;
-	r = weft_shift_strategy_parse(json_string_value(strategy.value));
-	if (r < 0)
-		return sla_fail(&strategy,
-			"must be \"linear\", \"exponential\" or \"at-once\", is \"%s\"",
-			sla_quote(json_string_value(strategy.value)).text);
-	svc->swap.strategy = (enum weft_shift_strategy)r;
-	return 0;
-}
-
 /* Only "direct" constraints bind, as in Oakestra; `cluster` is for a root to look at. */
 static int parse_constraints(const struct sla_at *at, struct weft_sla_service *svc)
 {
@@ -132,7 +89,7 @@ static int parse_service(
 	if (r == 0)
 		r = sla_parse_readiness(at, svc);
 	if (r == 0)
-		r = parse_swap(at, svc);
+		r = sla_parse_swap(at, svc);
 	if (r == 0)
 		r = parse_constraints(at, svc);
 	if (r == 0)

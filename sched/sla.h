@@ -13,7 +13,8 @@
  *           "variants": [
  *               { "virtualization": "unikernel", "code": "file:///images/web.tar.gz",
  *                 "arch": ["amd64"], "memory": 32, "network": "macvtap" } ],
- *           "swap": { "strategy": "linear", "duration_s": 5, "drain_s": 10 } } ] } ] }
+ *           "swap": { "strategy": "linear", "duration_s": 5, "drain_s": 10,
+ *                     "guard": { "latency_percent": 300 } } } ] } ] }
  *
  * The microservice's own virtualization/code is the first variant and the one deployed first. Other
  * variants inherit what they do not say:
@@ -47,7 +48,14 @@
 enum weft_probe_type { WEFT_PROBE_NONE, WEFT_PROBE_TCP, WEFT_PROBE_HTTP };
 /* unikernel: macvtap by default, or tap; all others: veth */
 enum weft_net_kind { WEFT_NET_VETH, WEFT_NET_MACVTAP, WEFT_NET_TAP };
-enum weft_shift_strategy { WEFT_SHIFT_LINEAR, WEFT_SHIFT_EXPONENTIAL, WEFT_SHIFT_AT_ONCE };
+/* How new flows move to the new instances; ctrl/swap/swap.h says what each does when. */
+enum weft_shift_strategy {
+	WEFT_SHIFT_LINEAR,
+	WEFT_SHIFT_EXPONENTIAL,
+	WEFT_SHIFT_AT_ONCE,
+	WEFT_SHIFT_CANARY,     /* by steps, each held for a while */
+	WEFT_SHIFT_BLUE_GREEN, /* all at once, with the old ones standing by for a while */
+};
 
 struct weft_sla_probe {
 	enum weft_probe_type type; /* default: tcp on the first TCP port of `port`, else none */
@@ -85,10 +93,24 @@ struct weft_sla_variant {
 	size_t n_volumes;
 };
 
+/* When a new instance is too bad to go on with, compared with the old ones during the shift. */
+struct weft_sla_guard {
+	uint32_t min_requests;  /* answered by the new ones before they are judged; default 50 */
+	uint32_t error_percent; /* more failed flows than that (and than the old ones); default 5 */
+	uint32_t latency_percent; /* p90 above so many percent of the old ones'; 0 (default): off */
+	uint32_t probe_failures;  /* in a row, a quarter of a second apart; default 3, 0: off */
+};
+
+#define WEFT_SLA_MAX_STEPS 16
 struct weft_sla_swap {
 	enum weft_shift_strategy strategy; /* default linear */
-	uint32_t duration_ms;              /* of the shift; default 5000 */
+	uint32_t duration_ms;              /* linear, exponential: of the shift; default 5000 */
 	uint32_t drain_ms;                 /* deadline of the drain; default 30000 */
+	uint32_t hold_ms; /* canary: at each step; blue-green: at 100 %; default 10000 */
+	uint32_t batch;   /* instances swapped at a time; 0 (default): all */
+	uint8_t steps[WEFT_SLA_MAX_STEPS]; /* canary: percent, rising; default 5, 25, 50 */
+	uint8_t n_steps;
+	struct weft_sla_guard guard;
 };
 
 struct weft_sla_service {
@@ -123,5 +145,9 @@ void weft_sla_free(struct weft_sla *sla);
 const char *weft_net_kind_name(enum weft_net_kind k);             /* "veth", "macvtap", "tap" */
 const char *weft_shift_strategy_name(enum weft_shift_strategy s); /* "linear", ... */
 int weft_shift_strategy_parse(const char *s);                     /* the enum or -EINVAL */
+extern const char weft_shift_strategies[]; /* all of them, as an error lists them */
+/* "5,25,50" into steps and n_steps; -EINVAL: not rising percentages from 1 to 99. */
+int weft_sla_steps_parse(const char *text, struct weft_sla_swap *ret);
+extern const struct weft_sla_swap weft_sla_swap_default;
 
 #endif

@@ -63,7 +63,7 @@ struct sla_keys {
 
 /* One table per kind of object; ctrl/schema/sla.schema.json says the same (a test compares). */
 extern const struct sla_keys sla_root_keys, sla_application_keys, sla_microservice_keys,
-	sla_variant_keys, sla_addresses_keys, sla_readiness_keys, sla_swap_keys,
+	sla_variant_keys, sla_addresses_keys, sla_readiness_keys, sla_swap_keys, sla_guard_keys,
 	sla_constraint_keys, sla_volume_keys;
 
 const struct sla_key *sla_find_key(const struct sla_keys *keys, const char *name);
@@ -103,6 +103,7 @@ int sla_parse_variants(const struct sla_at *at, struct weft_sla_service *svc);
 int sla_parse_ports(const struct sla_at *at, struct weft_sla_service *svc);
 int sla_parse_addresses(const struct sla_at *at, struct weft_sla_service *svc);
 int sla_parse_readiness(const struct sla_at *at, struct weft_sla_service *svc); /* after ports */
+int sla_parse_swap(const struct sla_at *at, struct weft_sla_service *svc);
 
 /* How a variant runs: limits, user, volumes, ... (sla_container.c) */
 int sla_parse_container(const struct sla_at *at, struct weft_sla_variant *v);

@@ -82,7 +82,18 @@ KEYS(sla_constraint_keys,
 KEYS(sla_swap_keys,
 	{"strategy", SLA_STRING, false},
 	{"duration_s", SLA_NUMBER, false},
-	{"drain_s", SLA_NUMBER, false});
+	{"drain_s", SLA_NUMBER, false},
+	{"hold_s", SLA_NUMBER, false},
+	{"steps", SLA_STRING, false},
+	{"at_a_time", SLA_INTEGER, false},
+	{"guard", SLA_OBJECT, false});
+
+KEYS(sla_guard_keys,
+	{"min_requests", SLA_INTEGER, false},
+	{"error_percent", SLA_INTEGER, false},
+	{"latency_percent", SLA_INTEGER, false},
+	{"probe_failures", SLA_INTEGER, false});
+
 KEYS(sla_variant_keys,
 	{"virtualization", SLA_STRING, true},
 	{"code", SLA_STRING, false},

@@ -71,14 +71,14 @@ static int bad_key(const char *key, const char *wants, struct weft_err *err)
 	return weft_err_set(err, EINVAL, "swap: %s: must be %s", key, wants);
 }
 
-static int get_ms(const json_t *doc, const char *key, int64_t *ret, struct weft_err *err)
+static int get_number(const json_t *doc, const char *key, int64_t *ret, struct weft_err *err)
 {
 	const json_t *v = json_object_get(doc, key);
 
 	if (!v)
 		return 0;
 	if (!json_is_integer(v) || json_integer_value(v) < 0)
-		return bad_key(key, "milliseconds, a whole number", err);
+		return bad_key(key, "a whole number", err);
 	*ret = json_integer_value(v);
 	return 0;
 }
@@ -98,29 +98,76 @@ static int get_text(const json_t *doc, const char *key, const char **ret, struct
 }
 
 /* A swap with a misspelt key would be another swap than the one that was meant. */
-static int check_keys(json_t *doc, struct weft_err *err)
+static int check_keys(json_t *doc, const char *what, const char *const *keys, struct weft_err *err)
 {
-	static const char *const keys[] = {"service", "to", "strategy", "duration_ms", "drain_ms"};
+	char known[256] = "";
 	const char *key;
 	json_t *value;
 
+	for (size_t i = 0; keys[i]; i++)
+		snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
+			i ? ", " : "", keys[i]);
 	json_object_foreach (doc, key, value) {
 		size_t i = 0;
 
-		while (i < ARRAY_SIZE(keys) && strcmp(key, keys[i]) != 0)
+		while (keys[i] && strcmp(key, keys[i]) != 0)
 			i++;
-		if (i < ARRAY_SIZE(keys))
+		if (keys[i])
 			continue;
-		weft_err_set(err, EINVAL, "swap: unknown key \"%.40s\"", key);
-		return weft_err_hint(err, "service, to, strategy, duration_ms, drain_ms");
+		weft_err_set(err, EINVAL, "%s: unknown key \"%.40s\"", what, key);
+		return weft_err_hint(err, "%s", known);
 	}
 	return 0;
+}
+
+static int get_guard(json_t *doc, struct weft_swap_request *swap, struct weft_err *err)
+{
+	static const char *const keys[] = {
+		"min_requests", "error_percent", "latency_percent", "probe_failures", NULL};
+	int64_t *const fields[] = {&swap->guard_requests, &swap->guard_errors, &swap->guard_latency,
+		&swap->guard_probes};
+	json_t *guard = json_object_get(doc, "guard");
+	int r;
+
+	if (!guard)
+		return 0;
+	if (!json_is_object(guard))
+		return bad_key("guard", "an object", err);
+	r = check_keys(guard, "swap: guard", keys, err);
+	for (size_t i = 0; i < ARRAY_SIZE(fields) && r == 0; i++)
+		r = get_number(guard, keys[i], fields[i], err);
+	return r;
+}
+
+static int get_swap(json_t *doc, struct weft_swap_request *swap, struct weft_err *err)
+{
+	static const char *const keys[] = {"service", "to", "strategy", "steps", "duration_ms",
+		"drain_ms", "hold_ms", "at_a_time", "guard", NULL};
+	int r = check_keys(doc, "swap", keys, err);
+
+	if (r == 0)
+		r = get_text(doc, "service", &swap->service, err);
+	if (r == 0)
+		r = get_text(doc, "to", &swap->to, err);
+	if (r == 0)
+		r = get_text(doc, "strategy", &swap->strategy, err);
+	if (r == 0)
+		r = get_text(doc, "steps", &swap->steps, err);
+	if (r == 0)
+		r = get_number(doc, "duration_ms", &swap->duration_ms, err);
+	if (r == 0)
+		r = get_number(doc, "drain_ms", &swap->drain_ms, err);
+	if (r == 0)
+		r = get_number(doc, "hold_ms", &swap->hold_ms, err);
+	if (r == 0)
+		r = get_number(doc, "at_a_time", &swap->at_a_time, err);
+	return r < 0 ? r : get_guard(doc, swap, err);
 }
 
 static int do_swap(struct weft_engine *e, const struct weft_api_request *q, const char *name,
 	struct weft_api_response *ret, struct weft_err *err)
 {
-	struct weft_swap_request swap = {"", "", NULL, -1, -1};
+	struct weft_swap_request swap = WEFT_SWAP_REQUEST_DEFAULT;
 	json_error_t je;
 	json_auto_t *doc = json_loadb(q->body, q->body_size, JSON_REJECT_DUPLICATES, &je);
 	json_t *view = NULL;
@@ -132,17 +179,7 @@ static int do_swap(struct weft_engine *e, const struct weft_api_request *q, cons
 			je.column, je.text);
 	if (!json_is_object(doc))
 		return weft_err_set(err, EINVAL, "request: must be an object");
-	r = check_keys(doc, err);
-	if (r == 0)
-		r = get_text(doc, "service", &swap.service, err);
-	if (r == 0)
-		r = get_text(doc, "to", &swap.to, err);
-	if (r == 0)
-		r = get_text(doc, "strategy", &swap.strategy, err);
-	if (r == 0)
-		r = get_ms(doc, "duration_ms", &swap.duration_ms, err);
-	if (r == 0)
-		r = get_ms(doc, "drain_ms", &swap.drain_ms, err);
+	r = get_swap(doc, &swap, err);
 	if (r == 0)
 		r = weft_engine_swap_start(e, &swap, &view, err);
 	return r < 0 ? r : answer(ret, 201, view);
@@ -168,6 +205,9 @@ static const struct route {
 	{"GET", "/v1/swaps", 200, weft_engine_swaps, NULL, NULL},
 	{"GET", "/v1/swaps/*", 200, NULL, weft_engine_swap, NULL},
 	{"POST", "/v1/swaps/*/abort", 202, NULL, weft_engine_swap_abort, NULL},
+	{"POST", "/v1/swaps/*/pause", 200, NULL, weft_engine_swap_pause, NULL},
+	{"POST", "/v1/swaps/*/resume", 200, NULL, weft_engine_swap_resume, NULL},
+	{"POST", "/v1/swaps/*/rollback", 202, NULL, weft_engine_swap_rollback, NULL},
 	{"GET", "/v1/dp/lb", 200, weft_engine_dp_lb, NULL, NULL},
 	{"GET", "/v1/dp/flows", 200, weft_engine_dp_flows, NULL, NULL},
 	{"GET", "/v1/dp/drops", 200, weft_engine_dp_drops, NULL, NULL},

@@ -149,6 +149,8 @@ int weft_cli(int argc, char *argv[], const struct cli_io *io)
 		.timeout_ms = UINT64_MAX,
 		.duration_ms = UINT64_MAX,
 		.drain_ms = UINT64_MAX,
+		.hold_ms = UINT64_MAX,
+		.at_a_time = UINT64_MAX,
 		.tail = UINT64_MAX,
 		.signal_fd = -1,
 	};

@@ -40,8 +40,9 @@ struct cli {
 	enum cli_output output;
 	bool watch, wait, no_headers, help, version;
 	unsigned used; /* bit per flag that was given */
-	const char *color, *file, *to, *strategy;
-	uint64_t timeout_ms, duration_ms, drain_ms, tail; /* UINT64_MAX: not given */
+	const char *color, *file, *to, *strategy, *steps, *guard;
+	/* UINT64_MAX: not given */
+	uint64_t timeout_ms, duration_ms, drain_ms, hold_ms, at_a_time, tail;
 
 	bool colored, tty;
 	uint64_t deadline_ns; /* weft_now_ns() at which --timeout is over; 0: none */
@@ -58,7 +59,7 @@ enum {
 	CLI_OPT_WATCH = 1 << 0,
 	CLI_OPT_WAIT = 1 << 1,
 	CLI_OPT_FILE = 1 << 2,
-	CLI_OPT_TO = 1 << 3, /* with --strategy, --duration, --drain */
+	CLI_OPT_TO = 1 << 3, /* with all that makes a swap's plan */
 	CLI_OPT_TAIL = 1 << 4,
 };
 
@@ -107,6 +108,9 @@ int cli_cmd_swap_list(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_show(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_watch(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_abort(struct cli *cli, struct weft_err *err);
+int cli_cmd_swap_pause(struct cli *cli, struct weft_err *err);
+int cli_cmd_swap_resume(struct cli *cli, struct weft_err *err);
+int cli_cmd_swap_rollback(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err);

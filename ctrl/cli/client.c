@@ -9,6 +9,8 @@
 #include "ctrl/base/util.h"
 #include "ctrl/cli/value.h"
 
+#define LAST_LOOK_MS 250
+
 #define ANSWER_MAX  (64u << 20)
 #define ANSWER_MS   30000 /* time for one answer when --timeout does not say */
 #define FOLLOWED_MS 5000  /* the same while following, where the next try is near */
@@ -93,6 +95,9 @@ static uint64_t time_for_answer(const struct cli *cli)
 		return limit;
 	now = weft_now_ns();
 	left = cli->deadline_ns > now ? (cli->deadline_ns - now) / 1000000 + 1 : 1;
+	/* A last look at the end says why it is not done. */
+	if (left < LAST_LOOK_MS)
+		left = LAST_LOOK_MS;
 	return cli->signal_fd >= 0 && left > limit ? limit : left;
 }
 

@@ -21,6 +21,10 @@ enum {
 	ID_STRATEGY,
 	ID_DURATION,
 	ID_DRAIN,
+	ID_HOLD,
+	ID_STEPS,
+	ID_AT_A_TIME,
+	ID_GUARD,
 	ID_WAIT,
 	ID_TAIL,
 };
@@ -36,9 +40,14 @@ static const struct {
 		"descriptor to apply: a file, a directory of *.json, or - for stdin"},
 	{"to", ID_TO, "VIRT", CLI_OPT_TO, "container, gvisor, unikernel or native"},
 	{"strategy", ID_STRATEGY, "S", CLI_OPT_TO,
-		"how traffic shifts: linear, exponential or "
-		"at-once"},
+		"how traffic shifts: linear, exponential, at-once, canary or blue-green"},
 	{"duration", ID_DURATION, "TIME", CLI_OPT_TO, "of the shift, as 5s or 300ms"},
+	{"steps", ID_STEPS, "N,N,...", CLI_OPT_TO, "canary: percent of new flows, as 5,25,50"},
+	{"hold", ID_HOLD, "TIME", CLI_OPT_TO,
+		"canary: at each step; blue-green: with the old ones standing by"},
+	{"at-a-time", ID_AT_A_TIME, "N", CLI_OPT_TO, "swap N instances at a time"},
+	{"guard", ID_GUARD, "K=N,...", CLI_OPT_TO,
+		"turn back by itself: requests, errors (%), latency (% of the old), probes"},
 	{"drain", ID_DRAIN, "TIME", CLI_OPT_TO, "deadline for the old instance's flows to end"},
 	{"tail", ID_TAIL, "N", CLI_OPT_TAIL, "the last N lines (default 100)"},
 	{"wait", ID_WAIT, NULL, CLI_OPT_WAIT, "return when it is done"},
@@ -190,6 +199,19 @@ static int take_option(struct cli *cli, int id, const char *arg, struct weft_err
 		return take_duration("--duration", arg, &cli->duration_ms, err);
 	case ID_DRAIN:
 		return take_duration("--drain", arg, &cli->drain_ms, err);
+	case ID_HOLD:
+		return take_duration("--hold", arg, &cli->hold_ms, err);
+	case ID_STEPS:
+		cli->steps = arg;
+		return 0;
+	case ID_GUARD:
+		cli->guard = arg;
+		return 0;
+	case ID_AT_A_TIME:
+		if (weft_parse_u64(arg, 1, 64, &cli->at_a_time) < 0)
+			return weft_err_set(
+				err, EINVAL, "--at-a-time %s: not a number from 1 to 64", arg);
+		return 0;
 	case ID_TAIL:
 		if (weft_parse_u64(arg, 0, 1000000, &cli->tail) < 0)
 			return weft_err_set(err, EINVAL, "--tail %s: not a number of lines", arg);

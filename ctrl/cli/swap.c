@@ -182,19 +182,62 @@ static int follow(struct cli *cli, const char *id, struct following *f, struct w
 	return r;
 }
 
-static char *swap_request(const struct cli *cli)
+/* "errors=5,latency=300" as the API's guard. */
+static int put_guard(const char *text, json_t *request, struct weft_err *err)
 {
+	static const char *const words[][2] = {{"requests", "min_requests"},
+		{"errors", "error_percent"}, {"latency", "latency_percent"},
+		{"probes", "probe_failures"}};
+	_cleanup_(freep) char *copy = strdup(text);
+	json_t *guard = json_object();
+	char *at = copy, *item;
+
+	json_object_set_new(request, "guard", guard);
+	while (copy && (item = strsep(&at, ","))) {
+		char *value = strchr(item, '=');
+		size_t i = 0;
+		uint64_t n;
+
+		if (value)
+			*value++ = '\0';
+		while (i < ARRAY_SIZE(words) && strcmp(words[i][0], item) != 0)
+			i++;
+		if (!value || i == ARRAY_SIZE(words) || weft_parse_u64(value, 0, 1000000, &n) < 0) {
+			weft_err_set(
+				err, EINVAL, "--guard %s: not understood at \"%s\"", text, item);
+			return weft_err_hint(
+				err, "--guard requests=50,errors=5,latency=300,probes=3");
+		}
+		json_object_set_new(guard, words[i][1], json_integer((json_int_t)n));
+	}
+	return 0;
+}
+
+static int swap_request(const struct cli *cli, char **ret, struct weft_err *err)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+	} numbers[] = {{"duration_ms", cli->duration_ms}, {"drain_ms", cli->drain_ms},
+		{"hold_ms", cli->hold_ms}, {"at_a_time", cli->at_a_time}};
 	json_auto_t *o = json_pack("{s:s, s:s}", "service", cli->args[0], "to", cli->to);
+	int r;
 
 	if (!o)
-		return NULL;
+		return weft_err_set(err, EINVAL, "weft swap start: a name is not UTF-8");
 	if (cli->strategy)
 		json_object_set_new(o, "strategy", json_string(cli->strategy));
-	if (cli->duration_ms != UINT64_MAX)
-		json_object_set_new(o, "duration_ms", json_integer((json_int_t)cli->duration_ms));
-	if (cli->drain_ms != UINT64_MAX)
-		json_object_set_new(o, "drain_ms", json_integer((json_int_t)cli->drain_ms));
-	return json_dumps(o, JSON_COMPACT);
+	if (cli->steps)
+		json_object_set_new(o, "steps", json_string(cli->steps));
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (numbers[i].value != UINT64_MAX)
+			json_object_set_new(
+				o, numbers[i].key, json_integer((json_int_t)numbers[i].value));
+	r = cli->guard ? put_guard(cli->guard, o, err) : 0;
+	if (r < 0)
+		return r;
+	*ret = json_dumps(o, JSON_COMPACT);
+	return *ret ? 0 : weft_err_set(err, ENOMEM, "out of memory");
 }
 
 /* What start and abort say when nobody waits for the end. */
@@ -212,10 +255,23 @@ static void put_begun(struct cli *cli, const struct cli_reply *reply, const char
 	}
 }
 
+/* Begun by reply: say so, or follow it. */
+static int begun(struct cli *cli, const struct cli_reply *reply, struct weft_err *err)
+{
+	struct following f = {.shown = cli->watch};
+
+	if (!cli->watch && !cli->wait) {
+		put_begun(cli, reply, "started");
+		return 0;
+	}
+	if (!*cli_str(reply->doc, "id", ""))
+		return weft_err_set(err, EPROTO, "weftd's answer names no swap");
+	return follow(cli, cli_str(reply->doc, "id", ""), &f, err);
+}
+
 int cli_cmd_swap_start(struct cli *cli, struct weft_err *err)
 {
 	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
-	struct following f = {.shown = cli->watch};
 	_cleanup_(freep) char *body = NULL;
 	int r;
 
@@ -227,19 +283,10 @@ int cli_cmd_swap_start(struct cli *cli, struct weft_err *err)
 			"weft service show %s",
 			cli->args[0], cli->args[0]);
 	}
-	body = swap_request(cli);
-	if (!body)
-		return weft_err_set(err, EINVAL, "weft swap start: a name is not UTF-8");
-	r = cli_call(cli, "POST", "/v1/swaps", body, strlen(body), &reply, err);
-	if (r < 0)
-		return r;
-	if (!cli->watch && !cli->wait) {
-		put_begun(cli, &reply, "started");
-		return 0;
-	}
-	if (!*cli_str(reply.doc, "id", ""))
-		return weft_err_set(err, EPROTO, "weftd's answer names no swap");
-	return follow(cli, cli_str(reply.doc, "id", ""), &f, err);
+	r = swap_request(cli, &body, err);
+	if (r == 0)
+		r = cli_call(cli, "POST", "/v1/swaps", body, strlen(body), &reply, err);
+	return r < 0 ? r : begun(cli, &reply, err);
 }
 
 int cli_cmd_swap_watch(struct cli *cli, struct weft_err *err)
@@ -249,17 +296,59 @@ int cli_cmd_swap_watch(struct cli *cli, struct weft_err *err)
 	return follow(cli, cli->args[0], &f, err);
 }
 
+static int ask(struct cli *cli, const char *what, struct cli_reply *reply, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = cli_path("/v1/swaps/", cli->args[0], what);
+
+	return path ? cli_call(cli, "POST", path, "", 0, reply, err) : -ENOMEM;
+}
+
+static int turn_back(struct cli *cli, const struct cli_reply *reply, struct weft_err *err)
+{
+	struct following f = {.aborted = true, .shown = cli->watch};
+
+	if (cli->wait || cli->watch)
+		return follow(cli, cli->args[0], &f, err);
+	put_begun(cli, reply, "turning back");
+	return 0;
+}
+
 int cli_cmd_swap_abort(struct cli *cli, struct weft_err *err)
 {
-	_cleanup_(freep) char *path = cli_path("/v1/swaps/", cli->args[0], "/abort");
 	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
-	struct following f = {.aborted = true};
-	int r = path ? cli_call(cli, "POST", path, "", 0, &reply, err) : -ENOMEM;
+	int r = ask(cli, "/abort", &reply, err);
+
+	return r < 0 ? r : turn_back(cli, &reply, err);
+}
+
+int cli_cmd_swap_pause(struct cli *cli, struct weft_err *err)
+{
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	int r = ask(cli, "/pause", &reply, err);
+
+	if (r == 0)
+		put_begun(cli, &reply, "paused");
+	return r;
+}
+
+int cli_cmd_swap_resume(struct cli *cli, struct weft_err *err)
+{
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	int r = ask(cli, "/resume", &reply, err);
+
+	if (r == 0)
+		put_begun(cli, &reply, "goes on");
+	return r;
+}
+
+int cli_cmd_swap_rollback(struct cli *cli, struct weft_err *err)
+{
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	int r = ask(cli, "/rollback", &reply, err);
 
 	if (r < 0)
 		return r;
-	if (cli->wait)
-		return follow(cli, cli->args[0], &f, err);
-	put_begun(cli, &reply, "turning back");
-	return 0;
+	/* The same one turns back, or another one has begun. */
+	return strcmp(cli_str(reply.doc, "id", ""), cli->args[0]) == 0 ? turn_back(cli, &reply, err)
+								       : begun(cli, &reply, err);
 }

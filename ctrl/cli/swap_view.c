@@ -44,12 +44,13 @@ static bool turned_back(const json_t *swap)
 	       strcmp(state_of(swap), "rolled-back") == 0;
 }
 
-static bool has_row(const struct row *rows, size_t n, const char *name)
+/* A swap by batches enters its phases again: the present batch is shown. */
+static size_t again(const struct row *rows, size_t n, const char *name)
 {
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(rows[i].name, name) == 0)
-			return true;
-	return false;
+			return i;
+	return n;
 }
 
 /* The phases that were entered, then those that the plan still holds. */
@@ -64,6 +65,7 @@ static size_t make_rows(const json_t *swap, struct row *rows)
 
 		if (!name || strcmp(name, "done") == 0 || strcmp(name, "rolled-back") == 0)
 			continue;
+		n = again(rows, n, name);
 		if (n == MAX_ROWS)
 			break;
 		if (n > 0 && strcmp(name, "rollback") == 0)
@@ -76,7 +78,7 @@ static size_t make_rows(const json_t *swap, struct row *rows)
 	for (i = 0; i < ARRAY_SIZE(plan) && n < MAX_ROWS; i++) {
 		bool current = strcmp(plan[i], state_of(swap)) == 0;
 
-		if (!has_row(rows, n, plan[i]))
+		if (again(rows, n, plan[i]) == n)
 			rows[n++] =
 				(struct row){plan[i], NULL, current ? MARK_CURRENT : MARK_PENDING};
 	}
@@ -91,7 +93,8 @@ static char *shift_text(const struct cli *cli, const json_t *swap)
 
 	for (unsigned i = 0; i < BAR_CELLS; i++)
 		strcat(bar, cli->io.utf8 ? (i < cells ? "█" : "░") : (i < cells ? "#" : "."));
-	return weft_strf("new %u%% %s %u%% old", percent, bar, 100 - percent);
+	return weft_strf("new %u%% %s %u%% old%s", percent, bar, 100 - percent,
+		json_is_true(json_object_get(swap, "paused")) ? "  paused" : "");
 }
 
 static char *row_text(const struct cli *cli, const json_t *swap, const struct row *row)
@@ -119,7 +122,7 @@ static char *row_time(const json_t *swap, const struct row *row, uint64_t now_ms
 		return strdup("");
 	took = cli_fmt_duration(until > start ? until - start : 0);
 	if (row->mark == MARK_CURRENT && strcmp(row->name, "shift") == 0)
-		limit = cli_u64(swap, "duration_ms");
+		limit = cli_u64(swap, "shift_ms");
 	else if (row->mark == MARK_CURRENT && strcmp(row->name, "drain") == 0)
 		limit = cli_u64(swap, "drain_ms");
 	if (limit)

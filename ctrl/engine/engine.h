@@ -63,12 +63,33 @@ struct weft_swap_request {
 	const char *service;
 	const char *to;       /* virtualization */
 	const char *strategy; /* NULL: the service's */
-	int64_t duration_ms;  /* -1: the service's */
-	int64_t drain_ms;     /* -1: the service's */
+	const char *steps;    /* canary: "5,25,50"; NULL: the service's */
+	/* -1: the service's */
+	int64_t duration_ms, drain_ms, hold_ms, at_a_time;
+	int64_t guard_requests, guard_errors, guard_latency, guard_probes;
 };
+#define WEFT_SWAP_REQUEST_DEFAULT                  \
+	((struct weft_swap_request){.service = "", \
+		.to = "",                          \
+		.duration_ms = -1,                 \
+		.drain_ms = -1,                    \
+		.hold_ms = -1,                     \
+		.at_a_time = -1,                   \
+		.guard_requests = -1,              \
+		.guard_errors = -1,                \
+		.guard_latency = -1,               \
+		.guard_probes = -1})
 int weft_engine_swap_start(struct weft_engine *e, const struct weft_swap_request *request,
 	json_t **ret, struct weft_err *err);
 int weft_engine_swap_abort(
+	struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);
+/* Stay in the present state, and at the present shares, until resumed. */
+int weft_engine_swap_pause(
+	struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);
+int weft_engine_swap_resume(
+	struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);
+/* Abort one that runs; start one the other way, at once, if it is done. */
+int weft_engine_swap_rollback(
 	struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);
 int weft_engine_swaps(struct weft_engine *e, json_t **ret, struct weft_err *err);
 int weft_engine_swap(struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);

@@ -8,9 +8,10 @@
 #include "ctrl/base/log.h"
 #include "ctrl/engine/internal.h"
 
-#define MAX_NAME_KEPT 64
-#define RETRY_NS      1000000000ULL
-#define GUARD_NS      250000000ULL /* from one guard probe to the next */
+#define MAX_NAME_KEPT    64
+#define RETRY_NS         1000000000ULL
+#define GUARD_NS         250000000ULL /* from one guard probe to the next */
+#define GUARD_ATTEMPT_MS 600
 
 static const char *const phases[] = {
 	[PHASE_PREPARING] = "preparing",
@@ -294,7 +295,8 @@ static bool guarded(const struct instance *inst)
 {
 	const struct weft_swap *swap = inst->service->swap;
 
-	return swap && (swap->state == WEFT_SWAP_SHIFT || swap->state == WEFT_SWAP_DRAIN) &&
+	return swap && swap->plan.guard.probe_failures &&
+	       (swap->state == WEFT_SWAP_SHIFT || swap->state == WEFT_SWAP_DRAIN) &&
 	       inst->phase == PHASE_READY && instance_is_new(inst);
 }
 
@@ -306,8 +308,12 @@ static void on_probe(void *userdata, int r, unsigned attempts, const struct weft
 	(void)attempts;
 	inst->probe = (weft_probe_free(inst->probe), NULL);
 	inst->guard_ns = weft_now_ns() + GUARD_NS;
-	if (r < 0 && inst->phase == PHASE_READY && !guarded(inst))
-		return; /* the swap cannot turn back any more: a slow instance beats none */
+	if (r < 0 && inst->phase == PHASE_READY) {
+		if (!guarded(inst))
+			return; /* the swap cannot turn back any more: a slow instance beats none */
+		if (++inst->guard_failures < inst->service->swap->plan.guard.probe_failures)
+			return;
+	}
 	if (r < 0) {
 		weft_err_prefix(&why, "instance %s %s", inst->name,
 			inst->phase == PHASE_WARMING ? "did not become ready"
@@ -316,6 +322,8 @@ static void on_probe(void *userdata, int r, unsigned attempts, const struct weft
 		instance_fail(inst, &why);
 	} else if (inst->phase == PHASE_WARMING) {
 		ready(inst);
+	} else {
+		inst->guard_failures = 0;
 	}
 }
 
@@ -546,5 +554,5 @@ void instance_tick(struct instance *inst, uint64_t now)
 	}
 	if (!inst->probe && now >= inst->guard_ns &&
 		inst->service->spec->readiness.type != WEFT_PROBE_NONE && guarded(inst))
-		probe_start(inst, 500, 2000);
+		probe_start(inst, GUARD_ATTEMPT_MS, GUARD_ATTEMPT_MS);
 }

@@ -89,6 +89,7 @@ struct instance {
 	int tap_fd;
 	struct weft_probe *probe; /* readiness while warming, guard while swapping */
 	uint64_t guard_ns;        /* when the next guard probe is due */
+	unsigned guard_failures;  /* of them in a row */
 };
 
 struct runtime_slot {
@@ -194,6 +195,9 @@ int engine_host_device(struct weft_engine *e, struct weft_err *err);
 int swap_restore(void *engine, const char *name, const json_t *doc);
 void swap_resume(struct service *s);
 void swap_tick(struct service *s, uint64_t now);
+int swap_store(struct service *s, struct weft_err *err);
+uint64_t swap_in_state_ms(const struct service *s, uint64_t now);
+void swap_turn_back(struct service *s, const struct weft_err *why); /* the first reason counts */
 void swap_keep(struct weft_engine *e, struct weft_swap *swap);
 
 /* view.c */

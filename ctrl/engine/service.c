@@ -85,28 +85,25 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 	return 0;
 }
 
-/* New instances get their share of new flows, old ones the rest; n_new and n_old count those that
- * are ready, so that a share does not depend on how many instances either side has. */
-static uint32_t weight_of(const struct instance *inst, unsigned n_old, unsigned n_new)
+static enum weft_swap_side side_of(const struct instance *inst)
 {
 	const struct weft_swap *swap = inst->service->swap;
-	unsigned share = 0, w_old, w_new, most, w;
+
+	return swap ? weft_swap_side(swap, inst->name) : WEFT_SWAP_NONE;
+}
+
+/* Before start-new nobody leaves, and after a rollback nobody does any more. */
+static uint32_t weight_of(const struct instance *inst, unsigned n_leaving, unsigned n_coming)
+{
+	const struct weft_swap *swap = inst->service->swap;
+	bool shifting = swap && swap->state >= WEFT_SWAP_SHIFT && swap->state <= WEFT_SWAP_DONE;
 
 	if (inst->phase != PHASE_READY)
 		return 0;
 	if (!swap)
 		return 1;
-	if (swap->state >= WEFT_SWAP_SHIFT && swap->state <= WEFT_SWAP_DONE)
-		share = swap->new_percent;
-	/* A side that has nobody left leaves everything to the other. */
-	if (n_old == 0 || n_new == 0)
-		return 1;
-	w_old = (100 - share) * n_new;
-	w_new = share * n_old;
-	most = w_old > w_new ? w_old : w_new;
-	w = instance_is_new(inst) ? w_new : w_old;
-	/* Scaled down together, so that the ratio stays; rounded up, so that none becomes zero. */
-	return most > WEFT_DP_MAX_WEIGHT ? (w * WEFT_DP_MAX_WEIGHT + most - 1) / most : w;
+	return weft_swap_weight(
+		side_of(inst), shifting ? swap->batch_percent : 0, n_leaving, n_coming);
 }
 
 int service_enter(struct service *s, struct weft_err *err)
@@ -119,16 +116,19 @@ int service_enter(struct service *s, struct weft_err *err)
 void service_weigh(struct service *s)
 {
 	_cleanup_(freep) struct weft_dp_weight *w = NULL;
-	unsigned n = 0, n_old = 0, n_new = 0;
+	unsigned n = 0, n_ready = 0, n_leaving = 0, n_coming = 0;
 	struct weft_err err = {0};
 
 	/* After a start the data plane has the weights of before, until it knows every instance. */
 	if (s->engine->restoring)
 		return;
 	for (struct instance *i = s->engine->instances; i; i = i->next)
-		if (i->service == s && i->phase == PHASE_READY)
-			*(instance_is_new(i) ? &n_new : &n_old) += 1;
-	w = calloc(n_old + n_new + 1, sizeof(*w));
+		if (i->service == s && i->phase == PHASE_READY) {
+			n_ready++;
+			n_leaving += side_of(i) == WEFT_SWAP_LEAVING;
+			n_coming += side_of(i) == WEFT_SWAP_COMING;
+		}
+	w = calloc(n_ready + 1, sizeof(*w));
 	if (!w) {
 		log_error("service %s: weights: out of memory", s->name);
 		return;
@@ -136,7 +136,7 @@ void service_weigh(struct service *s)
 	for (struct instance *i = s->engine->instances; i; i = i->next) {
 		if (i->service != s)
 			continue;
-		i->weight = weight_of(i, n_old, n_new);
+		i->weight = weight_of(i, n_leaving, n_coming);
 		/* Others may not be in the data plane (yet, any more), which then refuses them all.
 		 */
 		if (i->phase == PHASE_READY)
@@ -185,14 +185,21 @@ static void create_one(struct service *s, uint64_t now)
 	instance_start(inst);
 }
 
-static struct instance *newest(struct service *s)
+/* One too many: what a swap that was turned back had swapped already, once enough others are ready;
+ * then the newest. */
+static struct instance *surplus(struct service *s, unsigned have, unsigned ready)
 {
 	struct instance *found = NULL;
 
-	for (struct instance *i = s->engine->instances; i; i = i->next)
-		if (i->service == s && i->phase < PHASE_DRAINING &&
+	for (struct instance *i = s->engine->instances; i; i = i->next) {
+		if (i->service != s || i->phase >= PHASE_DRAINING)
+			continue;
+		if (i->virt != s->active && ready >= s->spec->replicas)
+			return i;
+		if (i->virt == s->active && have > s->spec->replicas &&
 			(!found || i->created_ms >= found->created_ms))
 			found = i;
+	}
 	return found;
 }
 
@@ -248,12 +255,15 @@ void service_reconcile(struct service *s, uint64_t now)
 	if (s->swap)
 		return;
 	for (inst = s->engine->instances; inst; inst = inst->next) {
-		have += inst->service == s && inst->phase < PHASE_DRAINING;
-		ready += inst->service == s && inst->phase == PHASE_READY;
+		if (inst->service != s || inst->virt != s->active)
+			continue;
+		have += inst->phase < PHASE_DRAINING;
+		ready += inst->phase == PHASE_READY;
 	}
 	if (ready >= s->spec->replicas)
 		s->error = (struct weft_err){0};
-	if (have > s->spec->replicas && (inst = newest(s))) {
+	inst = surplus(s, have, ready);
+	if (inst) {
 		instance_retire(inst, s->spec->swap.drain_ms);
 		return;
 	}

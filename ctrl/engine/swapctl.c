@@ -10,12 +10,15 @@
 #define SHIFT_EVERY_NS 110000000ULL
 #define STORE_AGAIN_NS 1000000000ULL
 
-static uint64_t in_state_ms(const struct service *s, uint64_t now)
+/* Time stands still while a swap is paused. */
+uint64_t swap_in_state_ms(const struct service *s, uint64_t now)
 {
+	if (s->swap->paused)
+		return s->swap_base_ms;
 	return s->swap_base_ms + (now - s->swap_entered_ns) / 1000000ULL;
 }
 
-static int swap_store(struct service *s, struct weft_err *err)
+int swap_store(struct service *s, struct weft_err *err)
 {
 	json_auto_t *doc = weft_swap_to_json(s->swap);
 
@@ -54,7 +57,7 @@ int swap_restore(void *engine, const char *name, const json_t *doc)
 	return 0;
 }
 
-static void turn_back(struct service *s, const struct weft_err *why)
+void swap_turn_back(struct service *s, const struct weft_err *why)
 {
 	if (!s->swap->error.code)
 		s->swap->error = *why;
@@ -73,7 +76,7 @@ static void on_prepared(
 		return;
 	}
 	if (r < 0) {
-		turn_back(s, err);
+		swap_turn_back(s, err);
 		return;
 	}
 	s->swap_prepared = true;
@@ -112,45 +115,47 @@ static void prepare(struct service *s)
 	}
 }
 
-static bool is_old(const struct weft_swap *swap, const struct instance *inst)
+static void observe_instance(struct instance *inst, struct weft_swap_observation *o)
 {
-	for (unsigned i = 0; i < swap->n_old; i++)
-		if (strcmp(swap->old_ids[i], inst->name) == 0)
-			return true;
-	return false;
+	struct service *s = inst->service;
+	enum weft_swap_side side = weft_swap_side(s->swap, inst->name);
+
+	if (side == WEFT_SWAP_LEAVING) {
+		o->old_left++;
+		o->old_flows += s->engine->flows[inst->id];
+	}
+	if (side == WEFT_SWAP_COMING) {
+		o->new_total++;
+		o->new_running += inst->phase == PHASE_WARMING || inst->phase == PHASE_READY;
+		o->new_ready += inst->phase == PHASE_READY && !inst->adopted;
+	}
+	if ((side == WEFT_SWAP_COMING || side == WEFT_SWAP_NEW) && inst->phase == PHASE_FAILED) {
+		swap_turn_back(s, &inst->error);
+		o->failed = true;
+	}
 }
 
 static void observe(struct service *s, uint64_t now, struct weft_swap_observation *o)
 {
 	*o = (struct weft_swap_observation){
 		.prepared = s->swap_prepared,
-		.state_ms = in_state_ms(s, now),
+		.state_ms = swap_in_state_ms(s, now),
 		.failed = s->swap->error.code != 0,
+		.paused = s->swap->paused,
+		.more = weft_swap_has_more(s->swap),
 	};
 	/* What was counted before the weights had moved says nothing about who is left. */
 	if (s->swap->state == WEFT_SWAP_DRAIN)
 		weft_dp_flows_count(s->engine->dp, s->engine->flows);
-	for (struct instance *i = s->engine->instances; i; i = i->next) {
-		if (i->service != s)
-			continue;
-		if (is_old(s->swap, i)) {
-			o->old_left++;
-			o->old_flows += s->engine->flows[i->id];
-		} else if (instance_is_new(i)) {
-			o->new_total++;
-			o->new_running += i->phase == PHASE_WARMING || i->phase == PHASE_READY;
-			o->new_ready += i->phase == PHASE_READY && !i->adopted;
-			if (i->phase == PHASE_FAILED) {
-				turn_back(s, &i->error);
-				o->failed = true;
-			}
-		}
-	}
-	if (s->swap->n_new > o->new_total && weft_swap_can_turn_back(s->swap->state)) {
+	for (struct instance *i = s->engine->instances; i; i = i->next)
+		if (i->service == s)
+			observe_instance(i, o);
+	if (s->swap->n_new - s->swap->new_first > o->new_total &&
+		weft_swap_can_turn_back(s->swap->state)) {
 		struct weft_err gone = {0};
 
 		weft_err_set(&gone, EIO, "service %s: an instance of the swap is gone", s->name);
-		turn_back(s, &gone);
+		swap_turn_back(s, &gone);
 		o->failed = true;
 	}
 }
@@ -161,7 +166,8 @@ static int make_new(struct service *s, struct weft_err *err)
 	const struct weft_sla_variant *v = service_variant(s, s->swap->to);
 	struct weft_swap *swap = s->swap;
 
-	while (swap->n_new < swap->wanted) {
+	weft_swap_next_batch(swap);
+	for (unsigned left = weft_swap_batch_size(swap); left > 0; left--) {
 		struct instance *inst = NULL;
 		int r = instance_new(s, v, &inst, err);
 
@@ -188,13 +194,15 @@ static int store_edge(struct service *s, enum weft_swap_state next, struct weft_
 	if (r < 0)
 		return r;
 	weft_swap_enter(s->swap, next, weft_realtime_ms());
-	if (next == WEFT_SWAP_START_NEW)
+	if (next == WEFT_SWAP_START_NEW) {
 		r = make_new(s, err);
+		weft_swap_mark(s->swap, 0, weft_realtime_ms());
+	}
 	if (next == WEFT_SWAP_DRAIN)
 		weft_swap_mark(s->swap, 100, weft_realtime_ms());
 	if (next == WEFT_SWAP_ROLLBACK)
 		weft_swap_mark(s->swap, 0, weft_realtime_ms());
-	if (next == WEFT_SWAP_STOP_OLD) {
+	if (next == WEFT_SWAP_STOP_OLD && !weft_swap_has_more(s->swap)) {
 		s->active = s->swap->to;
 		r = service_store(s, err);
 	}
@@ -229,17 +237,19 @@ static void act(struct service *s)
 	bool start = s->swap->state == WEFT_SWAP_START_NEW;
 	bool drop_new = s->swap->state == WEFT_SWAP_ROLLBACK;
 	bool drop_old = s->swap->state == WEFT_SWAP_STOP_OLD;
+	enum weft_swap_side side;
 
 	service_weigh(s);
 	for (struct instance *i = e->instances, *next; i; i = next) {
 		next = i->next;
 		if (i->service != s)
 			continue;
-		if (start && instance_is_new(i) && i->phase == PHASE_PREPARING && !i->busy)
+		side = weft_swap_side(s->swap, i->name);
+		if (start && side == WEFT_SWAP_COMING && i->phase == PHASE_PREPARING && !i->busy)
 			instance_start(i);
-		else if (drop_new && instance_is_new(i))
+		else if (drop_new && side == WEFT_SWAP_COMING)
 			take_back(i, s->swap->plan.drain_ms);
-		else if (drop_old && is_old(s->swap, i))
+		else if (drop_old && side == WEFT_SWAP_LEAVING)
 			instance_destroy(i);
 	}
 	if (weft_swap_ended(s->swap->state)) {
@@ -258,7 +268,7 @@ static bool step(struct service *s, uint64_t now)
 	struct weft_err err = {0};
 
 	observe(s, now, &o);
-	next = weft_swap_next(s->swap->state, &s->swap->plan, s->swap->wanted, &o);
+	next = weft_swap_next(s->swap->state, &s->swap->plan, weft_swap_batch_size(s->swap), &o);
 	if (next == s->swap->state)
 		return false;
 	if (s->swap->state == WEFT_SWAP_DRAIN && s->swap->n_phases > 0)
@@ -273,7 +283,7 @@ static bool step(struct service *s, uint64_t now)
 			weft_swap_state_name(next), err.msg);
 		s->swap_retry_ns = now + STORE_AGAIN_NS;
 		if (weft_swap_can_turn_back(before.state) && next == WEFT_SWAP_START_NEW)
-			turn_back(s, &err);
+			swap_turn_back(s, &err);
 		return false;
 	}
 	s->swap_entered_ns = now;
@@ -288,19 +298,22 @@ static bool step(struct service *s, uint64_t now)
 static void shift(struct service *s, uint64_t now)
 {
 	struct weft_swap *swap = s->swap;
-	unsigned share = weft_swap_share(&swap->plan, in_state_ms(s, now));
-	uint8_t before = swap->new_percent;
+	uint64_t elapsed_ms = swap_in_state_ms(s, now);
+	unsigned share = weft_swap_share(&swap->plan, elapsed_ms);
+	uint8_t before = swap->batch_percent;
+	unsigned noted = swap->n_trace;
 	struct weft_err err = {0};
 
-	if (share == swap->new_percent || share == 100 || now < s->shift_ns)
-		return; /* 100 is the edge to drain */
+	if (share == swap->batch_percent || now < s->shift_ns ||
+		weft_swap_shifted(&swap->plan, elapsed_ms))
+		return; /* the end is the edge to drain */
 	s->shift_ns = now + SHIFT_EVERY_NS;
-	swap->state_ms = in_state_ms(s, now);
+	swap->state_ms = elapsed_ms;
 	weft_swap_mark(swap, share, weft_realtime_ms());
 	if (swap_store(s, &err) < 0) {
 		log_error("swap %s: stays at %u%%, will try again: %s", swap->id, before, err.msg);
-		swap->new_percent = before;
-		swap->n_trace--;
+		swap->batch_percent = before;
+		swap->n_trace -= swap->n_trace > noted;
 		s->shift_ns = now + STORE_AGAIN_NS;
 		return;
 	}
@@ -331,157 +344,4 @@ void swap_resume(struct service *s)
 	log_info("swap %s: %s: going on from %s", s->swap->id, s->name,
 		weft_swap_state_name(s->swap->state));
 	act(s);
-}
-
-static int check_start(struct weft_engine *e, const struct weft_swap_request *q,
-	struct service **ret_s, enum weft_virt *ret_to, struct weft_err *err)
-{
-	struct service *s = service_find(e, q->service);
-	int to = weft_virt_parse(q->to);
-	const struct weft_sla_variant *v;
-	enum weft_arch arch;
-
-	if (!s) {
-		weft_err_set(err, ENOENT, "service %s: no such service", q->service);
-		return weft_err_hint(err, "weft service list");
-	}
-	if (s->deleting)
-		return weft_err_set(err, EBUSY, "service %s is being deleted", s->name);
-	if (s->swap) {
-		weft_err_set(err, EBUSY, "service %s: swap %s is running already (%s → %s, %s)",
-			s->name, s->swap->id, weft_virt_name(s->swap->from),
-			weft_virt_name(s->swap->to), weft_swap_state_name(s->swap->state));
-		return weft_err_hint(
-			err, "weft swap watch %s, or weft swap abort %s", s->swap->id, s->swap->id);
-	}
-	if (to < 0) {
-		weft_err_set(err, EINVAL, "\"%s\" is not a virtualization", q->to);
-		return weft_err_hint(err, "container, gvisor, unikernel or native");
-	}
-	v = service_variant(s, (enum weft_virt)to);
-	if (!v) {
-		char have[128] = "";
-
-		for (size_t i = 0; i < s->spec->n_variants; i++)
-			snprintf(have + strlen(have), sizeof(have) - strlen(have), "%s%s",
-				i ? ", " : "", weft_virt_name(s->spec->variants[i].virt));
-		weft_err_set(err, ENOENT, "service %s has no variant %s (it has: %s)", s->name,
-			weft_virt_name((enum weft_virt)to), have);
-		return weft_err_hint(
-			err, "add it under \"variants\" and apply the descriptor again");
-	}
-	if (s->active == v->virt) {
-		weft_err_set(err, EEXIST, "service %s runs as %s already", s->name,
-			weft_virt_name(v->virt));
-		return weft_err_hint(err, "weft service show %s", s->name);
-	}
-	*ret_s = s;
-	*ret_to = v->virt;
-	if (!engine_runtime(e, v->virt)->probed)
-		return 0; /* just started: prepare will tell */
-	return engine_place(e, s, v, &arch, err);
-}
-
-static int fill_plan(const struct weft_swap_request *q, const struct service *s,
-	struct weft_sla_swap *plan, struct weft_err *err)
-{
-	int strategy;
-
-	*plan = s->spec->swap;
-	if (q->strategy) {
-		strategy = weft_shift_strategy_parse(q->strategy);
-		if (strategy < 0) {
-			weft_err_set(err, EINVAL, "\"%s\" is not a strategy", q->strategy);
-			return weft_err_hint(err, "linear, exponential or at-once");
-		}
-		plan->strategy = (enum weft_shift_strategy)strategy;
-	}
-	if (q->duration_ms > 3600000 || q->drain_ms > 3600000)
-		return weft_err_set(err, EINVAL, "duration and drain are at most one hour");
-	if (q->duration_ms >= 0)
-		plan->duration_ms = (uint32_t)q->duration_ms;
-	if (q->drain_ms >= 0)
-		plan->drain_ms = (uint32_t)q->drain_ms;
-	return 0;
-}
-
-int weft_engine_swap_start(struct weft_engine *e, const struct weft_swap_request *q, json_t **ret,
-	struct weft_err *err)
-{
-	_cleanup_(weft_swap_freep) struct weft_swap *swap = calloc(1, sizeof(*swap));
-	struct service *s = NULL;
-	enum weft_virt to = 0;
-	int r;
-
-	if (!swap)
-		return weft_err_set(err, ENOMEM, "out of memory");
-	r = check_start(e, q, &s, &to, err);
-	if (r == 0)
-		r = fill_plan(q, s, &swap->plan, err);
-	if (r < 0)
-		return r;
-	swap->started_ms = weft_realtime_ms();
-	snprintf(swap->id, sizeof(swap->id), "%08lx",
-		(unsigned long)((swap->started_ms ^ (uint64_t)s->id << 20) & 0xffffffff));
-	snprintf(swap->service, sizeof(swap->service), "%s", s->name);
-	swap->from = s->active;
-	swap->to = to;
-	swap->wanted = s->spec->replicas;
-	for (struct instance *i = e->instances; i; i = i->next)
-		if (i->service == s && swap->n_old < WEFT_SWAP_MAX_INSTANCES)
-			swap->old_ids[swap->n_old++] = strdup(i->name);
-	weft_swap_enter(swap, WEFT_SWAP_PREPARE, swap->started_ms);
-	weft_swap_mark(swap, 0, swap->started_ms);
-	s->swap = TAKE_PTR(swap);
-	r = swap_store(s, err);
-	if (r < 0) {
-		weft_swap_free(TAKE_PTR(s->swap));
-		return r;
-	}
-	s->swap_entered_ns = weft_now_ns();
-	s->swap_base_ms = 0;
-	s->swap_prepared = false;
-	s->swap_retry_ns = 0;
-	log_info("swap %s: %s: %s to %s", s->swap->id, s->name, weft_virt_name(s->swap->from),
-		weft_virt_name(to));
-	engine_kick(e);
-	*ret = view_swap(s, s->swap);
-	return 0;
-}
-
-int weft_engine_swap_abort(
-	struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err)
-{
-	struct weft_err why = {0}, before;
-	int r;
-
-	for (struct service *s = e->services; s; s = s->next) {
-		if (!s->swap || strcmp(s->swap->id, id) != 0)
-			continue;
-		if (s->swap->state == WEFT_SWAP_STOP_OLD) {
-			weft_err_set(err, EBUSY,
-				"swap %s cannot be turned back any more: the old "
-				"instances are being removed",
-				id);
-			return weft_err_hint(err, "when it is done: weft swap start %s --to %s",
-				s->name, weft_virt_name(s->swap->from));
-		}
-		before = s->swap->error;
-		weft_err_set(&why, ECANCELED, "aborted by hand");
-		turn_back(s, &why);
-		r = swap_store(s, err);
-		if (r < 0) {
-			s->swap->error = before;
-			return r;
-		}
-		engine_kick(e);
-		*ret = view_swap(s, s->swap);
-		return 0;
-	}
-	for (unsigned i = 0; i < e->n_swaps; i++)
-		if (strcmp(e->swaps[i]->id, id) == 0)
-			return weft_err_set(err, EBUSY, "swap %s has ended already (%s)", id,
-				weft_swap_state_name(e->swaps[i]->state));
-	weft_err_set(err, ENOENT, "swap %s: no such swap", id);
-	return weft_err_hint(err, "weft swap list");
 }

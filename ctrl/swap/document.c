@@ -54,22 +54,60 @@ static json_t *error_to_json(const struct weft_err *e)
 		"hint", e->hint, "errno", e->code);
 }
 
+/* What the strategy and the guard were told, beside strategy, duration and drain. */
+static json_t *plan_to_json(const struct weft_sla_swap *p)
+{
+	json_t *steps = json_array();
+
+	for (unsigned i = 0; i < p->n_steps; i++)
+		json_array_append_new(steps, json_integer(p->steps[i]));
+	return json_pack("{s:i, s:o, s:i, s:{s:i, s:i, s:i, s:i}}", "hold_ms", (int)p->hold_ms,
+		"steps", steps, "at_a_time", (int)p->batch, "guard", "min_requests",
+		(int)p->guard.min_requests, "error_percent", (int)p->guard.error_percent,
+		"latency_percent", (int)p->guard.latency_percent, "probe_failures",
+		(int)p->guard.probe_failures);
+}
+
+static uint32_t number(const json_t *o, const char *key)
+{
+	json_int_t v = json_integer_value(json_object_get(o, key));
+
+	return v < 0 ? 0 : v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
+}
+
+static void plan_from_json(const json_t *o, struct weft_sla_swap *p)
+{
+	const json_t *steps = json_object_get(o, "steps"), *guard = json_object_get(o, "guard");
+
+	p->hold_ms = number(o, "hold_ms");
+	p->batch = number(o, "at_a_time");
+	for (size_t i = 0; i < json_array_size(steps) && i < WEFT_SLA_MAX_STEPS; i++)
+		p->steps[p->n_steps++] = (uint8_t)json_integer_value(json_array_get(steps, i));
+	p->guard.min_requests = number(guard, "min_requests");
+	p->guard.error_percent = number(guard, "error_percent");
+	p->guard.latency_percent = number(guard, "latency_percent");
+	p->guard.probe_failures = number(guard, "probe_failures");
+}
+
 json_t *weft_swap_to_json(const struct weft_swap *s)
 {
 	const char *detail = s->n_phases ? s->phases[s->n_phases - 1].detail : "";
 
 	return json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o, s:f, s:I, s:o, "
-		"s:I, s:o, s:o, s:o}",
+		"s:I, s:o, s:o, s:o, s:b, s:o, s:[i, i, i, i], s:I}",
 		"id", s->id, "service", s->service, "from", weft_virt_name(s->from), "to",
 		weft_virt_name(s->to), "state", weft_swap_state_name(s->state), "detail", detail,
 		"strategy", weft_shift_strategy_name(s->plan.strategy), "duration_ms",
 		(int)s->plan.duration_ms, "drain_ms", (int)s->plan.drain_ms, "wanted",
 		(int)s->wanted, "old", ids_to_json(s->old_ids, s->n_old), "new",
-		ids_to_json(s->new_ids, s->n_new), "weight_new", s->new_percent / 100.0,
+		ids_to_json(s->new_ids, s->n_new), "weight_new", weft_swap_overall(s) / 100.0,
 		"started_ms", (json_int_t)s->started_ms, "ended_ms", end_or_null(s->ended_ms),
 		"state_elapsed_ms", (json_int_t)s->state_ms, "phases", phases_to_json(s), "trace",
-		trace_to_json(s), "error", error_to_json(&s->error));
+		trace_to_json(s), "error", error_to_json(&s->error), "paused", s->paused, "plan",
+		plan_to_json(&s->plan), "batch", (int)s->old_first, (int)s->old_end,
+		(int)s->new_first, (int)s->batch_percent, "shift_ms",
+		(json_int_t)weft_swap_shift_ms(&s->plan));
 }
 
 static unsigned ids_from_json(const json_t *a, char **ids)
@@ -87,6 +125,19 @@ static unsigned ids_from_json(const json_t *a, char **ids)
 		n++;
 	}
 	return n;
+}
+
+static void batch_from_json(const json_t *a, struct weft_swap *s)
+{
+	unsigned *const fields[] = {&s->old_first, &s->old_end, &s->new_first};
+	const unsigned most[] = {s->n_old, s->n_old, s->n_new};
+
+	s->batch_percent = (uint8_t)json_integer_value(json_array_get(a, ARRAY_SIZE(fields)));
+	for (size_t i = 0; i < ARRAY_SIZE(fields) && i < json_array_size(a); i++) {
+		json_int_t v = json_integer_value(json_array_get(a, i));
+
+		*fields[i] = v < 0 || v > most[i] ? most[i] : (unsigned)v;
+	}
 }
 
 static void phases_from_json(const json_t *a, struct weft_swap *s)
@@ -144,15 +195,14 @@ int weft_swap_from_json(const json_t *doc, struct weft_swap **ret, struct weft_e
 	int duration, drain, wanted, v_from, v_to, v_state, v_strategy;
 	json_int_t started, elapsed;
 	json_error_t je;
-	double share;
 
 	if (!s)
 		return weft_err_set(err, ENOMEM, "swap: out of memory");
 	if (json_unpack_ex((json_t *)doc, &je, 0,
-		    "{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:F, s:I, s:I}", "id", &id,
-		    "service", &service, "from", &from, "to", &to, "state", &state, "strategy",
-		    &strategy, "duration_ms", &duration, "drain_ms", &drain, "wanted", &wanted,
-		    "weight_new", &share, "started_ms", &started, "state_elapsed_ms", &elapsed) < 0)
+		    "{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:I}", "id", &id, "service",
+		    &service, "from", &from, "to", &to, "state", &state, "strategy", &strategy,
+		    "duration_ms", &duration, "drain_ms", &drain, "wanted", &wanted, "started_ms",
+		    &started, "state_elapsed_ms", &elapsed) < 0)
 		return weft_err_set(err, EBADMSG, "stored swap: %s", je.text);
 	v_from = weft_virt_parse(from);
 	v_to = weft_virt_parse(to);
@@ -166,15 +216,18 @@ int weft_swap_from_json(const json_t *doc, struct weft_swap **ret, struct weft_e
 	s->from = (enum weft_virt)v_from;
 	s->to = (enum weft_virt)v_to;
 	s->state = (enum weft_swap_state)v_state;
-	s->plan = (struct weft_sla_swap){
-		(enum weft_shift_strategy)v_strategy, (uint32_t)duration, (uint32_t)drain};
+	s->plan = (struct weft_sla_swap){.strategy = (enum weft_shift_strategy)v_strategy,
+		.duration_ms = (uint32_t)duration,
+		.drain_ms = (uint32_t)drain};
+	plan_from_json(json_object_get(doc, "plan"), &s->plan);
+	s->paused = json_is_true(json_object_get(doc, "paused"));
 	s->wanted = (unsigned)wanted;
-	s->new_percent = (uint8_t)(share * 100.0 + 0.5);
 	s->started_ms = (uint64_t)started;
 	s->ended_ms = (uint64_t)json_integer_value(json_object_get(doc, "ended_ms"));
 	s->state_ms = (uint64_t)elapsed;
 	s->n_old = ids_from_json(json_object_get(doc, "old"), s->old_ids);
 	s->n_new = ids_from_json(json_object_get(doc, "new"), s->new_ids);
+	batch_from_json(json_object_get(doc, "batch"), s);
 	phases_from_json(json_object_get(doc, "phases"), s);
 	trace_from_json(json_object_get(doc, "trace"), s);
 	error_from_json(json_object_get(doc, "error"), &s->error);

@@ -2,7 +2,6 @@
 #include "ctrl/swap/swap.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "ctrl/base/util.h"
@@ -33,18 +32,6 @@ int weft_swap_state_parse(const char *s)
 	return -EINVAL;
 }
 
-unsigned weft_swap_share(const struct weft_sla_swap *plan, uint64_t elapsed_ms)
-{
-	double part;
-
-	if (plan->strategy == WEFT_SHIFT_AT_ONCE || elapsed_ms >= plan->duration_ms)
-		return 100;
-	part = (double)elapsed_ms / plan->duration_ms;
-	if (plan->strategy == WEFT_SHIFT_EXPONENTIAL)
-		return (unsigned)(pow(101.0, part) - 1.0);
-	return (unsigned)(part * 100.0);
-}
-
 bool weft_swap_ended(enum weft_swap_state s)
 {
 	return s == WEFT_SWAP_DONE || s == WEFT_SWAP_ROLLED_BACK;
@@ -60,6 +47,8 @@ enum weft_swap_state weft_swap_next(enum weft_swap_state state, const struct wef
 {
 	if (o->failed && weft_swap_can_turn_back(state))
 		return WEFT_SWAP_ROLLBACK;
+	if (o->paused && weft_swap_can_turn_back(state))
+		return state;
 	switch (state) {
 	case WEFT_SWAP_PREPARE:
 		return o->prepared ? WEFT_SWAP_START_NEW : state;
@@ -68,12 +57,14 @@ enum weft_swap_state weft_swap_next(enum weft_swap_state state, const struct wef
 	case WEFT_SWAP_WARM:
 		return o->new_ready >= wanted ? WEFT_SWAP_SHIFT : state;
 	case WEFT_SWAP_SHIFT:
-		return weft_swap_share(plan, o->state_ms) == 100 ? WEFT_SWAP_DRAIN : state;
+		return weft_swap_shifted(plan, o->state_ms) ? WEFT_SWAP_DRAIN : state;
 	case WEFT_SWAP_DRAIN:
 		return o->old_flows == 0 || o->state_ms >= plan->drain_ms ? WEFT_SWAP_STOP_OLD
 									  : state;
 	case WEFT_SWAP_STOP_OLD:
-		return o->old_left == 0 ? WEFT_SWAP_DONE : state;
+		if (o->old_left)
+			return state;
+		return o->more ? WEFT_SWAP_START_NEW : WEFT_SWAP_DONE;
 	case WEFT_SWAP_ROLLBACK:
 		return o->new_total == 0 ? WEFT_SWAP_ROLLED_BACK : state;
 	case WEFT_SWAP_DONE:
@@ -105,21 +96,26 @@ void weft_swap_enter(struct weft_swap *s, enum weft_swap_state state, uint64_t n
 		s->ended_ms = now_ms;
 		return;
 	}
-	/* prepare .. stop-old and rollback are seven at most, each entered once. */
-	if (s->n_phases < WEFT_SWAP_MAX_PHASES)
-		s->phases[s->n_phases++] =
-			(struct weft_swap_phase){.state = state, .started_ms = now_ms};
+	if (s->n_phases == WEFT_SWAP_MAX_PHASES) {
+		memmove(s->phases, s->phases + 1,
+			(WEFT_SWAP_MAX_PHASES - 1) * sizeof(s->phases[0]));
+		s->n_phases--;
+	}
+	s->phases[s->n_phases++] = (struct weft_swap_phase){.state = state, .started_ms = now_ms};
 }
 
-void weft_swap_mark(struct weft_swap *s, unsigned new_percent, uint64_t now_ms)
+void weft_swap_mark(struct weft_swap *s, unsigned percent, uint64_t now_ms)
 {
-	if (s->n_trace > 0 && s->trace[s->n_trace - 1].new_percent == new_percent)
+	unsigned overall;
+
+	s->batch_percent = (uint8_t)percent;
+	overall = weft_swap_overall(s);
+	if (s->n_trace > 0 && s->trace[s->n_trace - 1].new_percent == overall)
 		return;
-	s->new_percent = (uint8_t)new_percent;
 	if (s->n_trace == WEFT_SWAP_MAX_TRACE) {
 		for (unsigned i = 0; i < WEFT_SWAP_MAX_TRACE / 2; i++)
 			s->trace[i] = s->trace[2 * i];
 		s->n_trace = WEFT_SWAP_MAX_TRACE / 2;
 	}
-	s->trace[s->n_trace++] = (struct weft_swap_mark){now_ms, (uint8_t)new_percent};
+	s->trace[s->n_trace++] = (struct weft_swap_mark){now_ms, (uint8_t)overall};
 }

@@ -235,7 +235,7 @@ static void test_bad_swaps(void **state)
 		{"{\"service\": \"a\", \"to\": \"b\", \"drain_ms\": 1.5}", "invalid",
 			"drain_ms: must"},
 		{"{\"service\": \"a\", \"to\": \"b\", \"duration_ms\": \"1\"}", "invalid",
-			"duration_ms: must be milliseconds"},
+			"duration_ms: must be a whole number"},
 		{"{\"service\": \"a\", \"to\": \"b\", \"duration\": 1}", "invalid",
 			"unknown key \"duration\""},
 	};

@@ -25,6 +25,7 @@
 #define HEAD                                                                                     \
 	"\"id\": \"7f3a\", \"service\": \"shop.redis\", \"from\": \"container\", \"to\": "       \
 	"\"unikernel\", \"strategy\": \"linear\", \"duration_ms\": 20000, \"drain_ms\": 30000, " \
+	"\"shift_ms\": 20000, "                                                                  \
 	"\"started_ms\": 1000"
 /* A phase that has begun began far in the future, so that the text does not depend on the clock. */
 #define BEGUN(name, detail)  \

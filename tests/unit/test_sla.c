@@ -334,8 +334,20 @@ static void test_readiness_and_swap(void **state)
 		{"\"readiness\": {\"type\": \"none\", \"timeout_s\": ^0}",
 			".readiness.timeout_s: must be 1 to 3600, is 0"},
 		{"\"swap\": {\"strategy\": ^\"slow\"}",
-			".swap.strategy: must be \"linear\", \"exponential\" or \"at-once\", "
-			"is \"slow\""},
+			".swap.strategy: must be linear, exponential, at-once, canary or "
+			"blue-green, is \"slow\""},
+		{"\"swap\": {\"steps\": ^\"5,5\"}",
+			".swap.steps: must be rising percentages below 100, as \"5,25,50\", is "
+			"\"5,5\""},
+		{"\"swap\": {\"steps\": ^\"\"}",
+			".swap.steps: must be rising percentages below 100, as \"5,25,50\", is "
+			"\"\""},
+		{"\"swap\": {\"steps\": ^\"50,100\"}",
+			".swap.steps: must be rising percentages below 100, as \"5,25,50\", is "
+			"\"50,100\""},
+		{"\"swap\": {\"at_a_time\": ^0}", ".swap.at_a_time: must be 1 to 64, is 0"},
+		{"\"swap\": {\"guard\": {\"error_percent\": ^101}}",
+			".swap.guard.error_percent: must be 0 to 100, is 101"},
 		{"\"swap\": {\"duration_s\": ^-0.5}",
 			".swap.duration_s: must be 0 to 3600 seconds, is -0.5"},
 		{"\"swap\": {\"drain_s\": ^3601}",
@@ -661,6 +673,7 @@ static void test_strategies(void **state)
 	assert_int_equal(weft_shift_strategy_parse("linear"), WEFT_SHIFT_LINEAR);
 	assert_int_equal(weft_shift_strategy_parse("exponential"), WEFT_SHIFT_EXPONENTIAL);
 	assert_int_equal(weft_shift_strategy_parse("at-once"), WEFT_SHIFT_AT_ONCE);
+	assert_int_equal(weft_shift_strategy_parse("blue-green"), WEFT_SHIFT_BLUE_GREEN);
 	assert_int_equal(weft_shift_strategy_parse(""), -EINVAL);
 	assert_string_equal(weft_shift_strategy_name(WEFT_SHIFT_AT_ONCE), "at-once");
 	assert_string_equal(weft_net_kind_name(WEFT_NET_TAP), "tap");

@@ -118,6 +118,7 @@ static void test_tables(void **state)
 	compare(def("readiness"), &sla_readiness_keys);
 	compare(def("swap"), &sla_swap_keys);
 	compare(def("volume"), &sla_volume_keys);
+	compare(def("guard"), &sla_guard_keys);
 	compare(def("constraint"), &sla_constraint_keys);
 }
 

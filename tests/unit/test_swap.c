@@ -11,13 +11,18 @@
 #include "ctrl/base/util.h"
 #include "ctrl/swap/swap.h"
 
-static const struct weft_sla_swap linear = {WEFT_SHIFT_LINEAR, 1000, 3000};
-static const struct weft_sla_swap exponential = {WEFT_SHIFT_EXPONENTIAL, 1000, 3000};
-static const struct weft_sla_swap at_once = {WEFT_SHIFT_AT_ONCE, 1000, 3000};
+#define PLAN(kind) .strategy = WEFT_SHIFT_##kind, .duration_ms = 1000, .drain_ms = 3000
+static const struct weft_sla_swap linear = {PLAN(LINEAR)};
+static const struct weft_sla_swap exponential = {PLAN(EXPONENTIAL)};
+static const struct weft_sla_swap at_once = {PLAN(AT_ONCE)};
+static const struct weft_sla_swap canary = {
+	PLAN(CANARY), .hold_ms = 250, .steps = {5, 25, 50, 75}, .n_steps = 4};
+static const struct weft_sla_swap blue_green = {PLAN(BLUE_GREEN), .hold_ms = 1000};
 
 static void shares_never_fall_and_end_at_100(void **state)
 {
-	const struct weft_sla_swap *plans[] = {&linear, &exponential, &at_once};
+	const struct weft_sla_swap *plans[] = {
+		&linear, &exponential, &at_once, &canary, &blue_green};
 
 	(void)state;
 	for (size_t p = 0; p < ARRAY_SIZE(plans); p++) {
@@ -28,7 +33,10 @@ static void shares_never_fall_and_end_at_100(void **state)
 
 			assert_in_range(share, last, 100);
 			assert_true(t < 1000 || share == 100);
-			assert_true(t >= 1000 || plans[p] == &at_once || share < 100);
+			assert_true(t >= 1000 || plans[p] == &at_once || plans[p] == &blue_green ||
+				    share < 100);
+			assert_int_equal(
+				weft_swap_shifted(plans[p], t), t >= 1000 || plans[p] == &at_once);
 			last = share;
 		}
 	}
@@ -37,9 +45,112 @@ static void shares_never_fall_and_end_at_100(void **state)
 	assert_int_equal(weft_swap_share(&at_once, 0), 100);
 }
 
+static void a_canary_holds_each_step(void **state)
+{
+	struct weft_sla_swap plan = canary;
+
+	(void)state;
+	assert_int_equal(weft_swap_share(&plan, 0), 5);
+	assert_int_equal(weft_swap_share(&plan, 249), 5);
+	assert_int_equal(weft_swap_share(&plan, 250), 25);
+	assert_int_equal(weft_swap_share(&plan, 999), 75);
+	plan.hold_ms = 0; /* no step is held at all */
+	assert_int_equal(weft_swap_share(&plan, 0), 100);
+	plan = canary;
+	plan.n_steps = 0;
+	assert_int_equal(weft_swap_share(&plan, 0), 100);
+}
+
+static void pausing_stops_every_edge_but_the_one_back(void **state)
+{
+	struct weft_swap_observation o = {.prepared = true,
+		.new_total = 2,
+		.new_running = 2,
+		.new_ready = 2,
+		.state_ms = 100000,
+		.paused = true};
+
+	(void)state;
+	for (int s = WEFT_SWAP_PREPARE; s <= WEFT_SWAP_DRAIN; s++)
+		assert_int_equal(weft_swap_next((enum weft_swap_state)s, &linear, 2, &o), s);
+	assert_int_equal(weft_swap_next(WEFT_SWAP_STOP_OLD, &linear, 2, &o), WEFT_SWAP_DONE);
+	o.failed = true;
+	assert_int_equal(weft_swap_next(WEFT_SWAP_WARM, &linear, 2, &o), WEFT_SWAP_ROLLBACK);
+}
+
+static void add(char **ids, unsigned *n, const char *prefix)
+{
+	ids[*n] = weft_strf("%s%u", prefix, *n);
+	assert_non_null(ids[*n]);
+	++*n;
+}
+
+/* Seven instances, three at a time: 3, 3, 1; the last batch takes a straggler too. */
+static void batches_cover_everybody_once(void **state)
+{
+	_cleanup_(weft_swap_freep) struct weft_swap *s = calloc(1, sizeof(*s));
+	static const unsigned sizes[] = {3, 3, 1};
+	unsigned seen = 0;
+
+	(void)state;
+	assert_non_null(s);
+	s->wanted = 7;
+	s->plan = linear;
+	s->plan.batch = 3;
+	while (s->n_old < 8)
+		add(s->old_ids, &s->n_old, "old");
+	for (unsigned b = 0; b < ARRAY_SIZE(sizes); b++) {
+		unsigned leaving = 0;
+
+		weft_swap_next_batch(s);
+		assert_int_equal(weft_swap_batch_size(s), sizes[b]);
+		assert_int_equal(weft_swap_has_more(s), b < 2);
+		for (unsigned i = 0; i < sizes[b]; i++)
+			add(s->new_ids, &s->n_new, "new");
+		for (unsigned i = 0; i < s->n_old; i++)
+			leaving += weft_swap_side(s, s->old_ids[i]) == WEFT_SWAP_LEAVING;
+		seen += leaving;
+		assert_int_equal(leaving, b < 2 ? 3 : 2);
+		assert_int_equal(weft_swap_side(s, s->new_ids[s->n_new - 1]), WEFT_SWAP_COMING);
+		assert_int_equal(weft_swap_side(s, "new0"), b ? WEFT_SWAP_NEW : WEFT_SWAP_COMING);
+		weft_swap_mark(s, 0, b * 10);
+		assert_int_equal(weft_swap_overall(s), 3 * b * 100 / 7);
+		weft_swap_mark(s, 100, b * 10 + 5);
+	}
+	assert_int_equal(seen, 8);
+	assert_int_equal(weft_swap_overall(s), 100);
+	assert_int_equal(weft_swap_side(s, "stranger"), WEFT_SWAP_NONE);
+}
+
+/* Who is not in the batch keeps what it had, whatever the batch's numbers: an even share. */
+static void weights_leave_the_others_alone(void **state)
+{
+	(void)state;
+	for (unsigned leaving = 1; leaving <= 4; leaving++)
+		for (unsigned coming = 1; coming <= 4; coming++)
+			for (unsigned p = 0; p <= 100; p += 10) {
+				double rest = weft_swap_weight(WEFT_SWAP_OLD, p, leaving, coming);
+				double batch = leaving * weft_swap_weight(WEFT_SWAP_LEAVING, p,
+								 leaving, coming) +
+					       coming * weft_swap_weight(WEFT_SWAP_COMING, p,
+								leaving, coming);
+
+				assert_true(batch == leaving * rest);
+				assert_int_equal(
+					rest, weft_swap_weight(WEFT_SWAP_NEW, p, leaving, coming));
+			}
+	assert_int_equal(weft_swap_weight(WEFT_SWAP_COMING, 0, 3, 2), 0);
+	assert_int_equal(weft_swap_weight(WEFT_SWAP_LEAVING, 100, 3, 2), 0);
+	/* A side that has nobody left leaves all to the other. */
+	assert_int_equal(weft_swap_weight(WEFT_SWAP_COMING, 0, 0, 2), 1);
+	/* Scaled to what the data plane takes, and never to nothing. */
+	assert_int_equal(weft_swap_weight(WEFT_SWAP_COMING, 1, 1, 64), 1);
+	assert_in_range(weft_swap_weight(WEFT_SWAP_LEAVING, 1, 1, 64), 990, 1000);
+}
+
 static void a_zero_duration_shifts_at_once(void **state)
 {
-	struct weft_sla_swap plan = {WEFT_SHIFT_LINEAR, 0, 0};
+	struct weft_sla_swap plan = {.strategy = WEFT_SHIFT_LINEAR};
 
 	(void)state;
 	assert_int_equal(weft_swap_share(&plan, 0), 100);
@@ -79,6 +190,9 @@ static void goes_forward_edge_by_edge(void **state)
 	assert_int_equal(NEXT(WEFT_SWAP_DRAIN), WEFT_SWAP_STOP_OLD);
 	assert_int_equal(NEXT(WEFT_SWAP_STOP_OLD), WEFT_SWAP_STOP_OLD);
 	o.old_left = 0;
+	o.more = true;
+	assert_int_equal(NEXT(WEFT_SWAP_STOP_OLD), WEFT_SWAP_START_NEW);
+	o.more = false;
 	assert_int_equal(NEXT(WEFT_SWAP_STOP_OLD), WEFT_SWAP_DONE);
 	assert_int_equal(NEXT(WEFT_SWAP_DONE), WEFT_SWAP_DONE);
 #undef NEXT
@@ -112,7 +226,11 @@ static struct weft_swap *example(void)
 	strcpy(s->service, "shop.web");
 	s->from = WEFT_VIRT_CONTAINER;
 	s->to = WEFT_VIRT_UNIKERNEL;
-	s->plan = exponential;
+	s->plan = canary;
+	s->plan.guard = (struct weft_sla_guard){50, 5, 300, 3};
+	s->plan.batch = 1;
+	s->old_end = 1;
+	s->paused = true;
 	s->wanted = 1;
 	s->started_ms = 1000;
 	s->old_ids[s->n_old++] = strdup("shop.web.1");
@@ -142,7 +260,12 @@ static void a_document_comes_back_as_it_was(void **state)
 	assert_true(json_equal(doc, again));
 	assert_int_equal(b->state, WEFT_SWAP_SHIFT);
 	assert_int_equal(b->state_ms, 100);
-	assert_int_equal(b->new_percent, 37);
+	assert_int_equal(b->batch_percent, 37);
+	assert_int_equal(b->plan.n_steps, 4);
+	assert_int_equal(b->plan.steps[3], 75);
+	assert_int_equal(b->plan.guard.latency_percent, 300);
+	assert_int_equal(weft_swap_side(b, "shop.web.1"), WEFT_SWAP_LEAVING);
+	assert_true(b->paused);
 	assert_int_equal(b->error.code, ETIMEDOUT);
 	assert_int_equal(b->phases[0].ended_ms, 1100);
 	assert_int_equal(b->phases[3].ended_ms, 0);
@@ -151,8 +274,7 @@ static void a_document_comes_back_as_it_was(void **state)
 static void a_damaged_document_is_refused(void **state)
 {
 	static const char *const keys[] = {"id", "service", "from", "to", "state", "strategy",
-		"duration_ms", "drain_ms", "wanted", "weight_new", "started_ms",
-		"state_elapsed_ms"};
+		"duration_ms", "drain_ms", "wanted", "started_ms", "state_elapsed_ms"};
 	_cleanup_(weft_swap_freep) struct weft_swap *a = example();
 
 	(void)state;
@@ -199,6 +321,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shares_never_fall_and_end_at_100),
 		cmocka_unit_test(a_zero_duration_shifts_at_once),
+		cmocka_unit_test(a_canary_holds_each_step),
+		cmocka_unit_test(pausing_stops_every_edge_but_the_one_back),
+		cmocka_unit_test(batches_cover_everybody_once),
+		cmocka_unit_test(weights_leave_the_others_alone),
 		cmocka_unit_test(goes_forward_edge_by_edge),
 		cmocka_unit_test(a_failure_turns_back_until_the_old_are_removed),
 		cmocka_unit_test(a_document_comes_back_as_it_was),
