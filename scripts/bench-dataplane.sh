@@ -3,7 +3,9 @@
 # The speed of the data plane beside a direct veth pair, a bridge, routing, nftables, HAProxy and a
 # TUN proxy, all in turn within one run. Writes build/results/bench-dataplane.json and prints it.
 #   QUICK=1              coarse figures in half a minute
+#   ROUNDS=25            how often each figure is taken
 #   WITHOUT="haproxy"    variants to leave out
+#   OTHER=/other/build   another build's weft beside this one's: what a change brings
 #   RESULTS=build/results
 # All of it happens in mount, process and network namespaces that end with this script, however it
 # ends: tests/bench/run.sh is what runs there.
@@ -63,7 +65,7 @@ host() {
 
 check
 have_haproxy
-export QUICK=${QUICK:-}
+export QUICK=${QUICK:-} ROUNDS=${ROUNDS:-} OTHER=${OTHER:-}
 load_before=$(cut -d' ' -f1-3 /proc/loadavg)
 child=
 trap '[ -z "$child" ] || kill -KILL "$child" 2>/dev/null || :' EXIT
@@ -78,7 +80,7 @@ child=
 
 mkdir -p "$results"
 jq -n --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" --argjson host "$(host)" \
-	--arg when "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --slurpfile runs "/proc/$$/fd/3" \
+	--arg when "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --slurpfile lines "/proc/$$/fd/3" \
 	-f tests/bench/report.jq >"$results/bench-dataplane.json"
 jq -r -f tests/bench/table.jq "$results/bench-dataplane.json"
 printf '\n%s\n' "$results/bench-dataplane.json"

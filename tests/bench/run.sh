@@ -1,44 +1,52 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Measure, within the namespaces that scripts/bench-dataplane.sh made for it: one line of JSON per
-# figure on stdout. Never run it elsewhere: it mounts over /run.
+# definition and per figure on stdout. Never run it elsewhere: it mounts over /run.
 #   run.sh [WITHOUT]
-# A measure is taken of all variants in turn before the next measure, in one order in odd rounds and
-# in the other in even ones, so that what the machine does meanwhile meets all alike.
+# A measure is taken of a base and of all that is compared with it in turn, then the next measure;
+# in one order in odd rounds and in the other in even ones. So what the machine does meanwhile meets
+# all alike, and each figure has its base's of the same moment to be divided by.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/lab.sh
 [ $$ = 1 ] || lab_die 'this runs in namespaces of its own' 'make bench-dataplane'
-programs=$LAB_BUILD/tests/bench dir=/run/bench
-. tests/bench/variants.sh
-without=${1:-}
+programs=$LAB_BUILD/tests/bench dir=/run/bench without=${1:-}
+. tests/bench/lab.sh
 
 if [ -n "${QUICK:-}" ]; then
-	rounds=3 seconds=0.04 seconds_stream=0.08
+	rounds=${ROUNDS:-3} spread=2
+	declare -A seconds=([tcp_stream]=0.08 [udp_pps]=0.06 [any]=0.03)
 else
-	rounds=15 seconds=0.15 seconds_stream=0.3
+	rounds=${ROUNDS:-25} spread=4
+	declare -A seconds=([tcp_stream]=0.2 [udp_pps]=0.15 [any]=0.1)
 fi
-variants=(direct bridge routed nft haproxy tun weft)
-guests=(macvtap-routed macvtap-weft tap-bridge tap-weft)
+all_measures=(tcp_rr tcp_crr udp_rr tcp_stream udp_pps)
 
 left_out() { [[ " $without " == *" $1 "* ]]; }
+takes() { [[ " ${measures[$1]} " == *" $2 "* ]]; }
 
 # measure ROUND CPUS VARIANT MEASURE
 measure() {
-	local figures s=$seconds
-	if [ "$4" = tcp_stream ]; then s=$seconds_stream; fi
-	figures=$(within "${client[$3]}" "$programs/netbench" "$4" "${address[$3]}" "$s" 0) ||
-		lab_die "variant $3: $4 failed"
+	local figures
+	figures=$(within "${client[$3]}" "$programs/netbench" "$4" "${address[$3]}" \
+		"${seconds[$4]:-${seconds[any]}}" 0) || lab_die "variant $3: $4 failed"
 	printf '{"round": %d, "cpus": %d, "variant": "%s", "measure": "%s", %s\n' "$1" "$2" "$3" "$4" \
 		"${figures#\{}"
 }
 
-# measure_all ROUND CPUS MEASURE VARIANT...
-measure_all() {
-	local round=$1 cpus=$2 what=$3 order variant
-	shift 3
-	mapfile -t order < <(printf '%s\n' "$@" | if ((round % 2)); then cat; else tac; fi)
-	for variant in "${order[@]}"; do measure "$round" "$cpus" "$variant" "$what"; done
+# measure_group ROUND CPUS BASE: the base and all that is compared with it.
+measure_group() {
+	local what variant i group
+	for what in "${all_measures[@]}"; do
+		group=()
+		for variant in "${variants[@]}"; do
+			[ "$variant" = "$3" ] || [ "${base[$variant]}" = "$3" ] || continue
+			if takes "$variant" "$what"; then group+=("$variant"); fi
+		done
+		for ((i = 0; i < ${#group[@]}; i++)); do
+			measure "$1" "$2" "${group[$1 % 2 ? i : ${#group[@]} - 1 - i]}" "$what"
+		done
+	done
 }
 
 place() {
@@ -54,35 +62,28 @@ mount -t tmpfs tmpfs /run
 mkdir -p "$dir/bpf" /run/netns
 mount -t bpf bpf "$dir/bpf"
 
-picked=()
-for v in "${variants[@]}"; do
-	if ! left_out "$v"; then picked+=("$v"); fi
-done
-datagrams=()
-for v in "${picked[@]}"; do
-	if [ "$v" != haproxy ]; then datagrams+=("$v"); fi
-done
+for file in tests/bench/variants/*.sh; do . "$file"; done
 echo 'bench: setting up' >&2
-for v in "${picked[@]}" macvtap-routed tap-bridge; do "setup_$v"; done
-for v in "${picked[@]}"; do wait_for 10 answers "$v" tcp_rr || lab_die "variant $v: no answer"; done
-for v in "${datagrams[@]}" "${guests[@]}"; do
-	wait_for 10 answers "$v" udp_rr || lab_die "variant $v: no answer to UDP"
+for v in "${variants[@]}"; do "setup_$v"; done
+for v in "${variants[@]}"; do
+	for m in tcp_rr udp_rr; do
+		! takes "$v" "$m" || wait_for 10 answers "$v" "$m" || lab_die "variant $v: no answer to $m"
+	done
 done
 
 for ((round = 1; round <= rounds; round++)); do
 	echo "bench: round $round of $rounds" >&2
-	for m in tcp_rr tcp_crr tcp_stream; do measure_all "$round" 1 "$m" "${picked[@]}"; done
-	for m in udp_rr udp_pps; do measure_all "$round" 1 "$m" "${datagrams[@]}"; done
-	measure_all "$round" 1 udp_rr "${guests[@]}"
-	if [ $((round % 3)) = 1 ] && [ "$(nproc)" -gt 1 ]; then
+	for v in "${variants[@]}"; do
+		if [ "${base[$v]}" = - ]; then measure_group "$round" 1 "$v"; fi
+	done
+	if [ $((round % spread)) = 1 ] && [ "$(nproc)" -gt 1 ]; then
 		place 1
-		for m in tcp_rr tcp_stream; do measure_all "$round" 2 "$m" "${picked[@]}"; done
-		for m in udp_rr udp_pps; do measure_all "$round" 2 "$m" "${datagrams[@]}"; done
+		measure_group "$round" 2 direct
 		place 0
 	fi
 done
 
-echo 'bench: the program alone' >&2
-new_ns program
-within program "$programs/test_run" "$LAB_BUILD/gen/tests/bench/test_run.bpf.o" "$dir/bpf/program" \
-	"$rounds" 0
+for a in "${alones[@]}"; do
+	echo "bench: $a alone" >&2
+	"alone_$a"
+done

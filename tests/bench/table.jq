@@ -2,66 +2,51 @@
 # build/results/bench-dataplane.json as text.
 def median: sort | if length == 0 then null elif length % 2 == 1 then .[length / 2 | floor]
 	else (.[length / 2 - 1] + .[length / 2]) / 2 end;
-def quartile($q): sort | .[(length - 1) * $q | round];
+def spaces($n): " " * ([$n, 0] | max) // "";
+def pad($width): . + spaces($width - length);
 # A number with so many decimals, right-aligned; "-" for none.
 def num($decimals; $width):
 	(if . == null then "-" else pow(10; $decimals) as $f | . * $f | round | tostring
 		| if $decimals == 0 then . else
 			(("0" * ([$decimals + 1 - length, 0] | max)) // "") + .
 			| .[:-$decimals] + "." + .[-$decimals:] end end)
-	| (" " * ([$width - length, 0] | max) // "") + .;
-def pad($width): . + (" " * ([$width - length, 0] | max) // "");
+	| spaces($width - length) + .;
 
-. as $doc
-| def values($v; $cpus; $m; $field): [$doc.runs[] | select(.variant == $v and .cpus == $cpus and .measure == $m) | .[$field]];
-def ratios($v; $base; $cpus; $m):
-	([$doc.runs[] | select(.variant == $base and .cpus == $cpus and .measure == $m)
-		| {key: (.round | tostring), value: .value}] | from_entries) as $b
-	| [$doc.runs[] | select(.variant == $v and .cpus == $cpus and .measure == $m) | .value / $b[.round | tostring]];
-# value, p99 for latencies, ratio
+{tcp_rr: ["  TCP RR", "  p50 µs p99 µs  ratio", 22], tcp_crr: ["  TCP connect-RR-close", "  p50 µs p99 µs  ratio", 22],
+	udp_rr: ["  UDP RR", "  p50 µs p99 µs  ratio", 22],
+	tcp_stream: ["  bulk TCP", "  Gbit/s  ratio", 15], udp_pps: ["  small UDP", "  kpkt/s  ratio", 15]} as $columns
+| . as $doc
+| def runs($v; $cpus; $m): [$doc.runs[] | select(.variant == $v and .cpus == $cpus and .measure == $m)];
+def ratio($v; $base; $cpus; $m):
+	(runs($base; $cpus; $m) | map({key: (.round | tostring), value: .value}) | from_entries) as $b
+	| runs($v; $cpus; $m) | map(.value / ($b[.round | tostring] // empty)) | median;
 def cell($v; $base; $cpus; $m):
-	if $m == "tcp_stream" then (values($v; $cpus; $m; "value") | median | num(2; 8))
-	elif $m == "udp_pps" then (values($v; $cpus; $m; "value") | median | num(0; 8))
-	else (values($v; $cpus; $m; "value") | median | num(2; 8)) + (values($v; $cpus; $m; "p99") | median | num(1; 7)) end
-	+ (ratios($v; $base; $cpus; $m) | median | num(3; 7));
-def head($measures): ($measures | map(
-	if . == "tcp_stream" then "  bulk TCP       " | .[:15]
-	elif . == "udp_pps" then "  small UDP      " | .[:15]
-	else ({tcp_rr: "TCP RR", udp_rr: "UDP RR", tcp_crr: "TCP connect-RR-close"}[.] | "  " + . | pad(22)) end) | add),
-	($measures | map(if . == "tcp_stream" then "  Gbit/s  ratio" elif . == "udp_pps" then "  kpkt/s  ratio"
-		else "  p50 µs p99 µs  ratio" end | pad(if startswith("  p50") then 22 else 15 end)) | add);
-def table($title; $cpus; $measures; $variants):
-	if [$doc.runs[] | select(.cpus == $cpus)] == [] then empty else
-	([head($measures)] | ($title | pad(15)) + .[0], (" " * 15) + .[1]),
-	($variants[] as $v | select(values($v; $cpus; "tcp_rr"; "value") != [])
-		| ($v | pad(15)) + ($measures | map(cell($v; "direct"; $cpus; .)) | add)), "" end;
-def guests($title; $base):
-	($title | pad(15)) + "  UDP RR", (" " * 15) + "  p50 µs p99 µs  ratio",
-	($base, ($base | split("-")[0] + "-weft") | (. | pad(15)) + cell(.; $base; 1; "udp_rr")), "";
-def alone($m): [$doc.runs[] | select(.measure == $m) | .value];
-def line($what; $m): "  " + ($what | pad(58)) + (alone($m) | (median | num(1; 8)) + "   (quartiles \(quartile(0.25)) \(quartile(0.75)))");
+	runs($v; $cpus; $m) as $r
+	| ($r | map(.value) | median | num(if $m == "udp_pps" then 0 else 2 end; 8))
+	+ (if $columns[$m][2] == 22 then $r | map(.p99) | median | num(1; 7) else "" end)
+	+ (ratio($v; $base; $cpus; $m) | num(3; 7));
+def table($title; $base; $cpus):
+	[$base, ($doc.variants[] | select(.base == $base) | .name)] as $rows
+	| [$columns | keys_unsorted[] as $m | select(runs($base; $cpus; $m) != []) | $m] as $shown
+	| if $shown == [] then empty else
+		(0, 1) as $line | (if $line == 0 then $title else "" end | pad(16))
+			+ ($shown | map(. as $m | $columns[$m][$line] | pad($columns[$m][2])) | add)
+		end,
+		($rows[] as $v | select($shown | any(. as $m | runs($v; $cpus; $m) != []))
+			| ($v | pad(16)) + ($shown | map(cell($v; $base; $cpus; .)) | add)),
+		(if $shown == [] then empty else "" end);
+def between($name): $doc.spread[$name] | "(\(.[0]) – \(.[1]))";
 
-["direct", "bridge", "routed", "nft", "haproxy", "tun", "weft"] as $variants
-| "",
-table("one CPU"; 1; ["tcp_rr", "tcp_crr", "udp_rr", "tcp_stream", "udp_pps"]; $variants),
-table("two CPUs"; 2; ["tcp_rr", "udp_rr", "tcp_stream", "udp_pps"]; $variants),
-guests("macvtap guest"; "macvtap-routed"), guests("tap guest"; "tap-bridge"),
-"the program alone, ns per packet (BPF_PROG_TEST_RUN, net of the empty program)",
-line("established, 1 flow"; "tc_hit_1_ns"), line("established, 1,000 flows"; "tc_hit_ns"),
-line("established, 1,000 flows, from the backend"; "tc_hit_back_ns"),
-line("established, 50,000 flows"; "tc_hit_50k_ns"),
-line("new, 200,000 flows into 1 Mi entries"; "tc_new_ns"),
-line("established, 10,000 flows to 1 service"; "services_1_ns"),
-line("  to 1,000 services (the maps hold 1,023)"; "services_1000_ns"),
-line("new, to 1 service"; "services_1_new_ns"), line("  to 1,000 services"; "services_1000_new_ns"),
-line("established, 10,000 flows to 1 backend"; "backends_1_ns"),
-line("  to 1,000 backends of one service"; "backends_1000_ns"),
-line("new, to 1 backend"; "backends_1_new_ns"), line("  to 1,000 backends"; "backends_1000_new_ns"),
-"a service's weights, µs",
-line("two backends"; "weights_update_us"),
-line("  again at once: after a grace period"; "weights_update_at_once_us"),
-line("1,000 backends"; "weights_update_1000_backends_us"), "",
-("metric" | pad(20)) + ("value" | (" " * 4) + .) + "   to reach",
-($doc.targets | to_entries[] | (.key | pad(20)) + ($doc.metrics[.key] | num(3; 9))
-	+ "   " + (.value | pad(14)) + (if $doc.checks[.key] then "✓" else "missed" end)),
+"",
+table("one CPU"; "direct"; 1), table("two CPUs"; "direct"; 2),
+($doc.variants[] | select(.base == "-" and .name != "direct") | .name as $b | table(""; $b; 1)),
+"program and tables alone (BPF_PROG_TEST_RUN, net of the empty program): median, quartiles",
+(reduce ($doc.runs[] | select(.variant == null)) as $r ([]; if any(.measure == $r.measure) then . else . + [$r] end)
+	| .[] | "  " + (.what | pad(58)) + ($doc.metrics[.measure] | num(1; 9)) + " \(.unit)  " + between(.measure)),
+"",
+("metric" | pad(22)) + "    value" + "  " + ("quartiles" | pad(18)) + "to reach",
+($doc.targets | to_entries[] | .key as $name | ($name | pad(22))
+	+ if $doc.metrics[$name] == null then "not measured" else ($doc.metrics[$name] | num(3; 9))
+		+ "  " + (between($name) | pad(18)) + (.value | pad(16))
+		+ (if $doc.checks[$name] then "✓" else "missed" end) end),
 "nothing lost: \(if $doc.checks.nothing_lost then "✓" else "NO" end);  load before \($doc.host.load_before), after \($doc.host.load_after)"
