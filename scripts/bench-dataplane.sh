@@ -23,32 +23,16 @@ check() {
 	for c in ip nsenter unshare setpriv taskset jq nft; do
 		command -v "$c" >/dev/null || missing+=("$c")
 	done
+	[[ " $without " == *' haproxy '* ]] || command -v haproxy >/dev/null || missing+=(haproxy)
 	[ ${#missing[@]} = 0 ] || lab_die "not installed: ${missing[*]}" 'sudo scripts/deps.sh'
 	[ -x "$LAB_BUILD/tests/bench/netbench" ] || lab_die "not built: $LAB_BUILD/tests/bench/netbench" \
 		'make bench-dataplane'
 }
 
-# Nothing but this bench needs HAProxy. Its service stays off: variants start their own.
-have_haproxy() {
-	local policy=/usr/sbin/policy-rc.d log
-	[[ " $without " != *' haproxy '* ]] && ! command -v haproxy >/dev/null || return 0
-	echo 'bench: installing haproxy' >&2
-	if [ ! -e "$policy" ]; then
-		trap 'rm -f "$policy"' RETURN
-		printf '#!/bin/sh\nexit 101\n' >"$policy"
-		chmod 755 "$policy"
-	fi
-	log=$(DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy 2>&1) ||
-		{
-			tail -n 3 <<<"$log" >&2
-			lab_die 'haproxy, one of the variants, is not installed and apt-get could not install it' \
-				'install haproxy, or leave it out: WITHOUT=haproxy make bench-dataplane'
-		}
-}
-
-# What starts in the background ignores ^C: it is for us, and ends all the others at once.
+# What starts in the background ignores ^C: it is for us, and ends all the others at once. A session
+# of its own, because the kernel shares processors out between sessions first.
 inside() {
-	setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child --mount-proc \
+	setpriv --pdeathsig KILL setsid unshare --mount --net --pid --fork --kill-child --mount-proc \
 		tests/bench/run.sh "$without" >&3 &
 	child=$!
 	wait "$child"
@@ -64,7 +48,6 @@ host() {
 }
 
 check
-have_haproxy
 export QUICK=${QUICK:-} ROUNDS=${ROUNDS:-} OTHER=${OTHER:-}
 load_before=$(cut -d' ' -f1-3 /proc/loadavg)
 child=

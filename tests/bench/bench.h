@@ -18,8 +18,8 @@
 #define REQUEST_SIZE 64
 #define SMALL_SIZE   18 /* of a UDP payload: with its headers the smallest Ethernet frame */
 
-/* What a sink has seen, from the first byte or datagram to the last. Both ends are on one machine:
- * no conversion. */
+/* What a sink has seen since the first datagram, or since a stream was warm, to the last. Both ends
+ * are on one machine: no conversion. */
 struct sink_report {
 	uint64_t run;
 	uint64_t count; /* TCP: bytes */

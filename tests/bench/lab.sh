@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2034,SC2154 # $programs is run.sh's, and so is who reads the rest
+# shellcheck shell=bash disable=SC2016,SC2034,SC2154 # $programs is run.sh's, and so is who reads the rest
 # What variants are made of. Sourced by run.sh.
 #
 # A file in tests/bench/variants/ says what it adds, and brings the functions named after that:

@@ -58,11 +58,18 @@ place() {
 
 answers() { within "${client[$1]}" "$programs/netbench" "$2" "${address[$1]}" 0.001 0; }
 
+# Before whatever else runs on this machine: a figure that it took part in says nothing.
+renice -n -20 $$ >/dev/null
+[ ! -w /proc/self/autogroup ] || echo -20 >/proc/self/autogroup
+
 mount -t tmpfs tmpfs /run
 mkdir -p "$dir/bpf" /run/netns
 mount -t bpf bpf "$dir/bpf"
 
-for file in tests/bench/variants/*.sh; do . "$file"; done
+for file in tests/bench/variants/*.sh; do
+	# shellcheck source=/dev/null
+	. "$file"
+done
 echo 'bench: setting up' >&2
 for v in "${variants[@]}"; do "setup_$v"; done
 for v in "${variants[@]}"; do

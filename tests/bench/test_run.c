@@ -26,13 +26,13 @@
 #include "tests/bench/bench.h"
 #include "tests/bench/test_run.h"
 
-#define MANY      1000 /* backends of one service */
+#define BACKENDS  1000 /* of one service */
 #define SERVICES  10000
-#define PAIRS     500 /* services of two backends */
+#define PAIRS     1000 /* services of two backends */
 #define FLOWS     200000
 #define TABLE     (1U << 20) /* entries: FLOWS fill two fifths, both directions */
 #define REPEAT    100000
-#define PASSES    5
+#define PASSES    9
 #define CLIENT    1
 #define BACKEND   2           /* the first of many */
 #define VIP       0x0a1e0000U /* + service id */
@@ -50,10 +50,33 @@ static struct {
 
 /* Packets to service `vip` and the services - 1 after it. */
 struct scene {
-	const char *name;
+	const char *name, *what;
 	uint32_t flows, vip, services;
-	bool opens; /* every packet is a new flow; else of an established one */
-	bool backward;
+	enum {
+		HIT,  /* every packet is of an established flow, */
+		BACK, /* from the backend, */
+		OPEN, /* or opens a new one */
+	} kind;
+};
+
+/* Instances: a backend for each service. */
+static const struct scene services[] = {
+	{"tc_hit_ns", "established, 1,000 flows", 1000, 1, 1, HIT},
+	{"tc_hit_1_ns", "established, 1 flow", 1, 1, 1, HIT},
+	{"tc_hit_50k_ns", "established, 50,000 flows", 50000, 1, 1, HIT},
+	{"tc_back_ns", "established, 1,000 flows, from the backend", 1000, 1, 1, BACK},
+	{"tc_new_ns", "new, 200,000 flows into 1 Mi entries", FLOWS, 1, 1, OPEN},
+	{"services_one_ns", "established, 10,000 flows to 1 service", 10000, 1, 1, HIT},
+	{"services_many_ns", "  to 10,000 services", 10000, 1, SERVICES, HIT},
+	{"services_one_new_ns", "new, to 1 service", FLOWS, 1, 1, OPEN},
+	{"services_many_new_ns", "  to 10,000 services", FLOWS, 1, SERVICES, OPEN},
+};
+/* Service 1 has one backend, service 2 has the others. */
+static const struct scene backends[] = {
+	{"backends_one_ns", "established, 10,000 flows to 1 backend", 10000, 1, 1, HIT},
+	{"backends_many_ns", "  to 1,000 backends of one service", 10000, 2, 1, HIT},
+	{"backends_one_new_ns", "new, to 1 backend", FLOWS, 1, 1, OPEN},
+	{"backends_many_new_ns", "  to 1,000 backends", FLOWS, 2, 1, OPEN},
 };
 
 static struct weft_err error;
@@ -64,10 +87,11 @@ static void must(int r)
 		errx(1, "%s", error.msg[0] ? error.msg : strerror(-r));
 }
 
-static void report(const char *measure, double value)
+static void report(const char *measure, double value, const char *unit, const char *what)
 {
-	printf("{\"round\": %u, \"measure\": \"%s\", \"value\": %.3f}\n", bench.round, measure,
-		value);
+	printf("{\"round\": %u, \"measure\": \"%s\", \"value\": %.3f, \"unit\": \"%s\", "
+	       "\"what\": \"%s\"}\n",
+		bench.round, measure, value, unit, what);
 }
 
 /* --- setting up --- */
@@ -114,7 +138,7 @@ static void write_instance(uint32_t n, uint32_t service)
 
 static void set_weights(uint32_t service, uint32_t first, unsigned n, uint32_t a, uint32_t b)
 {
-	struct weft_dp_weight w[MANY];
+	struct weft_dp_weight w[BACKENDS];
 
 	for (unsigned i = 0; i < n; i++)
 		w[i] = (struct weft_dp_weight){first + i, i % 2 ? b : a};
@@ -167,7 +191,7 @@ static void sum_ip(struct iphdr *ip)
 /* A segment without payload, padded. Nobody on the way checks what its transport checksum says. */
 static void build(uint8_t *frame, const struct scene *s)
 {
-	struct weft_dp_instance from = instance(s->backward ? BACKEND : CLIENT, 0),
+	struct weft_dp_instance from = instance(s->kind == BACK ? BACKEND : CLIENT, 0),
 				client = instance(CLIENT, 0);
 	static const uint8_t gateway[] = WEFT_GATEWAY_MAC;
 	struct {
@@ -182,7 +206,7 @@ static void build(uint8_t *frame, const struct scene *s)
 			.protocol = IPPROTO_TCP,
 			.tot_len = htons(sizeof(f.ip) + sizeof(f.tcp)),
 			.saddr = from.ns_addr.s_addr,
-			.daddr = s->backward ? client.inst_addr.s_addr : htonl(VIP + s->vip)},
+			.daddr = s->kind == BACK ? client.inst_addr.s_addr : htonl(VIP + s->vip)},
 		.tcp = {.doff = sizeof(f.tcp) / 4, .window = htons(1000), .check = 0x1234},
 	};
 	struct iphdr ip = f.ip;
@@ -199,9 +223,9 @@ static void set_stimulus(const struct scene *s, uint8_t tcp_flags)
 {
 	struct stimulus fresh = {
 		.flows = s->flows,
-		.services = s->backward ? 0 : s->services,
+		.services = s->kind == BACK ? 0 : s->services,
 		.vip = VIP + s->vip,
-		.backward = s->backward,
+		.backward = s->kind == BACK,
 	};
 
 	build(fresh.frame, s);
@@ -212,7 +236,7 @@ static void set_stimulus(const struct scene *s, uint8_t tcp_flags)
 /* ns per packet. The kernel leaves out the time in which others ran. */
 static double run(const struct scene *s, int target, uint32_t repeat)
 {
-	struct __sk_buff ctx = {.ifindex = bench.ifindex[s->backward ? BACKEND : CLIENT]};
+	struct __sk_buff ctx = {.ifindex = bench.ifindex[s->kind == BACK ? BACKEND : CLIENT]};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = bench.stimulus->frame,
 		.data_size_in = FRAME_SIZE, .ctx_in = &ctx, .ctx_size_in = sizeof(ctx),
 		.repeat = (int)repeat);
@@ -226,14 +250,14 @@ static double run(const struct scene *s, int target, uint32_t repeat)
 	return opts.duration;
 }
 
-static void count(uint64_t *ret_packets, uint64_t *ret_flows)
+static void count(const struct scene *s, uint64_t *ret_packets, uint64_t *ret_flows)
 {
 	uint64_t packets = 0, flows = 0;
 
-	for (uint32_t id = 1; id <= SERVICES; id++) {
+	for (uint32_t i = 0; i < s->services; i++) {
 		struct weft_dp_counters c;
 
-		must(weft_dp_service_counters(bench.dp, id, &c));
+		must(weft_dp_service_counters(bench.dp, s->vip + i, &c));
 		packets += c.packets + c.rx_packets;
 		flows += c.flows;
 	}
@@ -246,7 +270,7 @@ static void open_flows(const struct scene *s)
 {
 	struct scene forward = *s;
 
-	forward.backward = false;
+	forward.kind = HIT;
 	set_stimulus(&forward, TH_SYN);
 	run(&forward, bench.program, s->flows);
 	set_stimulus(&forward, TH_ACK);
@@ -255,24 +279,25 @@ static void open_flows(const struct scene *s)
 
 static void measure(const struct scene *s)
 {
-	uint32_t repeat = s->opens ? s->flows : REPEAT;
+	bool opens = s->kind == OPEN;
+	uint32_t repeat = opens ? s->flows : REPEAT;
 	uint64_t packets, flows, packets_after, flows_after;
 	double floor, ns;
 
 	memset(bench.dp->flows, 0, bench.dp->flow_buckets * sizeof(*bench.dp->flows));
-	if (!s->opens)
+	if (!opens)
 		open_flows(s);
-	set_stimulus(s, s->opens ? TH_SYN : TH_ACK);
+	set_stimulus(s, opens ? TH_SYN : TH_ACK);
 	floor = run(s, bench.empty, repeat);
 	bench.stimulus->next = 0;
-	count(&packets, &flows);
+	count(s, &packets, &flows);
 	ns = run(s, bench.program, repeat);
-	count(&packets_after, &flows_after);
-	if (packets_after - packets != repeat || flows_after - flows != (s->opens ? repeat : 0))
+	count(s, &packets_after, &flows_after);
+	if (packets_after - packets != repeat || flows_after - flows != (opens ? repeat : 0))
 		errx(1, "%s: %u packets, of which %llu were handled, opened %llu flows", s->name,
 			repeat, (unsigned long long)(packets_after - packets),
 			(unsigned long long)(flows_after - flows));
-	report(s->name, ns - floor);
+	report(s->name, ns - floor, "ns", s->what);
 }
 
 static void measure_all(const struct scene *scenes, size_t n, unsigned rounds)
@@ -299,54 +324,51 @@ static int compare(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-/* Steps of a swap: every service's two backends get other weights. The first update of each pass
- * comes so soon after the last that it waits for a grace period; steps come less often. */
+/* Steps of a swap come less often than a grace period takes. */
+static void next_step(void)
+{
+	static const struct timespec step = {.tv_nsec = 120000000};
+
+	nanosleep(&step, NULL);
+}
+
+/* Every service's two backends get other weights; then the last one's once more, so soon that the
+ * half it had before may still be read. */
 static void measure_updates(void)
 {
-	double us[PAIRS];
+	double us[PAIRS], sum = 0;
 
 	for (bench.round = 1; bench.round <= PASSES; bench.round++) {
-		uint32_t share = 10 * bench.round + 3;
+		uint32_t share = 10 * bench.round + 3, last = BACKEND + 2 * (PAIRS - 1);
 
-		for (uint32_t id = 1; id <= PAIRS; id++)
+		next_step();
+		sum = 0;
+		for (uint32_t id = 1; id <= PAIRS; id++) {
 			us[id - 1] = update_us(id, BACKEND + 2 * (id - 1), 2, share, 100 - share);
-		report("weights_update_at_once_us", us[0]);
-		qsort(us + 1, PAIRS - 1, sizeof(*us), compare);
-		report("weights_update_us", us[PAIRS / 2]);
+			sum += us[id - 1];
+		}
+		qsort(us, PAIRS, sizeof(*us), compare);
+		report("weights_update_us", us[PAIRS / 2], "µs",
+			"weights: a service of two backends");
+		report("weights_update_1000_ms", sum / 1e3, "ms", "weights: 1,000 such services");
+		report("weights_update_at_once_us", update_us(PAIRS, last, 2, 1, 1), "µs",
+			"weights: the same service at once: after a grace period");
 	}
 }
 
 static void measure_update_of_many(void)
 {
-	static const struct timespec step = {.tv_nsec = 120000000};
-
 	for (bench.round = 1; bench.round <= PASSES; bench.round++) {
-		nanosleep(&step, NULL);
+		next_step();
 		report("weights_update_1000_backends_us",
-			update_us(2, BACKEND + 1, MANY, bench.round, bench.round + 1));
+			update_us(2, BACKEND + 1, BACKENDS, bench.round, bench.round + 1), "µs",
+			"weights: a service of 1,000 backends");
 	}
 }
 
 int main(int argc, char **argv)
 {
-	static const struct scene services[] = {
-		{"tc_hit_1_ns", 1, 1, 1, false, false},
-		{"tc_hit_ns", 1000, 1, 1, false, false},
-		{"tc_hit_back_ns", 1000, 1, 1, false, true},
-		{"tc_hit_50k_ns", 50000, 1, 1, false, false},
-		{"tc_new_ns", FLOWS, 1, 1, true, false},
-		{"services_1_ns", 10000, 1, 1, false, false},
-		{"services_10000_ns", 10000, 1, SERVICES, false, false},
-		{"services_1_new_ns", FLOWS, 1, 1, true, false},
-		{"services_10000_new_ns", FLOWS, 1, SERVICES, true, false},
-	};
-	static const struct scene backends[] = {
-		{"backends_1_ns", 10000, 1, 1, false, false},
-		{"backends_1000_ns", 10000, 2, 1, false, false},
-		{"backends_1_new_ns", FLOWS, 1, 1, true, false},
-		{"backends_1000_new_ns", FLOWS, 2, 1, true, false},
-	};
-	struct weft_dp_config config = {.max_flows = TABLE};
+	struct weft_dp_config config = {.max_flows = TABLE, .mtu = ETH_DATA_LEN};
 	uint64_t rounds, cpu;
 
 	if (argc != 5 || weft_parse_u64(argv[3], 1, 1000, &rounds) < 0 ||
@@ -362,9 +384,9 @@ int main(int argc, char **argv)
 	set_services(SERVICES, 1);
 	measure_all(services, ARRAY_SIZE(services), (unsigned)rounds);
 
-	for (uint32_t i = 1; i <= MANY; i++)
+	for (uint32_t i = 1; i <= BACKENDS; i++)
 		write_instance(BACKEND + i, 2);
-	set_weights(2, BACKEND + 1, MANY, 1, 1);
+	set_weights(2, BACKEND + 1, BACKENDS, 1, 1);
 	measure_all(backends, ARRAY_SIZE(backends), (unsigned)rounds);
 	measure_update_of_many();
 

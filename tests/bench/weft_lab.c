@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 {
 	struct weft_dp_instance client = instance(CLIENT, 0), container = instance(CONTAINER, 1),
 				macvtap = instance(MACVTAP, 2), tap = instance(TAP, 3);
-	struct weft_dp_config config = {0};
+	struct weft_dp_config config = {.mtu = MTU};
 	struct weft_dp *dp;
 
 	if (argc != 4)
