@@ -8,9 +8,7 @@
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 
-#include "bpf/parse.h"
-
-static const __u8 gateway_mac[ETH_ALEN] = WEFT_GATEWAY_MAC;
+#include "bpf/encap.h"
 
 static __always_inline int pass_to_host(struct __sk_buff *skb)
 {
@@ -25,20 +23,26 @@ static __always_inline void set_macs(struct ethhdr *eth, const __u8 *to)
 	__builtin_memcpy(eth->h_source, gateway_mac, ETH_ALEN);
 }
 
-static __always_inline int deliver(struct __sk_buff *skb, const struct weft_bpf_instance *to)
+static __always_inline int deliver_by(
+	struct __sk_buff *skb, const struct weft_bpf_instance *to, __u32 device)
 {
 	struct ethhdr *eth = (void *)frame(skb);
 
-	if (to->device == WEFT_DEVICE_REMOTE)
-		return DROP(NO_PEER);
 	if ((void *)(eth + 1) > frame_end(skb))
 		return DROP(TRUNCATED);
 	set_macs(eth, to->mac);
-	if (to->device != WEFT_DEVICE_PEER)
+	if (device != WEFT_DEVICE_PEER)
 		return bpf_redirect(to->ifindex, 0);
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
 	return bpf_redirect_peer(to->ifindex, 0);
+}
+
+static __always_inline int deliver(struct __sk_buff *skb, const struct weft_bpf_instance *to)
+{
+	if (to->device == WEFT_DEVICE_REMOTE)
+		return encap(skb, to->peer);
+	return deliver_by(skb, to, to->device);
 }
 
 #endif

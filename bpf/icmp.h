@@ -65,13 +65,31 @@ static __always_inline int quoted_answer(const struct quoted *q, struct packet *
 	}
 }
 
+static __always_inline bool known_instance(const struct packet *p, struct route *r, __u32 id)
+{
+	struct flow_key key, forth;
+	struct flow f;
+
+	r->to = instance_get(id);
+	if (!r->to)
+		return false;
+	r->to_id = r->backend = id;
+	r->saddr = r->from->inst_addr;
+	key = flow_key_of(p, r->from, r->to->epoch, WEFT_TARGET_INSTANCE, false);
+	if (!flow_find(flow_hash(&key), &f))
+		return false;
+	if (f.word & WEFT_FLOW_REVERSE)
+		return way_back(p, r, &f, &forth);
+	return flow_holds(f.word, id, r->to);
+}
+
 /* Neither opens nor touches the flow: an error is no sign of life. */
 static __always_inline bool known_route(const struct packet *p, struct route *r)
 {
 	__u32 low = bpf_ntohl(p->daddr) & 0xffff;
 	const __u32 *target = bpf_map_lookup_elem(&targets, &low);
 	const struct weft_bpf_service *svc;
-	struct flow_key key, forth;
+	struct flow_key key;
 	struct flow f;
 	__u32 id, kind;
 
@@ -91,16 +109,7 @@ static __always_inline bool known_route(const struct packet *p, struct route *r)
 		r->backend = r->to_id;
 		return true;
 	}
-	r->to = instance_get(id);
-	if (kind != WEFT_TARGET_INSTANCE || !r->to)
-		return false;
-	r->to_id = r->backend = id;
-	key = flow_key_of(p, r->from, r->to->epoch, WEFT_TARGET_INSTANCE, false);
-	if (!flow_find(flow_hash(&key), &f))
-		return false;
-	if (f.word & WEFT_FLOW_REVERSE)
-		return way_back(p, r, &f, &forth);
-	return flow_holds(f.word, id, r->to);
+	return kind == WEFT_TARGET_INSTANCE && known_instance(p, r, id);
 }
 
 /* A begun checksum is a sum, a whole one its complement. Nothing says which is quoted, but the
@@ -156,9 +165,9 @@ static __always_inline int quoted_rewrite(
 	return bpf_skb_store_bytes(skb, q->off, &q->ip, sizeof(q->ip), 0) ? DROP(NO_MEMORY) : 0;
 }
 
-/* ICMP to a semantic address that is not echo: the verdict. On its own, so that it is verified once
- * and costs the others nothing. */
-__noinline int icmp_error(struct __sk_buff *skb, __u32 from_id)
+/* ICMP that is not echo, to a semantic address or, by a tunnel, to instance to_id: the verdict. On
+ * its own, so that it is verified once and costs the others nothing. */
+__noinline int icmp_error(struct __sk_buff *skb, __u32 from_id, __u32 to_id)
 {
 	struct route r = {.from = instance_get(from_id), .from_id = from_id};
 	struct packet p = {}, answer = {};
@@ -182,7 +191,9 @@ __noinline int icmp_error(struct __sk_buff *skb, __u32 from_id)
 		ret = quoted_answer(&q, &answer);
 	if (ret)
 		return ret;
-	if (answer.saddr != p.saddr || answer.daddr != p.daddr || !known_route(&answer, &r))
+	if (answer.saddr != p.saddr || answer.daddr != p.daddr)
+		return DROP(ICMP_NO_FLOW);
+	if (to_id ? !known_instance(&answer, &r, to_id) : !known_route(&answer, &r))
 		return DROP(ICMP_NO_FLOW);
 	ret = quoted_rewrite(skb, &p, &q, &r);
 	if (!ret)

@@ -159,6 +159,36 @@ struct {
 	__type(value, struct weft_icmp_budget);
 } icmp_budgets SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_MAX_PEERS);
+	__type(key, __u32);
+	__type(value, struct weft_bpf_peer);
+} peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_PEERS);
+	__type(key, struct weft_addr6);
+	__type(value, __u32);
+} peers_by_addr SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_MAX_PEERS);
+	__type(key, __u32);
+	__type(value, struct weft_peer_counters);
+} peer_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weft_bpf_uplink);
+} uplink SEC(".maps");
+
 /* NULL unless there is such an instance now. */
 static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
 {

@@ -41,9 +41,9 @@ static __always_inline __u32 mss_find(const __u8 opts[64], __u32 len)
 }
 
 /* l4 is the offset of the header of a SYN; malformed options are left to its receiver. */
-__noinline int mss_clamp(struct __sk_buff *skb, __u32 l4)
+__noinline int mss_clamp(struct __sk_buff *skb, __u32 l4, __u32 mtu)
 {
-	__u32 len, at, most = overlay_mtu - IP_HLEN_MIN - TCP_HLEN_MIN;
+	__u32 len, at, most = mtu - IP_HLEN_MIN - TCP_HLEN_MIN;
 	__u8 opts[64] = {}, doff = 0;
 	__be16 from, to;
 
@@ -71,15 +71,17 @@ __noinline int mss_clamp(struct __sk_buff *skb, __u32 l4)
 	return bpf_l4_csum_replace(skb, l4 + TCP_CHECK_OFF, from, to, sizeof(to));
 }
 
-/* Asked for what is longer than the overlay's MTU: of a super-packet the segments count. Without
- * "don't fragment" it is left to the device to take it or not. */
-__noinline int too_big(struct __sk_buff *skb)
+/* Asked for what is longer than the MTU: of a super-packet the segments count. Without "don't
+ * fragment" it is left to the device to take it or not, unless strict. */
+__noinline int too_big(struct __sk_buff *skb, __u32 mtu, bool strict)
 {
 	const struct iphdr *ip = (void *)(frame(skb) + IP_OFF);
 	__u32 headers, l4;
 	__u8 doff = 0;
 
-	if ((void *)(ip + 1) > frame_end(skb) || !(ip->frag_off & bpf_htons(IP_FRAG_DONT)))
+	if ((void *)(ip + 1) > frame_end(skb))
+		return 0;
+	if (!strict && !(ip->frag_off & bpf_htons(IP_FRAG_DONT)))
 		return 0;
 	if (!skb->gso_size)
 		return 1;
@@ -89,7 +91,7 @@ __noinline int too_big(struct __sk_buff *skb)
 		headers += sizeof(struct udphdr);
 	else if (bpf_skb_load_bytes(skb, l4 + TCP_DOFF_OFF, &doff, sizeof(doff)))
 		return 0;
-	return headers + (doff >> 4) * 4 + skb->gso_size > overlay_mtu;
+	return headers + (doff >> 4) * 4 + skb->gso_size > mtu;
 }
 
 #endif

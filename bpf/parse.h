@@ -21,6 +21,7 @@
 #define IP_HLEN_MIN  20
 #define IP_HLEN_MAX  60
 #define TCP_HLEN_MIN 20
+#define L4_OFF_MASK  0x1ff
 #define HEADERS_MAX  (IP_OFF + IP_HLEN_MAX + TCP_HLEN_MIN)
 #define IP_FRAG_DONT 0x4000
 #define IP_FRAG_MORE 0x2000
@@ -168,8 +169,12 @@ static __always_inline int parse_icmp(const struct icmp_echo *ih, const void *en
 /* The transport header of what goes to a semantic address. */
 static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 {
-	const void *l4 = frame(skb) + p->l4, *end = frame_end(skb);
+	const void *l4, *end = frame_end(skb);
+	__u32 off = p->l4;
 
+	/* Said to the verifier, who forgets what was on the stack meanwhile. */
+	asm volatile("" : "+r"(off));
+	l4 = frame(skb) + (off & L4_OFF_MASK);
 	switch (p->proto) {
 	case IPPROTO_TCP:
 		return parse_tcp(l4, end, p);

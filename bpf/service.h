@@ -16,7 +16,9 @@ struct route {
 	__u32 backend; /* which of both, */
 	__u32 service; /* and the service it was called by: 0 for its own address */
 	__u32 policy;
+	__u32 mtu; /* of the way: 0 without limit */
 	bool reverse;
+	bool detour; /* not by bpf_redirect_peer */
 };
 
 static __always_inline struct flow_key flow_key_of(const struct packet *p,
@@ -146,6 +148,14 @@ static __always_inline bool way_back(
 	return true;
 }
 
+/* Between nodes, a segment of no known flow goes on as one of a direct flow: the other node's table
+ * may have outlived ours. If it has not, its instance resets the connection. */
+static __always_inline bool adopts(const struct packet *p, const struct route *r)
+{
+	return p->proto == IPPROTO_TCP &&
+	       (r->from->device == WEFT_DEVICE_REMOTE || r->to->device == WEFT_DEVICE_REMOTE);
+}
+
 static __always_inline int call_instance(const struct packet *p, struct route *r, __u32 id)
 {
 	struct flow_key key, forth;
@@ -177,7 +187,7 @@ static __always_inline int call_instance(const struct packet *p, struct route *r
 			return 0;
 		}
 	}
-	if (!p->opens)
+	if (!p->opens && !adopts(p, r))
 		return lost;
 	if (!flow_open(p, r, &key, stale))
 		count_flow(0, id);

@@ -30,10 +30,18 @@ enum direction {
 	FROM_BACKEND,
 };
 
+/* How many packets a super-packet stands for. One that was in a tunnel has lost the number. */
+static __always_inline __u32 skb_packets(struct __sk_buff *skb)
+{
+	if (skb->gso_segs)
+		return skb->gso_segs;
+	return skb->gso_size ? (skb->len + skb->gso_size - 1) / skb->gso_size : 1;
+}
+
 static __always_inline void count_into(
 	struct weft_counters *c, struct __sk_buff *skb, __u32 direction)
 {
-	__u32 packets = skb->gso_segs ? skb->gso_segs : 1;
+	__u32 packets = skb_packets(skb);
 	__u32 bytes = skb->len - ETH_HLEN;
 
 	if (!c)

@@ -11,49 +11,12 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/arp.h"
-#include "bpf/deliver.h"
-#include "bpf/frag.h"
+#include "bpf/forward.h"
 #include "bpf/icmp.h"
-#include "bpf/mss.h"
-#include "bpf/nat.h"
 #include "bpf/reset.h"
-#include "bpf/service.h"
 #include "bpf/unreachable.h"
 
 #define VLAN_ID_MASK 0xfff
-
-static __always_inline bool in_semantic_range(__be32 addr)
-{
-	return (addr & bpf_htonl(WEFT_SEMANTIC_MASK)) == bpf_htonl(WEFT_SEMANTIC_NET);
-}
-
-static __always_inline int finish(struct __sk_buff *skb, const struct packet *p, struct route *r)
-{
-	int ret;
-
-	count_packet(skb, r->service, r->backend, r->reverse ? FROM_BACKEND : TO_BACKEND);
-	if (overlay_mtu && p->tcp_flags & TCP_SYN && !p->frag_first)
-		mss_clamp(skb, p->l4);
-	ret = nat_rewrite(skb, p, r->saddr, r->to->ns_addr);
-	return ret ? ret : deliver(skb, r->to);
-}
-
-static __always_inline int later_fragment(
-	struct __sk_buff *skb, const struct packet *p, struct route *r)
-{
-	const struct weft_frag *note = frag_find(p);
-
-	if (!note)
-		return DROP(FRAGMENT);
-	r->to = instance_get(note->to);
-	if (!r->to || r->to->ns_addr != note->daddr)
-		return DROP(BACKEND_GONE);
-	r->saddr = note->saddr;
-	r->backend = note->backend;
-	r->service = note->service;
-	r->reverse = note->reverse;
-	return finish(skb, p, r);
-}
 
 static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, struct route *r)
 {
@@ -65,10 +28,10 @@ static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, str
 		return later_fragment(skb, p, r);
 	ret = parse_l4(skb, p);
 	if (ret == DROP(ICMP_TYPE))
-		return icmp_error(skb, r->from_id);
+		return icmp_error(skb, r->from_id, 0);
 	if (ret)
 		return ret;
-	if (overlay_mtu && p->ip_len > overlay_mtu && too_big(skb))
+	if (overlay_mtu && p->ip_len > overlay_mtu && too_big(skb, overlay_mtu, false))
 		return DROP(TOO_BIG);
 
 	target = bpf_map_lookup_elem(&targets, &low);
@@ -84,18 +47,8 @@ static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, str
 	if (ret)
 		return ret;
 
-	if (p->frag_first) {
-		struct weft_frag note = {
-			.saddr = r->saddr,
-			.daddr = r->to->ns_addr,
-			.to = r->to_id,
-			.backend = r->backend,
-			.service = r->service,
-			.reverse = r->reverse,
-		};
-
-		frag_note(p, &note);
-	}
+	if (p->frag_first)
+		first_fragment(p, r);
 	return finish(skb, p, r);
 }
 
@@ -103,7 +56,8 @@ static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, str
 static __always_inline int refuse(
 	struct __sk_buff *skb, const struct packet *p, const struct route *r, int ret)
 {
-	bool lost = ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE);
+	bool lost = ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE) ||
+		    (ret == DROP(UNKNOWN_ADDR) && !p->opens);
 	int answer;
 
 	if (p->frag_later)
@@ -111,7 +65,7 @@ static __always_inline int refuse(
 	if (lost && p->proto == IPPROTO_TCP)
 		answer = reset_sender(skb, p, r->from);
 	else
-		answer = icmp_answer(skb, r->from_id, DROP_REASON(ret));
+		answer = icmp_answer(skb, r->from_id, DROP_REASON(ret), r->mtu);
 	if (answer < 0)
 		return ret;
 	count_drop(DROP_REASON(ret));
@@ -122,7 +76,7 @@ static __always_inline int ipv4(
 	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 from_id)
 {
 	struct packet p = {};
-	struct route r = {.from = from, .from_id = from_id};
+	struct route r = {.from = from, .from_id = from_id, .mtu = overlay_mtu};
 	bool is_semantic;
 	const __u32 *id;
 	int ret;
@@ -142,7 +96,7 @@ static __always_inline int ipv4(
 	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
 	r.to = id ? instance_get(*id) : NULL;
 	if (r.to)
-		return deliver(skb, r.to);
+		return r.to->device == WEFT_DEVICE_REMOTE ? DROP(REMOTE_ADDR) : deliver(skb, r.to);
 	/* What the host sent here for nobody must not go round in circles. */
 	return from->device == WEFT_DEVICE_HOST ? DROP(UNKNOWN_ADDR) : pass_to_host(skb);
 }

@@ -2,7 +2,7 @@
 /* ICMP errors of the overlay's own, sent straight back to who sent the packet, like RST for TCP:
  *   no backend, or it is gone  port unreachable (UDP), host unreachable (echo)
  *   address of nobody          host unreachable (UDP, echo)
- *   larger than the overlay    fragmentation needed, with the overlay's MTU (also TCP)
+ *   larger than the way takes  fragmentation needed, with its MTU (also TCP)
  * They come from the address that was called. Each instance has its own allowance of them. */
 #ifndef WEFT_BPF_UNREACHABLE_H
 #define WEFT_BPF_UNREACHABLE_H
@@ -67,7 +67,7 @@ static __always_inline void icmp_fill_ip(struct iphdr *ip, const struct packet *
  * completed on the way back: over what is quoted then, which so adds up to nothing. The error's own
  * checksum counts on it; where nobody completes the one, nobody looks at the other. */
 static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet *p,
-	const struct weft_bpf_instance *sender, __u32 code, __u32 check_off, __u32 quote)
+	const struct weft_bpf_instance *sender, __u32 code, __u32 mtu, __u32 check_off, __u32 quote)
 {
 	__u32 l4 = RST_TCP_OFF, summed = sizeof(struct icmp_error) + IP_HLEN_MIN + quote;
 	struct icmp_error *ie;
@@ -92,7 +92,7 @@ static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet
 	ie->type = ICMP_UNREACHABLE;
 	ie->code = code;
 	if (code == ICMP_NEEDS_FRAG)
-		ie->mtu = bpf_htons(overlay_mtu);
+		ie->mtu = bpf_htons(mtu);
 	if (partial)
 		summed -= quote;
 	ie->check = ~csum_fold((__u32)bpf_csum_diff(NULL, 0, (void *)ie, summed, 0));
@@ -102,24 +102,26 @@ static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet
 
 /* The TC verdict, or -1 where no answer is due. Options and fragments are not worth one. It parses
  * again rather than take the packet, which so can stay in registers on the way that matters. */
-__noinline int icmp_answer(struct __sk_buff *skb, __u32 from_id, __u32 reason)
+__noinline int icmp_answer(struct __sk_buff *skb, __u32 from_id, __u32 reason, __u32 mtu)
 {
 	const struct weft_bpf_instance *sender = instance_get(from_id);
 	struct packet p = {};
 	int code;
 
-	if (!sender || parse_ip(skb, &p) || p.frag_first || p.frag_later || p.l4 != RST_TCP_OFF ||
+	if (!sender || parse_ip(skb, &p) || p.frag_later || p.l4 != RST_TCP_OFF ||
 		parse_l4(skb, &p))
+		return -1;
+	if (p.frag_first && reason != WEFT_DROP_TOO_BIG)
 		return -1;
 	code = icmp_code(reason, p.proto);
 	if (code < 0 || !icmp_allowed(from_id))
 		return -1;
 	/* Of TCP the whole header: a begun checksum must not be cut off. */
 	if (p.proto == IPPROTO_TCP)
-		return icmp_build(skb, &p, sender, code, TCP_CHECK_OFF, TCP_HLEN_MIN);
+		return icmp_build(skb, &p, sender, code, mtu, TCP_CHECK_OFF, TCP_HLEN_MIN);
 	if (p.proto == IPPROTO_UDP)
-		return icmp_build(skb, &p, sender, code, UDP_CHECK_OFF, ICMP_QUOTE);
-	return icmp_build(skb, &p, sender, code, ICMP_CHECK_OFF, ICMP_QUOTE);
+		return icmp_build(skb, &p, sender, code, mtu, UDP_CHECK_OFF, ICMP_QUOTE);
+	return icmp_build(skb, &p, sender, code, mtu, ICMP_CHECK_OFF, ICMP_QUOTE);
 }
 
 #endif

@@ -53,7 +53,16 @@
 	X(NO_MEMORY, "no_memory", "the kernel could not make the packet writable")                 \
 	X(ICMP_NO_FLOW, "icmp_no_flow", "an ICMP error about a packet of no known flow")           \
 	X(TOO_BIG, "too_big", "larger than the overlay's MTU, not to be fragmented (ICMP sent)")   \
-	X(NO_PEER, "no_peer", "for an instance of another node, to which there is no way")
+	X(NO_PEER, "no_peer", "for an instance of another node, to which there is no way")         \
+	X(REMOTE_ADDR, "remote_addr", "the namespace address of an instance of another node")      \
+	X(ENCAP, "encap", "the kernel could not put the tunnel's headers on")                      \
+	X(UNKNOWN_PEER, "unknown_peer", "a tunnel datagram from an address that is no peer's")     \
+	X(TUNNEL_TRUNCATED, "tunnel_truncated", "a tunnel datagram that ends inside its headers")  \
+	X(TUNNEL_MALFORMED, "tunnel_malformed", "a tunnel datagram that is none of the format")    \
+	X(TUNNEL_FRAGMENT, "tunnel_fragment", "a tunnel datagram in fragments")                    \
+	X(TUNNEL_SOURCE, "tunnel_source", "from a peer, but from no instance that is behind it")   \
+	X(TUNNEL_TARGET, "tunnel_target", "from a peer, but to no instance of this node")          \
+	X(TUNNEL_DEVICE, "tunnel_device", "a tunnel datagram by another device than the uplink")
 
 enum weft_drop {
 #define WEFT_DROP_ENUM(symbol, name, text) WEFT_DROP_##symbol,
@@ -139,6 +148,53 @@ enum weft_target {
 
 struct weft_addr6 {
 	__be32 word[4];
+};
+
+/* Other nodes. Datagrams in Oakestra's format, which is the bare inner packet, come to the tunnel
+ * port; those in VXLAN format to the next one, because who merges VXLAN must not see others. */
+#define WEFT_MAX_PEERS   1024
+#define WEFT_TUNNEL_PORT 50103
+#define WEFT_VXLAN_VNI   1030
+
+enum weft_format {
+	WEFT_FORMAT_RAW,
+	WEFT_FORMAT_VXLAN,
+};
+
+/* A cache line. Addresses of IPv4 are mapped (::ffff:a.b.c.d). */
+struct weft_bpf_peer {
+	__be32 addr[4];   /* of the node in the underlay */
+	__be32 local[4];  /* ours, that it is sent to from */
+	__u32 ifindex;    /* the uplink */
+	__u32 mtu;        /* of the largest inner packet; the program lowers it as ICMP tells */
+	__u64 lowered_ns; /* when it did so (CLOCK_MONOTONIC_COARSE), 0: not */
+	__be16 port;
+	__u8 format; /* enum weft_format: what it is sent */
+	__u8 family; /* 4 or 6: of the underlay */
+	__u8 active; /* all other fields are valid; stored last, cleared first */
+	__u8 pad[3];
+} __attribute__((aligned(64)));
+
+/* What a packet grows by in front of its IP header. */
+static inline __u32 weft_tunnel_overhead(__u32 format, __u32 family)
+{
+	return (family == 4 ? 20 : 40) + 8 + (format == WEFT_FORMAT_RAW ? 0 : 8 + 14);
+}
+
+struct weft_peer_counters {
+	__u64 packets, bytes;       /* towards it, without the tunnel's headers */
+	__u64 rx_packets, rx_bytes; /* from it */
+	__u64 drops;                /* of what came from it */
+};
+
+/* One element: user space's note of what is attached where. */
+struct weft_bpf_uplink {
+	__u32 ifindex; /* 0: no uplink */
+	__u32 vxlan_ifindex;
+	__u16 port;
+	__u8 xdp_wanted, xdp_used; /* enum weft_dp_xdp */
+	char device[16];
+	__u32 pad;
 };
 
 /* Device index -> instance: ifindex << 32 | id, in one of WEFT_DEV_PROBES places from
@@ -332,6 +388,9 @@ _Static_assert(sizeof(struct weft_meta) == 32, "layout");
 _Static_assert(sizeof(struct weft_bpf_instance) == 64, "layout");
 _Static_assert(sizeof(struct weft_bpf_service) == 128, "layout");
 _Static_assert(sizeof(struct weft_addr6) == 16, "layout");
+_Static_assert(sizeof(struct weft_bpf_peer) == 64, "layout");
+_Static_assert(sizeof(struct weft_peer_counters) == 40, "layout");
+_Static_assert(sizeof(struct weft_bpf_uplink) == 32, "layout");
 _Static_assert(sizeof(struct weft_slots) == 8, "layout");
 _Static_assert(sizeof(struct weft_room) == 8, "layout");
 _Static_assert(sizeof(struct weft_turn) == 64, "layout");

@@ -326,6 +326,8 @@ static void remote_instance(void **state)
 	assert_int_equal(weft_dp_instance_set(*state, &remote, &err), 0);
 	lab_tcp(&f, (struct lab_tuple){2, "10.30.1.4", 1, 2}, LAB_SYN, 1);
 	dropped(*state, &f, NO_PEER);
+	lab_udp(&f, (struct lab_tuple){2, "10.18.0.4", 1, 2}, 10);
+	dropped(*state, &f, REMOTE_ADDR);
 	assert_int_equal(weft_dp_instance_remove(*state, 4), 0);
 	lab_tcp(&f, (struct lab_tuple){2, "10.30.1.4", 1, 2}, LAB_SYN, 1);
 	dropped(*state, &f, UNKNOWN_ADDR);
@@ -351,6 +353,10 @@ static void reasons_have_tests(void **state)
 	static const enum weft_drop elsewhere[] = {
 		WEFT_DROP_NO_BACKEND, WEFT_DROP_NO_FLOW, WEFT_DROP_BACKEND_GONE, WEFT_DROP_FRAGMENT,
 		WEFT_DROP_ICMP_NO_FLOW, WEFT_DROP_TOO_BIG, /* test_icmp.c */
+		/* test_tunnel.c: */
+		WEFT_DROP_ENCAP, WEFT_DROP_UNKNOWN_PEER, WEFT_DROP_TUNNEL_TRUNCATED,
+		WEFT_DROP_TUNNEL_MALFORMED, WEFT_DROP_TUNNEL_FRAGMENT, WEFT_DROP_TUNNEL_SOURCE,
+		WEFT_DROP_TUNNEL_TARGET, WEFT_DROP_TUNNEL_DEVICE,
 		WEFT_DROP_NO_MEMORY, /* nowhere: needs an allocation to fail in the kernel */
 	};
 

@@ -174,7 +174,7 @@ static inline long bpf_skb_store_bytes(
 	return 0;
 }
 
-/* Grow behind the hardware header, which is all that is asked for. */
+/* Behind the hardware header, which is all that is asked for. */
 static inline long bpf_skb_adjust_room(
 	struct __sk_buff *skb, int32_t grow, uint32_t mode, uint64_t flags)
 {
@@ -182,10 +182,19 @@ static inline long bpf_skb_adjust_room(
 
 	(void)mode;
 	(void)flags;
+	if (grow < 0 && (uint32_t)-grow + 14 + 20 > skb->len)
+		return -1;
+	if (skb->data - (uint32_t)grow + 14 > skb->data_end)
+		bpf_skb_pull_data(skb, 14 + (uint32_t)-grow);
 	skb->data -= (uint32_t)grow;
 	skb->len += (uint32_t)grow;
 	memmove(native_bytes(), old, 14);
 	return 0;
+}
+
+static inline uint32_t bpf_get_hash_recalc(struct __sk_buff *skb)
+{
+	return skb->len * 0x9e3779b1U;
 }
 
 static inline long bpf_skb_vlan_pop(struct __sk_buff *skb)
@@ -199,8 +208,9 @@ static inline long native_redirect(uint32_t ifindex)
 	native_redirected = ifindex;
 	return 7; /* TC_ACT_REDIRECT */
 }
-#define bpf_redirect(ifindex, flags)      native_redirect(ifindex)
-#define bpf_redirect_peer(ifindex, flags) native_redirect(ifindex)
+#define bpf_redirect(ifindex, flags)                     native_redirect(ifindex)
+#define bpf_redirect_peer(ifindex, flags)                native_redirect(ifindex)
+#define bpf_redirect_neigh(ifindex, params, plen, flags) native_redirect(ifindex)
 
 static inline uint64_t native_sum(const void *data, uint32_t len, uint64_t sum)
 {

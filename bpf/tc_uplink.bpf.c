@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The program on the uplink's ingress. What is not a datagram of the tunnel it leaves to those
+ * behind it; what is one never gets any further: it is a peer's packet to an instance here, or
+ * dropped. On the wire a packet's source is its sender's instance address and its destination the
+ * receiver's namespace address, in both directions. */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/decap.h"
+#include "bpf/forward.h"
+#include "bpf/handover.h"
+#include "bpf/icmp.h"
+
+/* Where skb->protocol still is the outer packet's, a veth's own transmission puts it right. */
+static __always_inline bool mistyped(struct __sk_buff *skb)
+{
+	const struct ethhdr *eth = (void *)frame(skb);
+
+	return !decap_sets_protocol && (void *)(eth + 1) <= frame_end(skb) &&
+	       eth->h_proto != skb->protocol;
+}
+
+/* Which instance of that peer it says it is from, 0: none. */
+static __always_inline __u32 remote_source(__be32 saddr, __u32 peer)
+{
+	__u32 low = bpf_ntohl(saddr) & 0xffff;
+	const __u32 *target = bpf_map_lookup_elem(&targets, &low);
+	const struct weft_bpf_instance *from;
+
+	if (!in_semantic_range(saddr) || !target ||
+		WEFT_TARGET_KIND(*target) != WEFT_TARGET_INSTANCE)
+		return 0;
+	from = instance_get(WEFT_TARGET_ID(*target));
+	if (!from || from->device != WEFT_DEVICE_REMOTE || from->peer != peer)
+		return 0;
+	return WEFT_TARGET_ID(*target);
+}
+
+static __always_inline int arrive4(struct __sk_buff *skb, __u32 peer)
+{
+	struct route r = {.mtu = overlay_mtu, .detour = mistyped(skb)};
+	struct packet p = {};
+	const __u32 *id;
+	int ret;
+
+	ret = parse_ip(skb, &p);
+	if (ret)
+		return ret;
+	r.from_id = remote_source(p.saddr, peer);
+	r.from = instance_get(r.from_id);
+	if (!r.from)
+		return DROP(TUNNEL_SOURCE);
+	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
+	r.to = id ? instance_get(*id) : NULL;
+	if (!r.to || r.to->device == WEFT_DEVICE_REMOTE)
+		return DROP(TUNNEL_TARGET);
+	if (p.frag_later)
+		return later_fragment(skb, &p, &r);
+	ret = parse_l4(skb, &p);
+	if (ret == DROP(ICMP_TYPE))
+		return icmp_error(skb, r.from_id, *id);
+	if (!ret)
+		ret = call_instance(&p, &r, *id);
+	if (ret)
+		return ret;
+	if (p.frag_first)
+		first_fragment(&p, &r);
+	return finish(skb, &p, &r);
+}
+
+static __always_inline int arrive(struct __sk_buff *skb, __u32 peer)
+{
+	const struct ethhdr *eth;
+	int ret;
+
+	ret = parse_pull(skb);
+	if (ret)
+		return ret;
+	eth = (void *)frame(skb);
+	if ((void *)(eth + 1) > frame_end(skb))
+		return DROP(TRUNCATED);
+	peer_arrived(peer, skb_packets(skb), skb->len - ETH_HLEN);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return DROP(IPV6);
+	return arrive4(skb, peer);
+}
+
+SEC("tc")
+int tc_uplink(struct __sk_buff *skb)
+{
+	__u32 peer = handed_over(skb);
+	int ret = peer ? 0 : take_off(skb, &peer);
+
+	if (ret == NOT_OURS)
+		return TC_ACT_UNSPEC;
+	if (!ret)
+		ret = arrive(skb, peer);
+	if (ret >= 0)
+		return ret;
+	count_drop(DROP_REASON(ret));
+	peer_dropped(peer);
+	return TC_ACT_SHOT;
+}
+
+/* On the VXLAN device that is there for GRO alone: nothing comes this far from the uplink, and what
+ * comes from elsewhere must not get in. */
+SEC("tc")
+int tc_vxlan(struct __sk_buff *skb)
+{
+	count_drop(WEFT_DROP_TUNNEL_DEVICE);
+	return TC_ACT_SHOT;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
