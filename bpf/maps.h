@@ -5,6 +5,7 @@
 #define WEFT_BPF_MAPS_H
 
 #include <linux/bpf.h>
+#include <stdbool.h>
 
 #include <bpf/bpf_helpers.h>
 
@@ -195,6 +196,11 @@ static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
 	const struct weft_bpf_instance *inst = bpf_map_lookup_elem(&instances, &id);
 
 	return inst && inst->active ? inst : NULL;
+}
+
+static __always_inline bool has_addr6(const __be32 addr[4])
+{
+	return (addr[0] | addr[1] | addr[2] | addr[3]) != 0;
 }
 
 /* NULL unless there is such a service now. */

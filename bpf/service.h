@@ -109,7 +109,7 @@ static __always_inline int call_service(
 	if (!p->opens)
 		return lost;
 
-	r->to_id = balance_pick(service, r->policy);
+	r->to_id = balance_pick(service, r->policy, p->family);
 	r->to = instance_get(r->to_id);
 	if (!r->to)
 		return DROP(NO_BACKEND);

@@ -86,7 +86,8 @@ static __always_inline int ipv4(
 		return ret;
 	/* The host's stack also brings what others send to instances (answers from outside). */
 	is_semantic = in_semantic_range(p.daddr);
-	if (p.saddr != from->ns_addr && (is_semantic || from->device != WEFT_DEVICE_HOST))
+	if ((p.saddr != from->ns_addr || !p.saddr) &&
+		(is_semantic || from->device != WEFT_DEVICE_HOST))
 		return DROP(SPOOFED_ADDR);
 
 	if (is_semantic) {

@@ -387,6 +387,48 @@ static void echo(void **state)
 	assert_int_equal(lab_drops(dp, WEFT_DROP_NO_FLOW), lost + 1);
 }
 
+/* Every policy has its own address, weights and turn, and answers come from the one called. */
+static void policies(void **state)
+{
+	static const char *const vips[] = {"10.30.0.40", "10.30.0.41", "10.30.0.42", "10.30.0.43"};
+	struct weft_dp_service s = {.id = SERVICE};
+	struct weft_dp *dp = *state;
+	struct weft_err err = {0};
+	struct lab_frame f;
+
+	for (unsigned p = 1; p < WEFT_DP_POLICIES; p++)
+		s.vip[p].s_addr = lab_addr(vips[p]);
+	s.vip[WEFT_DP_RR].s_addr = lab_addr(VIP);
+	weights(dp, 1, 1, 1);
+	assert_int_not_equal(segment(dp, 22000, LAB_SYN, 1), -1);
+	assert_int_not_equal(segment(dp, 22000, LAB_ACK, 2), -1);
+	assert_int_equal(weft_dp_service_set(dp, &s, &err), 0);
+	for (unsigned p = 1; p < WEFT_DP_POLICIES; p++) {
+		struct weft_dp_weight w[] = {{1, p == 1}, {2, p == 2}, {3, p == 3}};
+
+		assert_int_equal(weft_dp_service_weights(dp, SERVICE, p, w, 3, &err), 0);
+	}
+	/* Flows by another address of the service are not disturbed by new ones. */
+	assert_int_not_equal(segment(dp, 22000, LAB_ACK, 3), -1);
+	for (uint32_t p = 1; p < WEFT_DP_POLICIES; p++) {
+		lab_tcp(&f, (struct lab_tuple){CLIENT, vips[p], 22001, 80}, LAB_SYN, 1);
+		assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+		assert_int_equal(lab_receiver(&f), p);
+		lab_tcp(&f, (struct lab_tuple){p, "10.30.1.9", 80, 22001}, LAB_SYN | LAB_ACK, 1);
+		assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+		assert_int_equal(lab_ip(&f)->saddr, lab_addr(vips[p]));
+		assert_true(lab_sums_right(&f));
+	}
+	/* An address that is withdrawn means nothing; its flows are forgotten with the others. */
+	lab_service(dp, SERVICE, VIP);
+	lab_tcp(&f, (struct lab_tuple){CLIENT, vips[1], 22001, 80}, LAB_ACK, 1);
+	assert_int_equal(lab_run(dp, &f), LAB_SHOT);
+	assert_int_equal(segment(dp, 22000, LAB_ACK, 4), -1);
+	assert_int_equal(weft_dp_service_weights(dp, SERVICE, WEFT_DP_WRR, NULL, 0, &err), -ENOENT);
+	weights(dp, 1, 1, 1);
+	assert_int_not_equal(segment(dp, 22002, LAB_SYN, 1), -1);
+}
+
 /* Called by its own address an instance answers as that, though it is a backend as well. */
 static void instance_address(void **state)
 {
@@ -586,6 +628,7 @@ int main(void)
 		cmocka_unit_test(checksums),
 		cmocka_unit_test(options_and_fragments),
 		cmocka_unit_test(echo),
+		cmocka_unit_test(policies),
 		cmocka_unit_test(instance_address),
 		cmocka_unit_test(hairpin),
 		cmocka_unit_test(instance_gone),
