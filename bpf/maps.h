@@ -92,7 +92,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, WEFT_MAX_SERVICES *WEFT_POLICIES);
 	__type(key, __u32);
-	__type(value, struct weft_room);
+	__type(value, union weft_room);
 } rooms SEC(".maps");
 
 struct {

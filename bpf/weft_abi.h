@@ -218,10 +218,13 @@ static inline __u32 weft_service_policy(__u32 service, __u32 policy)
 
 /* User space's note of which room a service has for a policy. */
 #define WEFT_ROOM_MIN 4 /* slots of a half */
-struct weft_room {
-	__u32 first;
-	__u32 size; /* slots of a half, a power of two; 0: no room */
-} __attribute__((aligned(8)));
+union weft_room {
+	struct {
+		__u32 first;
+		__u32 size; /* slots of a half, a power of two; 0: no room */
+	};
+	__u64 word; /* both, to be stored at once */
+};
 
 static inline __u64 weft_slot_word(__u16 generation, __u16 length, __u32 base)
 {
@@ -392,7 +395,7 @@ _Static_assert(sizeof(struct weft_bpf_peer) == 64, "layout");
 _Static_assert(sizeof(struct weft_peer_counters) == 40, "layout");
 _Static_assert(sizeof(struct weft_bpf_uplink) == 32, "layout");
 _Static_assert(sizeof(struct weft_slots) == 8, "layout");
-_Static_assert(sizeof(struct weft_room) == 8, "layout");
+_Static_assert(sizeof(union weft_room) == 8, "layout");
 _Static_assert(sizeof(struct weft_turn) == 64, "layout");
 _Static_assert(sizeof(struct weft_counters) == 40, "layout");
 _Static_assert(sizeof(struct weft_icmp_budget) == 16, "layout");

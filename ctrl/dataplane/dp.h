@@ -24,7 +24,7 @@ struct weft_dp {
 	struct weft_bpf_service *services;
 	uint64_t *devices;
 	uint64_t *slot_dir;
-	struct weft_room *rooms;
+	union weft_room *rooms;
 	uint16_t *slots;
 	struct weft_bucket *flows;
 	uint32_t flow_buckets;

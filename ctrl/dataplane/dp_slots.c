@@ -25,12 +25,12 @@ _Static_assert(UNITS % 64 == 0, "whole words of bits");
 _Static_assert(WEFT_SLOTS_MAX % WEFT_ROOM_MIN == 0 && WEFT_SLOT_POOL % (2 * WEFT_SLOTS_MAX) == 0,
 	"rooms of every size fit");
 
-static uint32_t room_units(struct weft_room room)
+static uint32_t room_units(union weft_room room)
 {
 	return room.size * 2 / UNIT;
 }
 
-static void mark(struct weft_dp *dp, struct weft_room room, bool used)
+static void mark(struct weft_dp *dp, union weft_room room, bool used)
 {
 	uint32_t n = room_units(room), at = room.first / UNIT;
 	uint64_t mask = n < 64 ? ((1ULL << n) - 1) << at % 64 : ~0ULL;
@@ -52,9 +52,9 @@ static bool free_at(struct weft_dp *dp, uint32_t at, uint32_t n)
 	return true;
 }
 
-static int find(struct weft_dp *dp, struct weft_room *ret, uint32_t size)
+static int find(struct weft_dp *dp, union weft_room *ret, uint32_t size)
 {
-	struct weft_room room = {.size = size};
+	union weft_room room = {.size = size};
 	uint32_t n = room_units(room);
 
 	for (uint32_t at = 0; at < UNITS; at += n) {
@@ -81,9 +81,9 @@ static uint32_t size_for(uint16_t length)
 }
 
 /* A single store: never half of one room and half of another. */
-static void enter(struct weft_dp *dp, uint32_t key, struct weft_room room)
+static void enter(struct weft_dp *dp, uint32_t key, union weft_room room)
 {
-	__atomic_store(&dp->rooms[key], &room, __ATOMIC_RELEASE);
+	__atomic_store_n(&dp->rooms[key].word, room.word, __ATOMIC_RELEASE);
 }
 
 static void turn_to(struct weft_dp *dp, uint32_t key, uint32_t first, uint16_t length)
@@ -95,7 +95,7 @@ static void turn_to(struct weft_dp *dp, uint32_t key, uint32_t first, uint16_t l
 	dp->flipped_ns[key] = weft_now_ns();
 }
 
-static void give_back(struct weft_dp *dp, struct weft_room room)
+static void give_back(struct weft_dp *dp, union weft_room room)
 {
 	if (!room.size)
 		return;
@@ -106,7 +106,7 @@ static void give_back(struct weft_dp *dp, struct weft_room room)
 /* The order of the two stores leaves the larger room noted if we are killed in between. */
 static int move(struct weft_dp *dp, uint32_t key, const uint16_t *ids, uint16_t length)
 {
-	struct weft_room old = dp->rooms[key], next;
+	union weft_room old = dp->rooms[key], next;
 	int r = find(dp, &next, size_for(length));
 
 	if (r < 0)
@@ -124,13 +124,13 @@ static int move(struct weft_dp *dp, uint32_t key, const uint16_t *ids, uint16_t 
 
 int dp_slots_flip(struct weft_dp *dp, uint32_t key, const uint16_t *ids, uint16_t length)
 {
-	struct weft_room room = dp->rooms[key];
+	union weft_room room = dp->rooms[key];
 	uint32_t base;
 
 	if (!length) {
 		if (weft_slot_length(dp->slot_dir[key]))
 			turn_to(dp, key, 0, 0);
-		enter(dp, key, (struct weft_room){0});
+		enter(dp, key, (union weft_room){.word = 0});
 		give_back(dp, room);
 		return 0;
 	}
@@ -144,7 +144,7 @@ int dp_slots_flip(struct weft_dp *dp, uint32_t key, const uint16_t *ids, uint16_
 	return 0;
 }
 
-static bool room_valid(struct weft_room room)
+static bool room_valid(union weft_room room)
 {
 	return room.size >= WEFT_ROOM_MIN && room.size <= WEFT_SLOTS_MAX &&
 	       (room.size & (room.size - 1)) == 0 && room.first % (room.size * 2) == 0 &&
@@ -154,7 +154,7 @@ static bool room_valid(struct weft_room room)
 /* Bring the sequence in use into the room that is noted, if it is elsewhere. */
 static void repair(struct weft_dp *dp, uint32_t key)
 {
-	struct weft_room room = dp->rooms[key];
+	union weft_room room = dp->rooms[key];
 	uint64_t word = dp->slot_dir[key];
 	uint32_t first = (uint32_t)word;
 	uint16_t length = weft_slot_length(word);
@@ -175,11 +175,11 @@ int dp_slots_open(struct weft_dp *dp)
 	if (!dp->slots_used)
 		return -ENOMEM;
 	for (uint32_t key = 0; key < WEFT_MAX_SERVICES * WEFT_POLICIES; key++) {
-		struct weft_room *room = &dp->rooms[key];
+		union weft_room *room = &dp->rooms[key];
 
 		if (room->size &&
 			(!room_valid(*room) || !free_at(dp, room->first / UNIT, room_units(*room))))
-			enter(dp, key, (struct weft_room){0});
+			enter(dp, key, (union weft_room){.word = 0});
 		if (room->size)
 			mark(dp, *room, true);
 	}

@@ -101,7 +101,7 @@ static void rooms_fit(void **state)
 /* A move has two stores; see what the next daemon makes of one alone. */
 static void killed_while_it_moved(void **state)
 {
-	struct weft_room moved = {.first = WEFT_SLOT_POOL / 2, .size = 128};
+	union weft_room moved = {.first = WEFT_SLOT_POOL / 2, .size = 128};
 
 	(void)state;
 	set_length(101);
@@ -112,8 +112,7 @@ static void killed_while_it_moved(void **state)
 	assert_int_equal((uint32_t)dp->slot_dir[KEY], moved.first);
 	has_length(101);
 
-	dp->rooms[KEY] =
-		(struct weft_room){.first = 0, .size = 2048}; /* shrinking: it comes last */
+	dp->rooms[KEY] = (union weft_room){.first = 0, .size = 2048}; /* shrinking: it comes last */
 	reopen();
 	assert_int_equal((uint32_t)dp->slot_dir[KEY], 0);
 	has_length(101);
@@ -121,7 +120,7 @@ static void killed_while_it_moved(void **state)
 	has_length(7);
 
 	/* Nonsense is no harm. */
-	dp->rooms[KEY] = (struct weft_room){.first = 3, .size = 77};
+	dp->rooms[KEY] = (union weft_room){.first = 3, .size = 77};
 	dp->slot_dir[KEY] = weft_slot_word(1, 60000, WEFT_SLOT_POOL - 1);
 	reopen();
 	assert_int_equal(call(VIP), -1);
@@ -136,7 +135,7 @@ static void rooms_are_sound(void)
 
 	memset(used, 0, sizeof(used));
 	for (uint32_t key = 0; key < WEFT_MAX_SERVICES * WEFT_POLICIES; key++) {
-		struct weft_room r = dp->rooms[key];
+		union weft_room r = dp->rooms[key];
 		uint32_t first = (uint32_t)dp->slot_dir[key];
 
 		for (uint32_t at = r.first; at < r.first + 2 * r.size; at += WEFT_ROOM_MIN)
