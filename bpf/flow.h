@@ -6,6 +6,7 @@
 #ifndef WEFT_BPF_FLOW_H
 #define WEFT_BPF_FLOW_H
 
+#include "bpf/clock.h"
 #include "bpf/parse.h"
 
 #define FLOW_TRIES 4
@@ -49,8 +50,7 @@ static __always_inline __u64 flow_word(
 {
 	return weft_flow_tag(hash) << WEFT_FLOW_TAG_SHIFT |
 	       (__u64)(generation & 3) << WEFT_FLOW_GEN_SHIFT | (__u64)id << WEFT_FLOW_ID_SHIFT |
-	       bits | (__u64)state << WEFT_FLOW_STATE_SHIFT |
-	       weft_flow_time(state, bpf_ktime_get_coarse_ns());
+	       bits | (__u64)state << WEFT_FLOW_STATE_SHIFT | weft_flow_time(state, clock_ns());
 }
 
 static __always_inline struct weft_bucket *flow_bucket(__u64 hash)
@@ -138,11 +138,20 @@ static __always_inline __u64 flow_earlier(struct weft_bucket *b, __u32 place, __
 	return 0;
 }
 
-/* Store fresh and return 0; unless another processor has stored a word for the same key since the
- * caller looked (and saw stale, or 0 for nothing): then that one holds, and is returned. */
-__noinline __u64 flow_insert(__u64 hash, __u64 fresh, __u64 stale)
+/* Both words are in: the later one of the bucket goes, and the earlier one is returned. */
+static __always_inline __u64 flow_settle(struct weft_bucket *b, __u32 place, __u64 fresh)
 {
-	__u64 now = bpf_ktime_get_coarse_ns(), tag = weft_flow_tag(fresh), old = 0, earlier;
+	__u64 earlier = flow_earlier(b, place, weft_flow_tag(fresh));
+
+	if (earlier)
+		__sync_val_compare_and_swap(&b->word[place], fresh, 0);
+	return earlier;
+}
+
+/* flow_insert() where it is not as simple as that. */
+__noinline __u64 flow_insert_over(__u64 hash, __u64 fresh, __u64 stale)
+{
+	__u64 now = clock_ns(), tag = weft_flow_tag(fresh), old = 0;
 	struct weft_bucket *b = flow_bucket(hash);
 	__u32 place = 0;
 	int i;
@@ -167,16 +176,45 @@ __noinline __u64 flow_insert(__u64 hash, __u64 fresh, __u64 stale)
 		old = __sync_lock_test_and_set(&b->word[place], fresh);
 	if (weft_flow_tag(old) != tag && weft_flow_live(old, now))
 		count_event(WEFT_EVENT_DISPLACED);
-	earlier = flow_earlier(b, place, tag);
-	if (earlier)
-		__sync_val_compare_and_swap(&b->word[place], fresh, 0);
-	return earlier;
+	return flow_settle(b, place, fresh);
+}
+
+/* The first empty place, WEFT_BUCKET_WORDS for none; or if the tag is in the bucket. */
+static __always_inline __u32 flow_vacancy(struct weft_bucket *b, __u64 tag)
+{
+	__u32 place = WEFT_BUCKET_WORDS;
+
+	for (__u32 i = 0; i < WEFT_BUCKET_WORDS; i++) {
+		__u64 w = flow_load(&b->word[i]);
+
+		if (w && weft_flow_tag(w) == tag)
+			return WEFT_BUCKET_WORDS;
+		if (!w && i < place)
+			place = i;
+	}
+	return place;
+}
+
+/* Store fresh and return 0; unless another processor has stored a word for the same key since the
+ * caller looked (and saw stale, or 0 for nothing): then that one holds, and is returned. */
+__noinline __u64 flow_insert(__u64 hash, __u64 fresh, __u64 stale)
+{
+	struct weft_bucket *b = flow_bucket(hash);
+	__u32 place;
+
+	if (!b)
+		return 0;
+	place = flow_vacancy(b, weft_flow_tag(fresh));
+	if (place >= WEFT_BUCKET_WORDS ||
+		__sync_val_compare_and_swap(&b->word[place], 0, fresh) != 0)
+		return flow_insert_over(hash, fresh, stale);
+	return flow_settle(b, place, fresh);
 }
 
 static __always_inline __u64 flow_aged(__u64 word, __u32 state)
 {
 	return (word & ~WEFT_FLOW_AGING) | (__u64)state << WEFT_FLOW_STATE_SHIFT |
-	       weft_flow_time(state, bpf_ktime_get_coarse_ns());
+	       weft_flow_time(state, clock_ns());
 }
 
 /* Echo needs an entry to come back by, but is nothing that a drain should wait for. */

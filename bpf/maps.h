@@ -190,6 +190,13 @@ struct {
 	__type(value, struct weft_bpf_uplink);
 } uplink SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weft_clock);
+} clocks SEC(".maps");
+
 /* NULL unless there is such an instance now. */
 static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
 {

@@ -19,7 +19,7 @@
  * itself in a burst. */
 static __always_inline bool icmp_allowed(__u32 from_id)
 {
-	__u64 tick = bpf_ktime_get_coarse_ns() >> WEFT_ICMP_TICK_SHIFT;
+	__u64 tick = clock_ns() >> WEFT_ICMP_TICK_SHIFT;
 	struct weft_icmp_budget *b = bpf_map_lookup_elem(&icmp_budgets, &from_id);
 
 	if (!b)

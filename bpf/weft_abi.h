@@ -258,6 +258,11 @@ struct weft_icmp_budget {
 	__u64 tick, sent;
 };
 
+/* What the coarse clock said in the jiffy that it was last asked in. */
+struct weft_clock {
+	__u64 jiffies, ns;
+};
+
 /* Later fragments carry no ports: they follow their first one. */
 struct weft_frag_key {
 	__be32 saddr, daddr;
@@ -399,6 +404,7 @@ _Static_assert(sizeof(union weft_room) == 8, "layout");
 _Static_assert(sizeof(struct weft_turn) == 64, "layout");
 _Static_assert(sizeof(struct weft_counters) == 40, "layout");
 _Static_assert(sizeof(struct weft_icmp_budget) == 16, "layout");
+_Static_assert(sizeof(struct weft_clock) == 16, "layout");
 _Static_assert(sizeof(struct weft_frag_key) == 12, "layout");
 _Static_assert(sizeof(struct weft_frag) == 16, "layout");
 _Static_assert(sizeof(struct weft_bucket) == 64, "layout");

@@ -130,6 +130,11 @@ static inline uint64_t bpf_ktime_get_coarse_ns(void)
 	return native_clock;
 }
 
+static inline uint64_t bpf_jiffies64(void)
+{
+	return native_clock;
+}
+
 static inline long bpf_skb_pull_data(struct __sk_buff *skb, uint32_t len)
 {
 	if (len > skb->len)

@@ -67,6 +67,7 @@ static void one_winner(void **state)
 	ready = 0;
 	assert_false(flow_find(1, &f)); /* the maps exist before there are two threads */
 	count_event(WEFT_EVENT_RACES);
+	assert_int_equal(clock_ns(), native_clock);
 	assert_int_equal(pthread_create(&thread, NULL, race, &a), 0);
 	race(&b);
 	assert_int_equal(pthread_join(thread, NULL), 0);
