@@ -3,12 +3,15 @@
 #ifndef WEFT_API_ROUTE_H
 #define WEFT_API_ROUTE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "ctrl/base/err.h"
 #include "ctrl/engine/engine.h"
 
-#define WEFT_API_MAX_BODY (1U << 20)
+#define WEFT_API_MAX_BODY   (1U << 20)
+#define WEFT_API_MAX_FOLLOW 86400 /* seconds */
 
 struct weft_api_request {
 	const char *method; /* "GET" */
@@ -22,10 +25,16 @@ struct weft_api_request {
 struct weft_api_response {
 	int status;
 	const char *type; /* "application/json" or "text/plain; charset=utf-8" */
-	char *body;       /* malloc'ed; the caller frees it */
+	char *body;       /* malloc'ed; the caller frees it. NULL with follow */
+
+	/* Events after number since as they happen, a line each, for follow_s seconds. */
+	bool follow;
+	uint64_t since;
+	unsigned follow_s;
 };
 
-/* Always fills ret; errors become the API's error document. */
+/* Always fills ret, with a body or with what is to be followed; errors become the API's error
+ * document. */
 void weft_api_route(struct weft_engine *engine, const struct weft_api_request *request,
 	struct weft_api_response *ret);
 void weft_api_error(const struct weft_err *err, int status, struct weft_api_response *ret);

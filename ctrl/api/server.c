@@ -10,6 +10,7 @@
 #include <sys/un.h>
 
 #include "ctrl/api/route.h"
+#include "ctrl/api/stream.h"
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 
@@ -20,10 +21,12 @@
 #define CONNECTION_MEMORY  (32 << 10)
 #define BACKLOG            1024
 #define MAX_DISCARDED      (16U << 20)
+#define WAKES              8 /* rounds of news in one turn of the loop */
 
 struct weft_api {
 	struct MHD_Daemon *mhd;
 	struct weft_engine *engine;
+	struct weft_api_streams *streams;
 	sd_event_source *io, *timer, *post;
 	char *path;
 	struct peer *peers;
@@ -107,6 +110,11 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 			method, url, b->text ? b->text : "", b->size, query, c};
 
 		weft_api_route(api->engine, &request, &response);
+		if (response.follow) {
+			if (weft_api_stream_start(api->streams, c, &response, &err) == 0)
+				return MHD_YES;
+			weft_api_error(&err, 0, &response);
+		}
 	}
 	return response.body ? reply(c, &response) : MHD_NO;
 }
@@ -202,6 +210,8 @@ static int on_post(sd_event_source *s, void *userdata)
 	uint64_t now = 0;
 
 	(void)s;
+	for (int i = 0; i < WAKES && weft_api_streams_wake(api->streams); i++)
+		MHD_run(api->mhd);
 	if (MHD_get_timeout(api->mhd, &ms) != MHD_YES) {
 		sd_event_source_set_enabled(api->timer, SD_EVENT_OFF);
 		return 0;
@@ -283,12 +293,15 @@ int weft_api_open(sd_event *event, const char *socket_path, struct weft_engine *
 	if (r < 0)
 		return r;
 	api->path = strdup(socket_path);
-	api->mhd = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, api,
-		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, api, MHD_OPTION_CONNECTION_LIMIT,
-		(unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-		(unsigned)CONNECTION_TIMEOUT, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+	r = weft_api_streams_open(event, weft_engine_events(engine), &api->streams);
+	if (r < 0)
+		return weft_err_set(err, r, "event loop: %s", strerror(-r));
+	api->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+		on_request, api, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, api,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
 	if (!api->mhd)
 		return weft_err_set(
 			err, EIO, "socket %s: the HTTP server does not start", socket_path);
@@ -313,8 +326,13 @@ void weft_api_free(struct weft_api *api)
 	sd_event_source_disable_unref(api->post);
 	sd_event_source_disable_unref(api->timer);
 	sd_event_source_disable_unref(api->io);
-	if (api->mhd)
+	if (api->streams)
+		weft_api_streams_end(api->streams);
+	if (api->mhd) {
+		MHD_run(api->mhd);
 		MHD_stop_daemon(api->mhd);
+	}
+	weft_api_streams_free(api->streams);
 	if (api->path)
 		unlink(api->path);
 	free(api->path);

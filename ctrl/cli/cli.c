@@ -152,6 +152,8 @@ int weft_cli(int argc, char *argv[], const struct cli_io *io)
 		.hold_ms = UINT64_MAX,
 		.at_a_time = UINT64_MAX,
 		.tail = UINT64_MAX,
+		.since = UINT64_MAX,
+		.weight = UINT64_MAX,
 		.signal_fd = -1,
 	};
 	struct weft_err err = {0};

@@ -38,11 +38,12 @@ struct cli {
 	/* flags; strings point into argv or the environment */
 	const char *socket;
 	enum cli_output output;
-	bool watch, wait, no_headers, help, version;
-	unsigned used; /* bit per flag that was given */
-	const char *color, *file, *to, *strategy, *steps, *guard;
+	bool watch, wait, no_headers, help, version, reset, all;
+	uint64_t used; /* bit per flag that was given */
+	const char *color, *file, *to, *strategy, *steps, *guard, *service;
+	const char *device, *netns, *ns_addr, *mac;
 	/* UINT64_MAX: not given */
-	uint64_t timeout_ms, duration_ms, drain_ms, hold_ms, at_a_time, tail;
+	uint64_t timeout_ms, duration_ms, drain_ms, hold_ms, at_a_time, tail, since, weight;
 
 	bool colored, tty;
 	uint64_t deadline_ns; /* weft_now_ns() at which --timeout is over; 0: none */
@@ -61,6 +62,11 @@ enum {
 	CLI_OPT_FILE = 1 << 2,
 	CLI_OPT_TO = 1 << 3, /* with all that makes a swap's plan */
 	CLI_OPT_TAIL = 1 << 4,
+	CLI_OPT_SINCE = 1 << 5,
+	CLI_OPT_RESET = 1 << 6,
+	CLI_OPT_SERVICE = 1 << 7,
+	CLI_OPT_ATTACH = 1 << 8, /* --device, --netns, --ns-addr, --mac, --weight */
+	CLI_OPT_ALL = 1 << 9,
 };
 
 struct cli_command {
@@ -111,6 +117,10 @@ int cli_cmd_swap_abort(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_pause(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_resume(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_rollback(struct cli *cli, struct weft_err *err);
+int cli_cmd_service_weights(struct cli *cli, struct weft_err *err);
+int cli_cmd_instance_attach(struct cli *cli, struct weft_err *err);
+int cli_cmd_instance_detach(struct cli *cli, struct weft_err *err);
+int cli_cmd_events(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err);

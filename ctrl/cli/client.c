@@ -14,11 +14,18 @@
 #define ANSWER_MAX  (64u << 20)
 #define ANSWER_MS   30000 /* time for one answer when --timeout does not say */
 #define FOLLOWED_MS 5000  /* the same while following, where the next try is near */
+#define LATE_MS     15000 /* a stream that should have ended so long ago hangs */
 
 struct sink {
 	char *data;
 	size_t size, room;
 	bool too_large;
+
+	/* a stream: each line is handed on as it comes */
+	CURL *curl;
+	cli_line_t line;
+	void *userdata;
+	int r; /* of line(): negative ends it */
 };
 
 void cli_reply_done(struct cli_reply *r)
@@ -54,6 +61,27 @@ char *cli_path(const char *prefix, const char *name, const char *suffix)
 	return path;
 }
 
+/* The whole lines of what has come so far. A refusal is no stream: its body is kept. */
+static size_t hand_on(struct sink *k, size_t n)
+{
+	char *start = k->data, *end;
+	long status = 0;
+
+	curl_easy_getinfo(k->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (status >= 300)
+		return n;
+	while ((end = memchr(start, '\n', (size_t)(k->data + k->size - start)))) {
+		*end = '\0';
+		k->r = *start ? k->line(k->userdata, start) : 0; /* empty: it is still there */
+		if (k->r < 0)
+			return 0;
+		start = end + 1;
+	}
+	k->size -= (size_t)(start - k->data);
+	memmove(k->data, start, k->size + 1);
+	return n;
+}
+
 static size_t on_data(char *data, size_t one, size_t n, void *userdata)
 {
 	struct sink *k = userdata;
@@ -74,7 +102,7 @@ static size_t on_data(char *data, size_t one, size_t n, void *userdata)
 	memcpy(k->data + k->size, data, n * one);
 	k->size += n;
 	k->data[k->size] = '\0';
-	return n;
+	return k->line ? hand_on(k, n) : n;
 }
 
 /* Called by libcurl at least once a second: ^C ends a request that hangs. */
@@ -309,6 +337,30 @@ int cli_call(struct cli *cli, const char *method, const char *path, const char *
 	*ret = reply;
 	reply = (struct cli_reply){0};
 	return 0;
+}
+
+int cli_stream(struct cli *cli, const char *path, unsigned seconds, cli_line_t line, void *userdata,
+	struct weft_err *err)
+{
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	struct sink sink = {.line = line, .userdata = userdata};
+	CURLcode c;
+
+	cli->unanswered = false;
+	if (make_handle(cli) < 0)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	curl_easy_setopt(cli->curl, CURLOPT_TIMEOUT_MS, (long)seconds * 1000 + LATE_MS);
+	sink.curl = cli->curl;
+	c = perform(cli, "GET", path, NULL, 0, &sink);
+	reply.body = sink.data ? sink.data : strdup("");
+	reply.size = sink.size;
+	if (sink.r < 0)
+		return sink.r;
+	if (c != CURLE_OK)
+		return explain_transport(cli, c, sink.too_large, err);
+	cli->contacted = true;
+	curl_easy_getinfo(cli->curl, CURLINFO_RESPONSE_CODE, &reply.status);
+	return reply.status >= 300 ? explain_refusal(&reply, err) : 0;
 }
 
 int cli_get(struct cli *cli, const char *path, struct cli_reply *ret, struct weft_err *err)

@@ -26,6 +26,13 @@ int cli_call(struct cli *cli, const char *method, const char *path, const char *
 	struct cli_reply *ret, struct weft_err *err);
 int cli_get(struct cli *cli, const char *path, struct cli_reply *ret, struct weft_err *err);
 
+/* An answer that goes on, for so many seconds: line is called with each line of it, without its
+ * newline, and ends it by a negative errno, which is returned then. Errors are those of
+ * cli_call(); 0 when the stream has ended. */
+typedef int (*cli_line_t)(void *userdata, const char *line);
+int cli_stream(struct cli *cli, const char *path, unsigned seconds, cli_line_t line, void *userdata,
+	struct weft_err *err);
+
 /* prefix + name, percent-encoded, + suffix. NULL when out of memory. */
 char *cli_path(const char *prefix, const char *name, const char *suffix);
 

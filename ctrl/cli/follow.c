@@ -57,32 +57,40 @@ int cli_pause(struct cli *cli, unsigned ms)
 	return poll(&p, 1, (int)(left < ms ? left : ms)) > 0 ? -EINTR : 0;
 }
 
+int cli_patience(struct cli *cli, int r, bool known, uint64_t *away_ns, struct weft_err *err)
+{
+	uint64_t now = weft_now_ns();
+
+	if (*away_ns && !cli->unanswered) {
+		cli_say(cli, "weftd answers again, after %s",
+			cli_fmt_duration((now - *away_ns) / 1000000).s);
+		*away_ns = 0;
+	}
+	if (r >= 0 || !cli->unanswered || !known || r == -EINTR || cli_expired(cli))
+		return r;
+	if (!*away_ns) {
+		*away_ns = now;
+		cli_say(cli, "%s", err->msg);
+		cli_say(cli, "trying again for up to %d s (what was begun goes on)",
+			AWAY_MS / 1000);
+	} else if (now - *away_ns > AWAY_MS * 1000000ULL) {
+		return r;
+	}
+	return cli_pause(cli, LOOK_MS) < 0 ? -EINTR : -EAGAIN;
+}
+
 int cli_get_patient(struct cli *cli, const char *path, struct cli_reply *ret, struct weft_err *err)
 {
-	uint64_t away_ns = 0, now;
+	uint64_t away_ns = 0;
 	int r;
 
-	for (;;) {
+	do {
 		bool known = cli->contacted;
 
 		r = cli_get(cli, path, ret, err);
-		now = weft_now_ns();
-		if (away_ns && !cli->unanswered)
-			cli_say(cli, "weftd answers again, after %s",
-				cli_fmt_duration((now - away_ns) / 1000000).s);
-		if (r >= 0 || !cli->unanswered || !known || r == -EINTR || cli_expired(cli))
-			return r;
-		if (!away_ns) {
-			away_ns = now;
-			cli_say(cli, "%s", err->msg);
-			cli_say(cli, "trying again for up to %d s (what was begun goes on)",
-				AWAY_MS / 1000);
-		} else if (now - away_ns > AWAY_MS * 1000000ULL) {
-			return r;
-		}
-		if (cli_pause(cli, LOOK_MS) < 0)
-			return -EINTR;
-	}
+		r = cli_patience(cli, r, known, &away_ns, err);
+	} while (r == -EAGAIN);
+	return r;
 }
 
 int cli_wait(struct cli *cli, const char *path, uint64_t default_ms, cli_ended_t ended,

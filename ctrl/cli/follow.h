@@ -15,6 +15,11 @@ WEFT_DEFINE_CLEANUP(struct cli *, cli_follow_end);
 int cli_pause(struct cli *cli, unsigned ms);
 bool cli_expired(const struct cli *cli); /* --timeout is over */
 
+/* What to do after a call that returned r, for who rides out a restart of the daemon: -EAGAIN: try
+ * again, having paused; else what is to be returned. known: the daemon has answered this program
+ * before the call. *away_ns begins as 0 and remembers since when nobody answers. */
+int cli_patience(struct cli *cli, int r, bool known, uint64_t *away_ns, struct weft_err *err);
+
 /* cli_get() that rides out a restart of the daemon: once it has answered this program, it may stay
  * away for 30 s, which is said on stderr. -EINTR: ^C. */
 int cli_get_patient(struct cli *cli, const char *path, struct cli_reply *ret, struct weft_err *err);

@@ -27,6 +27,15 @@ enum {
 	ID_GUARD,
 	ID_WAIT,
 	ID_TAIL,
+	ID_SINCE,
+	ID_RESET,
+	ID_SERVICE,
+	ID_DEVICE,
+	ID_NETNS,
+	ID_NS_ADDR,
+	ID_MAC,
+	ID_WEIGHT,
+	ID_ALL,
 };
 
 static const struct {
@@ -50,6 +59,17 @@ static const struct {
 		"turn back by itself: requests, errors (%), latency (% of the old), probes"},
 	{"drain", ID_DRAIN, "TIME", CLI_OPT_TO, "deadline for the old instance's flows to end"},
 	{"tail", ID_TAIL, "N", CLI_OPT_TAIL, "the last N lines (default 100)"},
+	{"since", ID_SINCE, "SEQ", CLI_OPT_SINCE, "only what came after event number SEQ"},
+	{"reset", ID_RESET, NULL, CLI_OPT_RESET, "give the shares back to weft: equal ones"},
+	{"service", ID_SERVICE, "NAME", CLI_OPT_SERVICE, "of this service only"},
+	{"device", ID_DEVICE, "NAME", CLI_OPT_ATTACH,
+		"the host side of its veth, its tap, or its macvtap"},
+	{"netns", ID_NETNS, "PATH", CLI_OPT_ATTACH,
+		"its network namespace instead: a path or a name"},
+	{"ns-addr", ID_NS_ADDR, "ADDR", CLI_OPT_ATTACH, "the address that it has"},
+	{"mac", ID_MAC, "MAC", CLI_OPT_ATTACH, "its hardware address, where weft cannot see it"},
+	{"weight", ID_WEIGHT, "N", CLI_OPT_ATTACH, "its weight beside the others' (default 1)"},
+	{"all", ID_ALL, NULL, CLI_OPT_ALL, "also those that have not counted anything"},
 	{"wait", ID_WAIT, NULL, CLI_OPT_WAIT, "return when it is done"},
 	{"watch", 'w', NULL, CLI_OPT_WATCH, "keep showing it as it changes"},
 	{"host", 'H', "unix:PATH", 0, "weftd's socket (WEFT_HOST; " CLI_DEFAULT_HOST ")"},
@@ -60,12 +80,12 @@ static const struct {
 	{"version", ID_VERSION, NULL, 0, "print the version"},
 	{"help", 'h', NULL, 0, "explain the command"},
 };
-_Static_assert(ARRAY_SIZE(options) <= 32, "struct cli.used has a bit for each");
+_Static_assert(ARRAY_SIZE(options) <= 64, "struct cli.used has a bit for each");
 
 int cli_check_options(const struct cli *cli, struct weft_err *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-		if (!(cli->used & 1u << i) || !options[i].of ||
+		if (!(cli->used & 1ULL << i) || !options[i].of ||
 			(cli->command->options & options[i].of))
 			continue;
 		weft_err_set(err, EINVAL, "weft %s does not take --%s", cli->command->words,
@@ -180,11 +200,33 @@ static int take_global(struct cli *cli, int id, const char *arg, struct weft_err
 	return r < 0 ? r : 0;
 }
 
+/* Those of attach, of which only the weight can be judged here. */
+static int take_attach(struct cli *cli, int id, const char *arg, struct weft_err *err)
+{
+	switch (id) {
+	case ID_DEVICE:
+		cli->device = arg;
+		return 0;
+	case ID_NETNS:
+		cli->netns = arg;
+		return 0;
+	case ID_NS_ADDR:
+		cli->ns_addr = arg;
+		return 0;
+	case ID_MAC:
+		cli->mac = arg;
+		return 0;
+	}
+	if (weft_parse_u64(arg, 0, UINT32_MAX, &cli->weight) < 0)
+		return weft_err_set(err, EINVAL, "--weight %s: not a weight", arg);
+	return 0;
+}
+
 static int take_option(struct cli *cli, int id, const char *arg, struct weft_err *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		if (options[i].id == id)
-			cli->used |= 1u << i;
+			cli->used |= 1ULL << i;
 	switch (id) {
 	case 'f':
 		cli->file = arg;
@@ -215,6 +257,25 @@ static int take_option(struct cli *cli, int id, const char *arg, struct weft_err
 	case ID_TAIL:
 		if (weft_parse_u64(arg, 0, 1000000, &cli->tail) < 0)
 			return weft_err_set(err, EINVAL, "--tail %s: not a number of lines", arg);
+		return 0;
+	case ID_SINCE:
+		if (weft_parse_u64(arg, 0, INT64_MAX, &cli->since) < 0)
+			return weft_err_set(err, EINVAL, "--since %s: not an event's number", arg);
+		return 0;
+	case ID_SERVICE:
+		cli->service = arg;
+		return 0;
+	case ID_DEVICE:
+	case ID_NETNS:
+	case ID_NS_ADDR:
+	case ID_MAC:
+	case ID_WEIGHT:
+		return take_attach(cli, id, arg, err);
+	case ID_RESET:
+		cli->reset = true;
+		return 0;
+	case ID_ALL:
+		cli->all = true;
 		return 0;
 	case ID_WAIT:
 		cli->wait = true;

@@ -328,6 +328,9 @@ static int carry_out(
 			if (r < 0)
 				return r;
 			log_info("service %s: %s", p->spec->short_name, actions[p->action]);
+			if (p->action != UNCHANGED)
+				weft_events_add(e->events, "service", actions[p->action],
+					p->spec->short_name, NULL);
 		}
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(
@@ -396,6 +399,7 @@ int weft_engine_service_delete(
 			s->deleting = false;
 			return r;
 		}
+		weft_events_add(e->events, "service", "deleting", s->name, NULL);
 	}
 	engine_kick(e);
 	*ret = view_service(s);

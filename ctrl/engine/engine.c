@@ -50,10 +50,12 @@ void engine_kick(struct weft_engine *e)
 static void remove_files(struct weft_engine *e)
 {
 	static const char *const names[] = {"netns", "instances", "logs", "containerd", "native",
-		"qemu", "weft.db", "weft.db-wal", "weft.db-shm"};
+		"qemu", "weft.db", "weft.db-wal", "weft.db-shm", "events.ndjson"};
 
 	weft_store_free(e->store);
 	e->store = NULL;
+	weft_events_free(e->events);
+	e->events = NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		_cleanup_(freep) char *path = weft_strf("%s/%s", e->config.state_dir, names[i]);
 		int r = path ? weft_remove_tree(path) : -ENOMEM;
@@ -179,7 +181,9 @@ static int restore(struct weft_engine *e, struct weft_err *err)
 				 : weft_err_set(err, r, "the state in %s cannot be read",
 					   e->config.state_dir);
 	forget_strangers(e);
+	weights_recall(e);
 	for (struct service *s = e->services; s; s = s->next) {
+		hand_prune(s);
 		r = service_enter(s, err);
 		if (r < 0)
 			return r;
@@ -204,16 +208,19 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 {
 	_cleanup_(weft_engine_freep) struct weft_engine *e = calloc(1, sizeof(*e));
 	_cleanup_(freep) char *path = weft_strf("%s/weft.db", config->state_dir);
+	_cleanup_(freep) char *events = weft_strf("%s/events.ndjson", config->state_dir);
 	struct weft_dp_config dp = {.bpffs_dir = config->bpffs, .mtu = config->mtu};
 	int r;
 
-	if (!e || !path || copy_config(e, config) < 0)
+	if (!e || !path || !events || copy_config(e, config) < 0)
 		return weft_err_set(err, ENOMEM, "out of memory");
 	e->event = sd_event_ref(event);
 	e->started_ns = weft_now_ns();
 	r = make_dirs(e, err);
 	if (r == 0)
 		r = weft_store_open(path, &e->store, err);
+	if (r == 0)
+		r = weft_events_open(events, &e->events);
 	if (r == 0)
 		r = weft_dp_open(&dp, &e->dp, err);
 	if (r == 0)
@@ -227,8 +234,15 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 	r = sd_event_add_time(event, &e->tick, CLOCK_MONOTONIC, 0, 1000, on_tick, e);
 	if (r < 0)
 		return weft_err_set(err, r, "event loop: %s", strerror(-r));
+	weft_events_add(e->events, "daemon", "started", config->node,
+		json_pack("{s:s, s:i}", "version", WEFT_VERSION, "pid", (int)getpid()));
 	*ret = TAKE_PTR(e);
 	return 0;
+}
+
+struct weft_events *weft_engine_events(struct weft_engine *e)
+{
+	return e->events;
 }
 
 void weft_engine_free(struct weft_engine *e)
@@ -250,6 +264,7 @@ void weft_engine_free(struct weft_engine *e)
 		weft_swap_free(e->swaps[i]);
 	weft_dp_free(e->dp);
 	weft_store_free(e->store);
+	weft_events_free(e->events);
 	sd_event_unref(e->event);
 	free((char *)e->config.state_dir);
 	free((char *)e->config.bpffs);

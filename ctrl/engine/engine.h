@@ -52,6 +52,17 @@ int weft_engine_service(
 int weft_engine_service_delete(
 	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
 
+/* Shares of new flows by hand: of the service's instances, named by name or number, those that are
+ * not named get none. Until they are reset; -EBUSY while a swap has the weights. */
+struct weft_engine_weight {
+	const char *instance;
+	uint32_t weight;
+};
+int weft_engine_weights_set(struct weft_engine *e, const char *service,
+	const struct weft_engine_weight *w, size_t n, json_t **ret, struct weft_err *err);
+int weft_engine_weights_reset(
+	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
+
 int weft_engine_instances(struct weft_engine *e, json_t **ret, struct weft_err *err);
 int weft_engine_instance(
 	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
@@ -94,10 +105,18 @@ int weft_engine_swap_rollback(
 int weft_engine_swaps(struct weft_engine *e, json_t **ret, struct weft_err *err);
 int weft_engine_swap(struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);
 
+/* What happened after event number since. The log lives as long as the engine. */
+struct weft_events;
+struct weft_events *weft_engine_events(struct weft_engine *e);
+
 int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err);
-int weft_engine_dp_lb(struct weft_engine *e, json_t **ret, struct weft_err *err);
-int weft_engine_dp_flows(struct weft_engine *e, json_t **ret, struct weft_err *err);
+/* What the data plane holds and counts; service NULL: of all. */
+int weft_engine_dp_lb(
+	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
+int weft_engine_dp_flows(
+	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
+int weft_engine_dp_stats(
+	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
 int weft_engine_dp_drops(struct weft_engine *e, json_t **ret, struct weft_err *err);
-int weft_engine_dp_stats(struct weft_engine *e, json_t **ret, struct weft_err *err);
 
 #endif

@@ -135,11 +135,24 @@ static void keep_record(struct instance *inst)
 	log_error("instance %s: %s: %s", inst->name, phase_name(inst->phase), err.msg);
 }
 
+void instance_say(const struct instance *inst, const char *action)
+{
+	const char *error = inst->error.code ? inst->error.msg : NULL;
+
+	weft_events_add(inst->engine->events, "instance", action, inst->name,
+		json_pack("{s:s, s:s, s:s*}", "service", inst->service->name, "virtualization",
+			weft_virt_name(inst->virt), "error", error));
+}
+
 void instance_set_phase(struct instance *inst, enum phase phase)
 {
-	if (inst->phase != phase)
+	bool news = inst->phase != phase;
+
+	if (news)
 		log_info("instance %s: %s", inst->name, phase_name(phase));
 	inst->phase = phase;
+	if (news)
+		instance_say(inst, phase_name(phase));
 	keep_record(inst);
 	engine_kick(inst->engine);
 }
@@ -186,6 +199,7 @@ static void on_deleted(void *userdata, int r, const struct weft_err *err)
 		return;
 	}
 	log_info("instance %s: removed", inst->name);
+	instance_say(inst, "removed");
 	instance_free(inst);
 }
 
@@ -408,6 +422,7 @@ void instance_start(struct instance *inst)
 	int r;
 
 	inst->busy = true;
+	instance_say(inst, phase_name(inst->phase));
 	r = slot->ops->prepare(
 		slot->rt, inst->code[0] ? inst->code : NULL, inst->arch, on_prepared, inst, &err);
 	if (r < 0)

@@ -9,6 +9,7 @@
 #include "ctrl/dataplane/dataplane.h"
 #include "ctrl/dataplane/link.h"
 #include "ctrl/engine/engine.h"
+#include "ctrl/engine/events.h"
 #include "ctrl/health/probe.h"
 #include "ctrl/state/store.h"
 #include "ctrl/swap/swap.h"
@@ -47,7 +48,10 @@ struct service {
 	bool deleting;
 	unsigned failures; /* in a row: the back-off's exponent */
 	uint64_t retry_ns;
-	struct weft_err error; /* of the last instance that failed */
+	struct weft_err error;    /* of the last instance that failed */
+	struct hand_weight *hand; /* weights set by hand, NULL: weft's own */
+	unsigned n_hand;
+	char *weights_said; /* in the event log, as text */
 
 	struct weft_swap *swap;             /* the running one */
 	uint64_t swap_entered_ns;           /* when this daemon saw it enter its state ... */
@@ -109,6 +113,7 @@ struct weft_engine {
 	struct weft_engine_config config; /* strings owned */
 	struct in_addr gateway;
 	struct weft_store *store;
+	struct weft_events *events;
 	struct weft_dp *dp;
 	struct runtime_slot runtimes[N_RUNTIMES];
 	struct service *services;
@@ -147,9 +152,25 @@ void service_free(struct service *s);
 void service_reconcile(struct service *s, uint64_t now);
 /* Have the data plane know the service and its addresses. */
 int service_enter(struct service *s, struct weft_err *err);
+void service_instance_failed(struct service *s, struct instance *inst);
+
+/* weights.c */
 /* Work out every instance's weight and hand the vector to the data plane. */
 void service_weigh(struct service *s);
-void service_instance_failed(struct service *s, struct instance *inst);
+/* After a start: what the event log said last, so that only changes are said. */
+void weights_recall(struct weft_engine *e);
+
+/* hand.c: weights set by hand */
+uint32_t hand_weight(const struct instance *inst);
+/* Give a new instance one: the caller stores the service. */
+void hand_adopt(struct service *s, const struct instance *inst);
+/* The same, for one that a swap brings for from, which may be NULL. */
+void hand_inherit(struct service *s, const struct instance *inst, const char *from);
+void hand_drop(struct service *s, const struct instance *inst);
+void hand_prune(struct service *s); /* after a start: of those that are gone */
+void hand_forget(struct service *s);
+json_t *hand_to_json(const struct service *s); /* NULL: none */
+int hand_from_json(struct service *s, const json_t *doc);
 
 /* instance.c: life of an instance */
 const char *phase_name(enum phase p);
@@ -170,6 +191,7 @@ void instance_tick(struct instance *inst, uint64_t now);
 void instance_event(
 	void *engine, const char *id, enum weft_runtime_event event, const char *detail);
 void instance_set_phase(struct instance *inst, enum phase phase);
+void instance_say(const struct instance *inst, const char *action); /* in the event log */
 bool instance_is_new(const struct instance *inst); /* of its service's running swap */
 
 /* instance_spec.c: what its runtime is told */
@@ -195,12 +217,16 @@ int engine_host_device(struct weft_engine *e, struct weft_err *err);
 int swap_restore(void *engine, const char *name, const json_t *doc);
 void swap_resume(struct service *s);
 void swap_tick(struct service *s, uint64_t now);
+void swap_say(const struct service *s); /* its state, in the event log */
 int swap_store(struct service *s, struct weft_err *err);
 uint64_t swap_in_state_ms(const struct service *s, uint64_t now);
 void swap_turn_back(struct service *s, const struct weft_err *why); /* the first reason counts */
 void swap_keep(struct weft_engine *e, struct weft_swap *swap);
 
-/* view.c */
+/* view.c, view_dp.c */
+json_t *view_address(struct in_addr a);
+json_t *view_counters(const struct weft_dp_counters *c);
+int view_items(json_t *list, json_t **ret); /* takes list over */
 json_t *view_service(const struct service *s);
 json_t *view_instance(const struct instance *inst);
 json_t *view_swap(const struct service *s, const struct weft_swap *swap);

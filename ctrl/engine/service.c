@@ -33,6 +33,8 @@ void service_free(struct service *s)
 		return;
 	weft_swap_free(s->swap);
 	weft_sla_free(s->sla);
+	hand_forget(s);
+	free(s->weights_said);
 	free(s->descriptor);
 	free(s->name);
 	free(s);
@@ -43,10 +45,10 @@ int service_store(struct service *s, struct weft_err *err)
 	char vip[INET_ADDRSTRLEN];
 
 	inet_ntop(AF_INET, &s->vip, vip, sizeof(vip));
-	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:b}", "descriptor",
+	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:b, s:o*}", "descriptor",
 		s->descriptor, "id", (int)s->id, "vip", vip, "active", weft_virt_name(s->active),
 		"next_number", (int)s->next_number, "created_ms", (json_int_t)s->created_ms,
-		"deleting", s->deleting);
+		"deleting", s->deleting, "weights", hand_to_json(s));
 
 	return weft_store_put(s->engine->store, "service", s->name, doc, err);
 }
@@ -69,6 +71,7 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 		(virt = weft_virt_parse(active)) < 0 || id < 1 || id >= WEFT_DP_MAX_SERVICES ||
 		number < 1 || inet_pton(AF_INET, vip, &s->vip) != 1 || !(s->name = strdup(name)) ||
 		!(s->descriptor = strdup(descriptor)) ||
+		hand_from_json(s, json_object_get(doc, "weights")) < 0 ||
 		weft_sla_parse(name, descriptor, strlen(descriptor), &s->sla, &err) < 0) {
 		log_error("stored service %s cannot be read: %s", name, err.msg);
 		service_free(s);
@@ -85,65 +88,11 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 	return 0;
 }
 
-static enum weft_swap_side side_of(const struct instance *inst)
-{
-	const struct weft_swap *swap = inst->service->swap;
-
-	return swap ? weft_swap_side(swap, inst->name) : WEFT_SWAP_NONE;
-}
-
-/* Before start-new nobody leaves, and after a rollback nobody does any more. */
-static uint32_t weight_of(const struct instance *inst, unsigned n_leaving, unsigned n_coming)
-{
-	const struct weft_swap *swap = inst->service->swap;
-	bool shifting = swap && swap->state >= WEFT_SWAP_SHIFT && swap->state <= WEFT_SWAP_DONE;
-
-	if (inst->phase != PHASE_READY)
-		return 0;
-	if (!swap)
-		return 1;
-	return weft_swap_weight(
-		side_of(inst), shifting ? swap->batch_percent : 0, n_leaving, n_coming);
-}
-
 int service_enter(struct service *s, struct weft_err *err)
 {
 	const struct weft_dp_service dps = {.id = s->id, .vip[WEFT_DP_RR] = s->vip};
 
 	return weft_dp_service_set(s->engine->dp, &dps, err);
-}
-
-void service_weigh(struct service *s)
-{
-	_cleanup_(freep) struct weft_dp_weight *w = NULL;
-	unsigned n = 0, n_ready = 0, n_leaving = 0, n_coming = 0;
-	struct weft_err err = {0};
-
-	/* After a start the data plane has the weights of before, until it knows every instance. */
-	if (s->engine->restoring)
-		return;
-	for (struct instance *i = s->engine->instances; i; i = i->next)
-		if (i->service == s && i->phase == PHASE_READY) {
-			n_ready++;
-			n_leaving += side_of(i) == WEFT_SWAP_LEAVING;
-			n_coming += side_of(i) == WEFT_SWAP_COMING;
-		}
-	w = calloc(n_ready + 1, sizeof(*w));
-	if (!w) {
-		log_error("service %s: weights: out of memory", s->name);
-		return;
-	}
-	for (struct instance *i = s->engine->instances; i; i = i->next) {
-		if (i->service != s)
-			continue;
-		i->weight = weight_of(i, n_leaving, n_coming);
-		/* Others may not be in the data plane (yet, any more), which then refuses them all.
-		 */
-		if (i->phase == PHASE_READY)
-			w[n++] = (struct weft_dp_weight){i->id, i->weight};
-	}
-	if (weft_dp_service_weights(s->engine->dp, s->id, WEFT_DP_RR, w, n, &err) < 0)
-		log_error("service %s: weights: %s", s->name, err.msg);
 }
 
 void service_instance_failed(struct service *s, struct instance *inst)
@@ -169,6 +118,7 @@ static void create_one(struct service *s, uint64_t now)
 	      : weft_err_set(&err, ENOENT, "service %s has no variant %s", s->name,
 			weft_virt_name(s->active));
 	if (r == 0) {
+		hand_adopt(s, inst);
 		r = service_store(s, &err);
 		if (r == 0)
 			r = instance_store(inst, &err);
@@ -237,6 +187,7 @@ static void remove_service(struct service *s)
 			break;
 		}
 	log_info("service %s: removed", s->name);
+	weft_events_add(e->events, "service", "removed", s->name, NULL);
 	service_free(s);
 }
 
@@ -264,6 +215,7 @@ void service_reconcile(struct service *s, uint64_t now)
 		s->error = (struct weft_err){0};
 	inst = surplus(s, have, ready);
 	if (inst) {
+		hand_drop(s, inst);
 		instance_retire(inst, s->spec->swap.drain_ms);
 		return;
 	}

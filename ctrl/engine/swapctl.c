@@ -25,6 +25,17 @@ int swap_store(struct service *s, struct weft_err *err)
 	return weft_store_put(s->engine->store, "swap", s->swap->id, doc, err);
 }
 
+void swap_say(const struct service *s)
+{
+	const struct weft_swap *swap = s->swap;
+	const char *error = swap->error.code ? swap->error.msg : NULL;
+
+	weft_events_add(s->engine->events, "swap", weft_swap_state_name(swap->state), swap->id,
+		json_pack("{s:s, s:s, s:s, s:s*}", "service", s->name, "from",
+			weft_virt_name(swap->from), "to", weft_virt_name(swap->to), "error",
+			error));
+}
+
 /* Ended swaps stay for people to look at, the newest of them. */
 void swap_keep(struct weft_engine *e, struct weft_swap *swap)
 {
@@ -165,8 +176,10 @@ static int make_new(struct service *s, struct weft_err *err)
 {
 	const struct weft_sla_variant *v = service_variant(s, s->swap->to);
 	struct weft_swap *swap = s->swap;
+	unsigned old;
 
 	weft_swap_next_batch(swap);
+	old = swap->old_first;
 	for (unsigned left = weft_swap_batch_size(swap); left > 0; left--) {
 		struct instance *inst = NULL;
 		int r = instance_new(s, v, &inst, err);
@@ -178,6 +191,7 @@ static int make_new(struct service *s, struct weft_err *err)
 			instance_free(inst);
 			return weft_err_set(err, ENOMEM, "out of memory");
 		}
+		hand_inherit(s, inst, old < swap->old_end ? swap->old_ids[old++] : NULL);
 		swap->n_new++;
 		r = instance_store(inst, err);
 		if (r < 0)
@@ -217,7 +231,11 @@ static int store_edge(struct service *s, enum weft_swap_state next, struct weft_
 static void undo_edge(struct service *s, const struct weft_swap *before, enum weft_virt active)
 {
 	for (unsigned i = before->n_new; i < s->swap->n_new; i++) {
-		instance_free(instance_find(s->engine, s->swap->new_ids[i]));
+		struct instance *inst = instance_find(s->engine, s->swap->new_ids[i]);
+
+		if (inst)
+			hand_drop(s, inst);
+		instance_free(inst);
 		free(s->swap->new_ids[i]);
 	}
 	*s->swap = *before;
@@ -225,10 +243,17 @@ static void undo_edge(struct service *s, const struct weft_swap *before, enum we
 }
 
 /* Connections that the shift had given it already are let end, as those of an old instance are. */
-static void take_back(struct instance *inst, unsigned drain_ms)
+static void take_back(struct service *s, struct instance *inst)
 {
+	hand_drop(s, inst);
 	if (inst->phase != PHASE_DRAINING) /* by an earlier daemon */
-		instance_retire(inst, drain_ms);
+		instance_retire(inst, s->swap->plan.drain_ms);
+}
+
+static void drop(struct instance *inst)
+{
+	hand_drop(inst->service, inst);
+	instance_destroy(inst);
 }
 
 static void act(struct service *s)
@@ -248,9 +273,9 @@ static void act(struct service *s)
 		if (start && side == WEFT_SWAP_COMING && i->phase == PHASE_PREPARING && !i->busy)
 			instance_start(i);
 		else if (drop_new && side == WEFT_SWAP_COMING)
-			take_back(i, s->swap->plan.drain_ms);
+			take_back(s, i);
 		else if (drop_old && side == WEFT_SWAP_LEAVING)
-			instance_destroy(i);
+			drop(i);
 	}
 	if (weft_swap_ended(s->swap->state)) {
 		s->swap_stale = s->swap_preparing;
@@ -291,6 +316,7 @@ static bool step(struct service *s, uint64_t now)
 	log_info("swap %s: %s: %s%s%s", s->swap->id, s->name, weft_swap_state_name(next),
 		next == WEFT_SWAP_ROLLBACK ? ": " : "",
 		next == WEFT_SWAP_ROLLBACK ? s->swap->error.msg : "");
+	swap_say(s);
 	act(s);
 	return s->swap != NULL;
 }

@@ -6,10 +6,9 @@
 
 #include "ctrl/engine/internal.h"
 
-#define MAX_FLOWS_SHOWN 1000
-#define MAX_LOG_BYTES   (1U << 20)
+#define MAX_LOG_BYTES (1U << 20)
 
-static json_t *address(struct in_addr a)
+json_t *view_address(struct in_addr a)
 {
 	char text[INET_ADDRSTRLEN];
 
@@ -21,7 +20,7 @@ static json_t *time_or_null(uint64_t ms)
 	return ms ? json_integer((json_int_t)ms) : json_null();
 }
 
-static json_t *counters(const struct weft_dp_counters *c)
+json_t *view_counters(const struct weft_dp_counters *c)
 {
 	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "packets", (json_int_t)c->packets, "bytes",
 		(json_int_t)c->bytes, "new_flows", (json_int_t)c->flows, "rx_packets",
@@ -76,11 +75,11 @@ json_t *view_service(const struct service *s)
 		json_array_append_new(variants, view_variant(&s->spec->variants[i]));
 	weft_dp_service_counters(s->engine->dp, s->id, &c);
 	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o}",
-		"name", s->name, "job_name", s->spec->job_name, "vip", address(s->vip), "phase",
-		phase, "detail", detail, "hint", detail[0] ? s->error.hint : "", "active",
+		"name", s->name, "job_name", s->spec->job_name, "vip", view_address(s->vip),
+		"phase", phase, "detail", detail, "hint", detail[0] ? s->error.hint : "", "active",
 		weft_virt_name(s->active), "replicas", (int)s->spec->replicas, "ready", (int)ready,
 		"instances", instances, "swap", s->swap ? s->swap->id : NULL, "variants", variants,
-		"created_ms", (json_int_t)s->created_ms, "counters", counters(&c));
+		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c));
 }
 
 json_t *view_instance(const struct instance *inst)
@@ -101,12 +100,13 @@ json_t *view_instance(const struct instance *inst)
 		"id", inst->name, "service", inst->service->name, "virtualization",
 		weft_virt_name(inst->virt), "arch", weft_arch_name(inst->arch), "node",
 		e->config.node, "phase", phase_name(inst->phase), "detail", inst->error.msg,
-		"ns_addr", address(inst->ns_addr), "inst_addr", address(inst->inst_addr), "mac",
-		mac, "network", weft_net_kind_name(inst->net), "weight", (int)inst->weight, "flows",
-		(int)e->flows[inst->id], "pid", (int)stats.pid, "cpu_ns", (json_int_t)stats.cpu_ns,
-		"memory_bytes", (json_int_t)stats.memory_bytes, "image", inst->code, "created_ms",
-		(json_int_t)inst->created_ms, "started_ms", time_or_null(inst->started_ms),
-		"ready_ms", time_or_null(inst->ready_ms), "counters", counters(&c));
+		"ns_addr", view_address(inst->ns_addr), "inst_addr", view_address(inst->inst_addr),
+		"mac", mac, "network", weft_net_kind_name(inst->net), "weight", (int)inst->weight,
+		"flows", (int)e->flows[inst->id], "pid", (int)stats.pid, "cpu_ns",
+		(json_int_t)stats.cpu_ns, "memory_bytes", (json_int_t)stats.memory_bytes, "image",
+		inst->code, "created_ms", (json_int_t)inst->created_ms, "started_ms",
+		time_or_null(inst->started_ms), "ready_ms", time_or_null(inst->ready_ms),
+		"counters", view_counters(&c));
 }
 
 json_t *view_swap(const struct service *s, const struct weft_swap *swap)
@@ -122,7 +122,7 @@ json_t *view_swap(const struct service *s, const struct weft_swap *swap)
 	return doc;
 }
 
-static int items(json_t *list, json_t **ret)
+int view_items(json_t *list, json_t **ret)
 {
 	*ret = json_pack("{s:o}", "items", list);
 	return *ret ? 0 : -ENOMEM;
@@ -140,7 +140,7 @@ int weft_engine_services(struct weft_engine *e, json_t **ret, struct weft_err *e
 	(void)err;
 	for (struct service *s = e->services; s; s = s->next)
 		json_array_insert_new(list, 0, view_service(s));
-	return items(list, ret);
+	return view_items(list, ret);
 }
 
 int weft_engine_service(struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err)
@@ -163,7 +163,7 @@ int weft_engine_instances(struct weft_engine *e, json_t **ret, struct weft_err *
 	count_flows(e);
 	for (struct instance *i = e->instances; i; i = i->next)
 		json_array_insert_new(list, 0, view_instance(i));
-	return items(list, ret);
+	return view_items(list, ret);
 }
 
 static int no_instance(const char *name, struct weft_err *err)
@@ -236,7 +236,7 @@ int weft_engine_swaps(struct weft_engine *e, json_t **ret, struct weft_err *err)
 			json_array_append_new(list, view_swap(s, s->swap));
 	for (unsigned i = e->n_swaps; i-- > 0;)
 		json_array_append_new(list, view_swap(NULL, e->swaps[i]));
-	return items(list, ret);
+	return view_items(list, ret);
 }
 
 int weft_engine_swap(struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err)
@@ -311,133 +311,4 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		weft_store_state(e->store), "services", services, "instances", instances,
 		"swaps_running", swaps);
 	return *ret ? 0 : -ENOMEM;
-}
-
-static json_t *lb_row(const struct service *s, const struct instance *i, uint64_t total)
-{
-	struct weft_dp_counters c = {0};
-
-	weft_dp_instance_counters(s->engine->dp, i->id, &c);
-	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:i, s:f, s:i, s:I, s:I, s:I}", "service",
-		s->name, "vip", address(s->vip), "instance", i->name, "virtualization",
-		weft_virt_name(i->virt), "addr", address(i->ns_addr), "weight", (int)i->weight,
-		"share", total ? (double)i->weight / (double)total : 0.0, "flows",
-		(int)s->engine->flows[i->id], "packets", (json_int_t)c.packets, "bytes",
-		(json_int_t)c.bytes, "new_flows", (json_int_t)c.flows);
-}
-
-int weft_engine_dp_lb(struct weft_engine *e, json_t **ret, struct weft_err *err)
-{
-	json_t *list = json_array();
-
-	(void)err;
-	count_flows(e);
-	for (struct service *s = e->services; s; s = s->next) {
-		uint64_t total = 0;
-
-		for (struct instance *i = e->instances; i; i = i->next)
-			total += i->service == s ? i->weight : 0;
-		for (struct instance *i = e->instances; i; i = i->next)
-			if (i->service == s && i->phase >= PHASE_READY)
-				json_array_insert_new(list, 0, lb_row(s, i, total));
-	}
-	return items(list, ret);
-}
-
-struct flow_list {
-	struct weft_engine *e;
-	json_t *list;
-	json_int_t total;
-};
-
-static const char *name_of_instance(struct weft_engine *e, uint32_t id)
-{
-	for (struct instance *i = e->instances; i; i = i->next)
-		if (i->id == id)
-			return i->name;
-	return id == HOST_INSTANCE ? "host" : "-";
-}
-
-static const char *name_of_service(struct weft_engine *e, uint32_t id)
-{
-	for (struct service *s = e->services; s; s = s->next)
-		if (s->id == id)
-			return s->name;
-	return "-";
-}
-
-static int add_flow(void *userdata, const struct weft_dp_flow *f)
-{
-	struct flow_list *l = userdata;
-
-	if (l->total++ < MAX_FLOWS_SHOWN)
-		json_array_append_new(
-			l->list, json_pack("{s:s, s:s, s:s, s:s, s:i}", "service",
-					 name_of_service(l->e, f->service), "instance",
-					 name_of_instance(l->e, f->instance), "direction",
-					 f->reverse ? "reverse" : "forward", "state", f->state,
-					 "idle_s", (int)f->idle_s));
-	return 0;
-}
-
-int weft_engine_dp_flows(struct weft_engine *e, json_t **ret, struct weft_err *err)
-{
-	struct flow_list l = {.e = e, .list = json_array()};
-	int r = weft_dp_flows_each(e->dp, add_flow, &l);
-
-	if (r < 0) {
-		json_decref(l.list);
-		return weft_err_set(err, r, "flow table: %s", strerror(-r));
-	}
-	*ret = json_pack("{s:o, s:I, s:I}", "items", l.list, "total", l.total, "capacity",
-		(json_int_t)weft_dp_flow_capacity(e->dp));
-	return 0;
-}
-
-int weft_engine_dp_drops(struct weft_engine *e, json_t **ret, struct weft_err *err)
-{
-	uint64_t *drops = calloc(weft_dp_drop_count(), sizeof(*drops));
-	json_t *list = json_array();
-	int r = drops ? weft_dp_drops(e->dp, drops) : -ENOMEM;
-
-	for (unsigned i = 0; r == 0 && i < weft_dp_drop_count(); i++)
-		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:I}", "reason", weft_dp_drop_name(i), "text",
-				      weft_dp_drop_text(i), "packets", (json_int_t)drops[i]));
-	free(drops);
-	if (r < 0) {
-		json_decref(list);
-		return weft_err_set(err, r, "drop counters: %s", strerror(-r));
-	}
-	return items(list, ret);
-}
-
-static void stats_row(
-	json_t *list, const char *kind, const char *name, const struct weft_dp_counters *c)
-{
-	json_t *row = counters(c);
-
-	json_object_set_new(row, "kind", json_string(kind));
-	json_object_set_new(row, "name", json_string(name));
-	json_array_append_new(list, row);
-}
-
-int weft_engine_dp_stats(struct weft_engine *e, json_t **ret, struct weft_err *err)
-{
-	json_t *list = json_array();
-
-	(void)err;
-	for (struct service *s = e->services; s; s = s->next) {
-		struct weft_dp_counters c = {0};
-
-		weft_dp_service_counters(e->dp, s->id, &c);
-		stats_row(list, "service", s->name, &c);
-	}
-	for (struct instance *i = e->instances; i; i = i->next) {
-		struct weft_dp_counters c = {0};
-
-		weft_dp_instance_counters(e->dp, i->id, &c);
-		stats_row(list, "instance", i->name, &c);
-	}
-	return items(list, ret);
 }

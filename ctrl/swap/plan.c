@@ -6,8 +6,6 @@
 #include "ctrl/base/util.h"
 #include "ctrl/swap/swap.h"
 
-#define WEIGHT_MAX 1000
-
 unsigned weft_swap_share(const struct weft_sla_swap *plan, uint64_t elapsed_ms)
 {
 	double part;
@@ -87,30 +85,18 @@ unsigned weft_swap_overall(const struct weft_swap *s)
 			 : s->batch_percent;
 }
 
-uint32_t weft_swap_weight(
-	enum weft_swap_side side, unsigned percent, unsigned n_leaving, unsigned n_coming)
+uint64_t weft_swap_part(enum weft_swap_side side, unsigned percent, uint64_t weight,
+	uint64_t leaving, uint64_t coming)
 {
-	uint32_t leaving = (100 - percent) * n_coming, coming = percent * n_leaving, rest, w, most;
-
 	/* A side that has nobody left leaves everything to the other. */
-	if (n_leaving == 0 || n_coming == 0) {
-		leaving = coming = rest = 1;
-	} else {
-		/* What one instance had before: the batch as a whole has that for each leaving one.
-		 */
-		rest = 100 * n_coming;
-	}
+	if (leaving == 0 || coming == 0)
+		return weight;
 	switch (side) {
 	case WEFT_SWAP_LEAVING:
-		w = leaving;
-		break;
+		return weight * (100 - percent) * coming;
 	case WEFT_SWAP_COMING:
-		w = coming;
-		break;
+		return weight * percent * leaving;
 	default:
-		w = rest;
+		return weight * 100 * coming;
 	}
-	/* Scaled down together, so that the ratio stays; rounded up, so that none becomes zero. */
-	most = rest > coming ? rest : coming;
-	return most > WEIGHT_MAX ? (w * WEIGHT_MAX + most - 1) / most : w;
 }

@@ -129,10 +129,12 @@ bool weft_swap_has_more(const struct weft_swap *s);
 /* Enter start-new: the next batch, which takes as many of the old ones as it brings new ones, and
  * the last one all that are left. */
 void weft_swap_next_batch(struct weft_swap *s);
-/* The weight of an instance of a side that has n_leaving and n_coming able ones in this batch: a
- * share of new flows that does not depend on how many either has, and an even one for the rest. */
-uint32_t weft_swap_weight(
-	enum weft_swap_side side, unsigned percent, unsigned n_leaving, unsigned n_coming);
+/* What becomes of an instance's own weight while the coming ones have percent of the batch's new
+ * flows, in a unit common to all of the service. leaving and coming are the sums of the weights of
+ * those sides that are able: a side's share does not depend on how many it has, and the batch as a
+ * whole keeps what the leaving ones had, so that the rest keep theirs. */
+uint64_t weft_swap_part(enum weft_swap_side side, unsigned percent, uint64_t weight,
+	uint64_t leaving, uint64_t coming);
 
 /* Go to a state at now_ms: closes the phase before and opens the next. */
 void weft_swap_enter(struct weft_swap *s, enum weft_swap_state state, uint64_t now_ms);

@@ -20,6 +20,7 @@ static struct fake_engine {
 	bool no_document; /* succeeds without a document, as when memory is out */
 	const char *err, *hint;
 	const char *log;
+	struct weft_events *events;
 } fake_engine;
 
 static int fake_answer(json_t **ret, struct weft_err *err)
@@ -51,7 +52,8 @@ static int fake_answer(json_t **ret, struct weft_err *err)
 		struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err) \
 	{                                                                                  \
 		(void)e;                                                                   \
-		snprintf(fake_engine.asked, sizeof(fake_engine.asked), #name " %s", id);   \
+		snprintf(fake_engine.asked, sizeof(fake_engine.asked), #name " %s",        \
+			id ? id : "all");                                                  \
 		return fake_answer(ret, err);                                              \
 	}
 
@@ -67,10 +69,31 @@ FAKE_ITEM(swap_abort)
 FAKE_ITEM(swap_pause)
 FAKE_ITEM(swap_resume)
 FAKE_ITEM(swap_rollback)
-FAKE_LIST(dp_lb)
-FAKE_LIST(dp_flows)
+FAKE_ITEM(weights_reset)
+FAKE_ITEM(dp_lb)
+FAKE_ITEM(dp_flows)
 FAKE_LIST(dp_drops)
-FAKE_LIST(dp_stats)
+FAKE_ITEM(dp_stats)
+
+int weft_engine_weights_set(struct weft_engine *e, const char *service,
+	const struct weft_engine_weight *w, size_t n, json_t **ret, struct weft_err *err)
+{
+	size_t size = sizeof(fake_engine.asked), at;
+
+	(void)e;
+	at = (size_t)snprintf(fake_engine.asked, size, "weights_set %.200s", service);
+	for (size_t i = 0; i < n && at < size; i++)
+		at += (size_t)snprintf(
+			fake_engine.asked + at, size - at, " %.80s=%u", w[i].instance, w[i].weight);
+	return fake_answer(ret, err);
+}
+
+/* Made by the program that wants events. */
+struct weft_events *weft_engine_events(struct weft_engine *e)
+{
+	(void)e;
+	return fake_engine.events;
+}
 
 int weft_engine_apply(struct weft_engine *e, const char *file, const char *text, size_t size,
 	json_t **ret, struct weft_err *err)

@@ -126,26 +126,30 @@ static void batches_cover_everybody_once(void **state)
 static void weights_leave_the_others_alone(void **state)
 {
 	(void)state;
-	for (unsigned leaving = 1; leaving <= 4; leaving++)
-		for (unsigned coming = 1; coming <= 4; coming++)
+	for (uint64_t leaving = 1; leaving <= 4; leaving++)
+		for (uint64_t coming = 1; coming <= 4; coming++)
 			for (unsigned p = 0; p <= 100; p += 10) {
-				double rest = weft_swap_weight(WEFT_SWAP_OLD, p, leaving, coming);
-				double batch = leaving * weft_swap_weight(WEFT_SWAP_LEAVING, p,
-								 leaving, coming) +
-					       coming * weft_swap_weight(WEFT_SWAP_COMING, p,
-								leaving, coming);
+#define PART(side) weft_swap_part(side, p, 1, leaving, coming)
+				uint64_t rest = PART(WEFT_SWAP_OLD);
 
-				assert_true(batch == leaving * rest);
+				assert_int_equal(leaving * PART(WEFT_SWAP_LEAVING) +
+							 coming * PART(WEFT_SWAP_COMING),
+					leaving * rest);
 				assert_int_equal(
-					rest, weft_swap_weight(WEFT_SWAP_NEW, p, leaving, coming));
+					coming * PART(WEFT_SWAP_COMING) * 100, leaving * rest * p);
+				assert_int_equal(rest, PART(WEFT_SWAP_NEW));
+				assert_int_equal(rest, PART(WEFT_SWAP_NONE));
+#undef PART
 			}
-	assert_int_equal(weft_swap_weight(WEFT_SWAP_COMING, 0, 3, 2), 0);
-	assert_int_equal(weft_swap_weight(WEFT_SWAP_LEAVING, 100, 3, 2), 0);
+	assert_int_equal(weft_swap_part(WEFT_SWAP_COMING, 0, 1, 3, 2), 0);
+	assert_int_equal(weft_swap_part(WEFT_SWAP_LEAVING, 100, 1, 3, 2), 0);
 	/* A side that has nobody left leaves all to the other. */
-	assert_int_equal(weft_swap_weight(WEFT_SWAP_COMING, 0, 0, 2), 1);
-	/* Scaled to what the data plane takes, and never to nothing. */
-	assert_int_equal(weft_swap_weight(WEFT_SWAP_COMING, 1, 1, 64), 1);
-	assert_in_range(weft_swap_weight(WEFT_SWAP_LEAVING, 1, 1, 64), 990, 1000);
+	assert_int_equal(weft_swap_part(WEFT_SWAP_COMING, 0, 7, 0, 2), 7);
+	/* Weights of their own divide a side's share: 70 and 30, of a quarter that 1 and 1 have. */
+	assert_int_equal(weft_swap_part(WEFT_SWAP_LEAVING, 25, 70, 100, 2) * 30,
+		weft_swap_part(WEFT_SWAP_LEAVING, 25, 30, 100, 2) * 70);
+	assert_int_equal(3 * 2 * weft_swap_part(WEFT_SWAP_COMING, 25, 1, 100, 2),
+		weft_swap_part(WEFT_SWAP_LEAVING, 25, 100, 100, 2));
 }
 
 static void a_zero_duration_shifts_at_once(void **state)

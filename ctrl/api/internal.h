@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the table of routes and the requests that need more than a row in it. */
+#ifndef WEFT_API_INTERNAL_H
+#define WEFT_API_INTERNAL_H
+
+#include <jansson.h>
+
+#include "ctrl/api/route.h"
+
+/* Takes doc over, which may be NULL: -ENOMEM then. */
+int api_answer(struct weft_api_response *ret, int status, json_t *doc);
+
+/* name is what the path's '*' stands for. */
+#define API_REQUEST(fn)                                                                   \
+	int fn(struct weft_engine *e, const struct weft_api_request *q, const char *name, \
+		struct weft_api_response *ret, struct weft_err *err)
+API_REQUEST(api_apply);
+API_REQUEST(api_logs);
+API_REQUEST(api_events);
+API_REQUEST(api_weights);
+API_REQUEST(api_swap);
+API_REQUEST(api_dp_lb);
+API_REQUEST(api_dp_flows);
+API_REQUEST(api_dp_stats);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The data plane as JSON: what it holds and what it counts, by the engine's names. */
+#include <errno.h>
+#include <string.h>
+
+#include "ctrl/engine/internal.h"
+
+#define MAX_FLOWS_SHOWN 1000
+
+static json_t *lb_row(const struct service *s, const struct instance *i, uint64_t total)
+{
+	struct weft_dp_counters c = {0};
+
+	weft_dp_instance_counters(s->engine->dp, i->id, &c);
+	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:i, s:f, s:i, s:I, s:I, s:I}", "service",
+		s->name, "vip", view_address(s->vip), "instance", i->name, "virtualization",
+		weft_virt_name(i->virt), "addr", view_address(i->ns_addr), "weight", (int)i->weight,
+		"share", total ? (double)i->weight / (double)total : 0.0, "flows",
+		(int)s->engine->flows[i->id], "packets", (json_int_t)c.packets, "bytes",
+		(json_int_t)c.bytes, "new_flows", (json_int_t)c.flows);
+}
+
+/* The one that is asked for; NULL: all are. */
+static int wanted_service(
+	struct weft_engine *e, const char *name, struct service **ret, struct weft_err *err)
+{
+	*ret = name ? service_find(e, name) : NULL;
+	if (!name || *ret)
+		return 0;
+	weft_err_set(err, ENOENT, "service %s: no such service", name);
+	return weft_err_hint(err, "weft service list");
+}
+
+int weft_engine_dp_lb(
+	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err)
+{
+	struct service *only = NULL;
+	json_t *list;
+	int r = wanted_service(e, service, &only, err);
+
+	if (r < 0)
+		return r;
+	list = json_array();
+	weft_dp_flows_count(e->dp, e->flows);
+	for (struct service *s = e->services; s; s = s->next) {
+		uint64_t total = 0;
+
+		for (struct instance *i = e->instances; i; i = i->next)
+			total += i->service == s ? i->weight : 0;
+		for (struct instance *i = e->instances; i; i = i->next)
+			if (i->service == s && (!only || only == s) && i->phase >= PHASE_READY)
+				json_array_insert_new(list, 0, lb_row(s, i, total));
+	}
+	return view_items(list, ret);
+}
+
+struct flow_list {
+	struct weft_engine *e;
+	const struct service *only;
+	json_t *list;
+	json_int_t total;
+};
+
+static const char *name_of_instance(struct weft_engine *e, uint32_t id)
+{
+	for (struct instance *i = e->instances; i; i = i->next)
+		if (i->id == id)
+			return i->name;
+	return id == HOST_INSTANCE ? "host" : "-";
+}
+
+static const char *name_of_service(struct weft_engine *e, uint32_t id)
+{
+	for (struct service *s = e->services; s; s = s->next)
+		if (s->id == id)
+			return s->name;
+	return "-";
+}
+
+static int add_flow(void *userdata, const struct weft_dp_flow *f)
+{
+	struct flow_list *l = userdata;
+
+	if (l->only && f->service != l->only->id)
+		return 0;
+	if (l->total++ < MAX_FLOWS_SHOWN)
+		json_array_append_new(
+			l->list, json_pack("{s:s, s:s, s:s, s:s, s:i}", "service",
+					 name_of_service(l->e, f->service), "instance",
+					 name_of_instance(l->e, f->instance), "direction",
+					 f->reverse ? "reverse" : "forward", "state", f->state,
+					 "idle_s", (int)f->idle_s));
+	return 0;
+}
+
+int weft_engine_dp_flows(
+	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err)
+{
+	struct flow_list l = {.e = e};
+	struct service *only = NULL;
+	int r = wanted_service(e, service, &only, err);
+
+	if (r < 0)
+		return r;
+	l.only = only;
+	l.list = json_array();
+	r = weft_dp_flows_each(e->dp, add_flow, &l);
+	if (r < 0) {
+		json_decref(l.list);
+		return weft_err_set(err, r, "flow table: %s", strerror(-r));
+	}
+	*ret = json_pack("{s:o, s:I, s:I}", "items", l.list, "total", l.total, "capacity",
+		(json_int_t)weft_dp_flow_capacity(e->dp));
+	return 0;
+}
+
+int weft_engine_dp_drops(struct weft_engine *e, json_t **ret, struct weft_err *err)
+{
+	uint64_t *drops = calloc(weft_dp_drop_count(), sizeof(*drops));
+	json_t *list = json_array();
+	int r = drops ? weft_dp_drops(e->dp, drops) : -ENOMEM;
+
+	for (unsigned i = 0; r == 0 && i < weft_dp_drop_count(); i++)
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:I}", "reason", weft_dp_drop_name(i), "text",
+				      weft_dp_drop_text(i), "packets", (json_int_t)drops[i]));
+	free(drops);
+	if (r < 0) {
+		json_decref(list);
+		return weft_err_set(err, r, "drop counters: %s", strerror(-r));
+	}
+	return view_items(list, ret);
+}
+
+static void stats_row(
+	json_t *list, const char *kind, const char *name, const struct weft_dp_counters *c)
+{
+	json_t *row = view_counters(c);
+
+	json_object_set_new(row, "kind", json_string(kind));
+	json_object_set_new(row, "name", json_string(name));
+	json_array_append_new(list, row);
+}
+
+int weft_engine_dp_stats(
+	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err)
+{
+	struct service *only = NULL;
+	json_t *list;
+	int r = wanted_service(e, service, &only, err);
+
+	if (r < 0)
+		return r;
+	list = json_array();
+	for (struct service *s = e->services; s; s = s->next) {
+		struct weft_dp_counters c = {0};
+
+		if (only && only != s)
+			continue;
+		weft_dp_service_counters(e->dp, s->id, &c);
+		stats_row(list, "service", s->name, &c);
+	}
+	for (struct instance *i = e->instances; i; i = i->next) {
+		struct weft_dp_counters c = {0};
+
+		if (only && only != i->service)
+			continue;
+		weft_dp_instance_counters(e->dp, i->id, &c);
+		stats_row(list, "instance", i->name, &c);
+	}
+	return view_items(list, ret);
+}
