@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the data plane holds and counts. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "ctrl/base/util.h"
 #include "ctrl/cli/show.h"
@@ -66,7 +67,16 @@ static int render_flows(const struct cli *cli, const json_t *doc)
 
 static int render_drops(const struct cli *cli, const json_t *doc)
 {
-	return cli_table(cli, drop_columns, ARRAY_SIZE(drop_columns), cli_items(doc));
+	json_auto_t *counted = json_array();
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach ((json_t *)cli_items(doc), i, item)
+		if (cli->all || cli_u64(item, "packets") > 0)
+			json_array_append(counted, (json_t *)item);
+	if (json_array_size(counted) == 0 && json_array_size(cli_items(doc)) > 0)
+		fputs("no packet was dropped\n", cli->io.err);
+	return cli_table(cli, drop_columns, ARRAY_SIZE(drop_columns), counted);
 }
 
 static int render_stats(const struct cli *cli, const json_t *doc)
@@ -74,16 +84,28 @@ static int render_stats(const struct cli *cli, const json_t *doc)
 	return cli_table(cli, stat_columns, ARRAY_SIZE(stat_columns), cli_items(doc));
 }
 
+/* With --service, of that one only. */
+static char *path_of(const struct cli *cli, const char *path)
+{
+	_cleanup_(freep) char *query = weft_strf("%s?service=", path);
+
+	if (!cli->service)
+		return strdup(path);
+	return query ? cli_path(query, cli->service, "") : NULL;
+}
+
 int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err)
 {
-	const struct cli_view view = {"/v1/dp/lb", "instance", render_lb, "no backends"};
+	_cleanup_(freep) char *path = path_of(cli, "/v1/dp/lb");
+	const struct cli_view view = {path, "instance", render_lb, "no backends"};
 
 	return cli_show(cli, &view, err);
 }
 
 int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err)
 {
-	const struct cli_view view = {"/v1/dp/flows", "instance", render_flows, "no flows"};
+	_cleanup_(freep) char *path = path_of(cli, "/v1/dp/flows");
+	const struct cli_view view = {path, "instance", render_flows, "no flows"};
 
 	return cli_show(cli, &view, err);
 }
@@ -97,7 +119,8 @@ int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err)
 
 int cli_cmd_dp_stats(struct cli *cli, struct weft_err *err)
 {
-	const struct cli_view view = {"/v1/dp/stats", "name", render_stats, "nothing counted yet"};
+	_cleanup_(freep) char *path = path_of(cli, "/v1/dp/stats");
+	const struct cli_view view = {path, "name", render_stats, "nothing counted yet"};
 
 	return cli_show(cli, &view, err);
 }

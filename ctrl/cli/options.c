@@ -62,13 +62,6 @@ static const struct {
 	{"since", ID_SINCE, "SEQ", CLI_OPT_SINCE, "only what came after event number SEQ"},
 	{"reset", ID_RESET, NULL, CLI_OPT_RESET, "give the shares back to weft: equal ones"},
 	{"service", ID_SERVICE, "NAME", CLI_OPT_SERVICE, "of this service only"},
-	{"device", ID_DEVICE, "NAME", CLI_OPT_ATTACH,
-		"the host side of its veth, its tap, or its macvtap"},
-	{"netns", ID_NETNS, "PATH", CLI_OPT_ATTACH,
-		"its network namespace instead: a path or a name"},
-	{"ns-addr", ID_NS_ADDR, "ADDR", CLI_OPT_ATTACH, "the address that it has"},
-	{"mac", ID_MAC, "MAC", CLI_OPT_ATTACH, "its hardware address, where weft cannot see it"},
-	{"weight", ID_WEIGHT, "N", CLI_OPT_ATTACH, "its weight beside the others' (default 1)"},
 	{"all", ID_ALL, NULL, CLI_OPT_ALL, "also those that have not counted anything"},
 	{"wait", ID_WAIT, NULL, CLI_OPT_WAIT, "return when it is done"},
 	{"watch", 'w', NULL, CLI_OPT_WATCH, "keep showing it as it changes"},
@@ -187,102 +180,100 @@ static int take_global(struct cli *cli, int id, const char *arg, struct weft_err
 		break;
 	case ID_TIMEOUT:
 		return take_duration("--timeout", arg, &cli->timeout_ms, err);
-	case ID_NO_HEADERS:
-		cli->no_headers = true;
-		break;
-	case ID_VERSION:
-		cli->version = true;
-		break;
-	case 'h':
-		cli->help = true;
-		break;
 	}
 	return r < 0 ? r : 0;
 }
 
-/* Those of attach, of which only the weight can be judged here. */
-static int take_attach(struct cli *cli, int id, const char *arg, struct weft_err *err)
+/* Where a flag goes that is taken as it is; NULL: it is none of those. */
+static const char **text_flag(struct cli *cli, int id)
 {
 	switch (id) {
+	case 'f':
+		return &cli->file;
+	case ID_TO:
+		return &cli->to;
+	case ID_STRATEGY:
+		return &cli->strategy;
+	case ID_STEPS:
+		return &cli->steps;
+	case ID_GUARD:
+		return &cli->guard;
+	case ID_SERVICE:
+		return &cli->service;
 	case ID_DEVICE:
-		cli->device = arg;
-		return 0;
+		return &cli->device;
 	case ID_NETNS:
-		cli->netns = arg;
-		return 0;
+		return &cli->netns;
 	case ID_NS_ADDR:
-		cli->ns_addr = arg;
-		return 0;
+		return &cli->ns_addr;
 	case ID_MAC:
-		cli->mac = arg;
-		return 0;
+		return &cli->mac;
+	default:
+		return NULL;
 	}
-	if (weft_parse_u64(arg, 0, UINT32_MAX, &cli->weight) < 0)
-		return weft_err_set(err, EINVAL, "--weight %s: not a weight", arg);
+}
+
+static bool *bool_flag(struct cli *cli, int id)
+{
+	switch (id) {
+	case ID_RESET:
+		return &cli->reset;
+	case ID_ALL:
+		return &cli->all;
+	case ID_WAIT:
+		return &cli->wait;
+	case ID_NO_HEADERS:
+		return &cli->no_headers;
+	case ID_VERSION:
+		return &cli->version;
+	case 'w':
+		return &cli->watch;
+	case 'h':
+		return &cli->help;
+	default:
+		return NULL;
+	}
+}
+
+static int take_number(const char *flag, const char *s, uint64_t min, uint64_t max,
+	const char *what, uint64_t *ret, struct weft_err *err)
+{
+	if (weft_parse_u64(s, min, max, ret) < 0)
+		return weft_err_set(err, EINVAL, "%s %s: not %s", flag, s, what);
 	return 0;
 }
 
 static int take_option(struct cli *cli, int id, const char *arg, struct weft_err *err)
 {
+	const char **text = text_flag(cli, id);
+	bool *flag = bool_flag(cli, id);
+
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		if (options[i].id == id)
 			cli->used |= 1ULL << i;
+	if (text)
+		*text = arg;
+	if (flag)
+		*flag = true;
+	if (text || flag)
+		return 0;
 	switch (id) {
-	case 'f':
-		cli->file = arg;
-		return 0;
-	case ID_TO:
-		cli->to = arg;
-		return 0;
-	case ID_STRATEGY:
-		cli->strategy = arg;
-		return 0;
 	case ID_DURATION:
 		return take_duration("--duration", arg, &cli->duration_ms, err);
 	case ID_DRAIN:
 		return take_duration("--drain", arg, &cli->drain_ms, err);
 	case ID_HOLD:
 		return take_duration("--hold", arg, &cli->hold_ms, err);
-	case ID_STEPS:
-		cli->steps = arg;
-		return 0;
-	case ID_GUARD:
-		cli->guard = arg;
-		return 0;
 	case ID_AT_A_TIME:
-		if (weft_parse_u64(arg, 1, 64, &cli->at_a_time) < 0)
-			return weft_err_set(
-				err, EINVAL, "--at-a-time %s: not a number from 1 to 64", arg);
-		return 0;
+		return take_number(
+			"--at-a-time", arg, 1, 64, "a number from 1 to 64", &cli->at_a_time, err);
 	case ID_TAIL:
-		if (weft_parse_u64(arg, 0, 1000000, &cli->tail) < 0)
-			return weft_err_set(err, EINVAL, "--tail %s: not a number of lines", arg);
-		return 0;
+		return take_number("--tail", arg, 0, 1000000, "a number of lines", &cli->tail, err);
 	case ID_SINCE:
-		if (weft_parse_u64(arg, 0, INT64_MAX, &cli->since) < 0)
-			return weft_err_set(err, EINVAL, "--since %s: not an event's number", arg);
-		return 0;
-	case ID_SERVICE:
-		cli->service = arg;
-		return 0;
-	case ID_DEVICE:
-	case ID_NETNS:
-	case ID_NS_ADDR:
-	case ID_MAC:
+		return take_number(
+			"--since", arg, 0, INT64_MAX, "an event's number", &cli->since, err);
 	case ID_WEIGHT:
-		return take_attach(cli, id, arg, err);
-	case ID_RESET:
-		cli->reset = true;
-		return 0;
-	case ID_ALL:
-		cli->all = true;
-		return 0;
-	case ID_WAIT:
-		cli->wait = true;
-		return 0;
-	case 'w':
-		cli->watch = true;
-		return 0;
+		return take_number("--weight", arg, 0, UINT32_MAX, "a weight", &cli->weight, err);
 	default:
 		return take_global(cli, id, arg, err);
 	}

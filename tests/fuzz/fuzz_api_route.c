@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "ctrl/api/route.h"
+#include "ctrl/engine/events.h"
 #include "tests/lib/fake_engine.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -33,9 +34,9 @@ static void check(const struct weft_api_response *a)
 {
 	json_t *doc, *message;
 
-	if (!a->body || !a->type || a->status < 200 || a->status > 599)
+	if (!(a->body || a->follow) || !a->type || a->status < 200 || a->status > 599)
 		abort();
-	if (strcmp(a->type, "application/json") != 0)
+	if (a->follow || strcmp(a->type, "application/json") != 0)
 		return;
 	doc = json_loads(a->body, 0, NULL);
 	if (!doc)
@@ -50,6 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const methods[] = {"GET", "POST", "DELETE", "PUT", ""};
 	static const int results[] = {0, 0, -2, -16, -5};
+	static struct weft_events *events;
 	struct weft_api_response response;
 	struct weft_api_request q = {.query = query};
 	char *path, *value, *body;
@@ -59,6 +61,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	q.method = methods[data[0] % 5];
 	memset(&fake_engine, 0, sizeof(fake_engine));
 	fake_engine.r = results[data[1] % 5];
+	if (!events && weft_events_open(NULL, &events) < 0)
+		abort();
+	if (weft_events_last(events) < 3)
+		weft_events_add(events, "service", "created", "shop.web", NULL);
+	fake_engine.events = events;
 	data += 2;
 	size -= 2;
 	path = take(&data, &size, false);

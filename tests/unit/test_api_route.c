@@ -10,6 +10,7 @@
 
 #include "ctrl/api/route.h"
 #include "ctrl/base/util.h"
+#include "ctrl/engine/events.h"
 #include "tests/lib/fake_engine.h"
 
 static struct weft_api_response got;
@@ -102,10 +103,11 @@ static void test_table(void **state)
 		{"GET", "/v1/swaps", 200, "swaps"},
 		{"GET", "/v1/swaps/7f3a", 200, "swap 7f3a"},
 		{"POST", "/v1/swaps/7f3a/abort", 202, "swap_abort 7f3a"},
-		{"GET", "/v1/dp/lb", 200, "dp_lb"},
-		{"GET", "/v1/dp/flows", 200, "dp_flows"},
+		{"DELETE", "/v1/services/shop.web/weights", 200, "weights_reset shop.web"},
+		{"GET", "/v1/dp/lb", 200, "dp_lb all"},
+		{"GET", "/v1/dp/flows", 200, "dp_flows all"},
 		{"GET", "/v1/dp/drops", 200, "dp_drops"},
-		{"GET", "/v1/dp/stats", 200, "dp_stats"},
+		{"GET", "/v1/dp/stats", 200, "dp_stats all"},
 		{"GET", "/v1/services/..", 200, "service .."}, /* a name like any other: no file */
 		{"GET", "/v1/services/*", 200, "service *"},
 	};
@@ -208,6 +210,81 @@ static void test_swap(void **state)
 		NULL);
 	assert_int_equal(got.status, 201);
 	assert_string_equal(fake_engine.asked, "swap_start a b at-once 9223372036854775807 0");
+}
+
+static void test_one_service(void **state)
+{
+	(void)state;
+	ask_with("GET", "/v1/dp/lb", NULL, "service=shop.web");
+	assert_string_equal(fake_engine.asked, "dp_lb shop.web");
+	ask_with("GET", "/v1/dp/flows", NULL, "service=shop.web");
+	assert_string_equal(fake_engine.asked, "dp_flows shop.web");
+	ask_with("GET", "/v1/dp/stats", NULL, "service=shop.web");
+	assert_string_equal(fake_engine.asked, "dp_stats shop.web");
+}
+
+static void test_weights(void **state)
+{
+	static const struct {
+		const char *body, *code, *message;
+	} bad[] = {
+		{"", "malformed", "request: line 1"},
+		{"[]", "invalid", "must be an object"},
+		{"{}", "invalid", "weights: must be an object"},
+		{"{\"weights\": 7}", "invalid", "weights: must be an object"},
+		{"{\"weights\": {}, \"weight\": 1}", "invalid", "with the key weights alone"},
+		{"{\"weights\": {\"a\": -1}}", "invalid", "weights: a: must be a whole number"},
+		{"{\"weights\": {\"a\": 1.5}}", "invalid", "weights: a: must be a whole number"},
+		{"{\"weights\": {\"a\": 4294967296}}", "invalid", "weights: a: must be"},
+		{"{\"weights\": {\"a\": 1, \"a\": 2}}", "malformed", "line 1"},
+	};
+
+	(void)state;
+	ask_with("POST", "/v1/services/shop.web/weights",
+		"{\"weights\": {\"shop.web.1\": 70, \"2\": 0}}", NULL);
+	assert_int_equal(got.status, 200);
+	assert_string_equal(fake_engine.asked, "weights_set shop.web shop.web.1=70 2=0");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		fake_engine.calls = 0;
+		ask_with("POST", "/v1/services/shop.web/weights", bad[i].body, NULL);
+		expect_error(400, bad[i].code, bad[i].message, "");
+		assert_int_equal(fake_engine.calls, 0);
+	}
+	ask("GET", "/v1/services/shop.web/weights");
+	expect_error(405, "invalid", "no such method", "POST, DELETE");
+}
+
+static void test_events(void **state)
+{
+	static const char *const bad[] = {"since=x", "since=-1", "wait=x", "wait=86401", "wait="};
+
+	(void)state;
+	assert_int_equal(weft_events_open(NULL, &fake_engine.events), 0);
+	ask("GET", "/v1/events");
+	assert_int_equal(json_integer_value(json_object_get(doc, "first")), 1);
+	assert_int_equal(json_integer_value(json_object_get(doc, "last")), 0);
+	assert_int_equal(json_array_size(json_object_get(doc, "items")), 0);
+	for (int i = 0; i < 5; i++)
+		weft_events_add(fake_engine.events, "service", "created", "a", NULL);
+	ask_with("GET", "/v1/events", NULL, "since=3");
+	assert_int_equal(json_array_size(json_object_get(doc, "items")), 2);
+	assert_int_equal(json_integer_value(json_object_get(
+				 json_array_get(json_object_get(doc, "items"), 0), "seq")),
+		4);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ask_with("GET", "/v1/events", NULL, bad[i]);
+		expect_error(400, "invalid", "is not a number from 0 to", "");
+	}
+	forget();
+	weft_api_route(NULL,
+		&(struct weft_api_request){"GET", "/v1/events", "", 0, query, (void *)"wait=7"},
+		&got);
+	assert_true(got.follow);
+	assert_null(got.body);
+	assert_int_equal(got.follow_s, 7);
+	assert_int_equal(got.since, 0);
+	assert_string_equal(got.type, "application/x-ndjson");
+	weft_events_free(fake_engine.events);
 }
 
 static void test_bad_swaps(void **state)
@@ -339,6 +416,9 @@ int main(void)
 		TEST(test_apply),
 		TEST(test_logs),
 		TEST(test_swap),
+		TEST(test_one_service),
+		TEST(test_weights),
+		TEST(test_events),
 		TEST(test_bad_swaps),
 		TEST(test_deep_json),
 		TEST(test_engine_errors),

@@ -524,6 +524,89 @@ static void numbers_are_for_people(void **state)
 	assert_int_equal(weft_err_from_word("nonsense"), 0);
 }
 
+static void weights_are_set_and_given_back(void **state)
+{
+	static const char lb[] = "{\"items\": [{\"instance\": \"shop.web.1\", \"virtualization\": "
+				 "\"native\", \"weight\": 70, \"share\": 0.7, \"flows\": 0}]}";
+	const struct fake_route *routes = ROUTES(
+		ROUTE("POST /v1/services/shop.web/weights", {.status = 200, .body = "{}"}),
+		ROUTE("DELETE /v1/services/shop.web/weights", {.status = 200, .body = "{}"}),
+		ROUTE("GET /v1/dp/lb?service=shop.web", {.status = 200, .body = lb}));
+	struct cli_run r = cli_run(routes, "service weights shop.web 1=70 shop.web.2=30");
+
+	(void)state;
+	assert_run(&r, 0,
+		"INSTANCE    RUNTIME  WEIGHT  SHARE  FLOWS\n"
+		"shop.web.1  native       70    70%      0\n",
+		"");
+	assert_string_equal(r.requests,
+		"POST /v1/services/shop.web/weights {\"weights\":{\"1\":70,\"shop.web.2\":30}}\n"
+		"GET /v1/dp/lb?service=shop.web\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "service weights shop.web --reset -o json");
+	assert_run(&r, 0, "{}", "");
+	assert_string_equal(r.requests, "DELETE /v1/services/shop.web/weights\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "service weights shop.web 1=70 1=30");
+	assert_run(&r, 2, "", "error: instance 1 has two weights\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "service weights shop.web 1:70");
+	assert_run(&r, 2, "",
+		"error: \"1:70\": not an instance and its weight\n"
+		"hint: weft service weights SERVICE INSTANCE=NUMBER ...\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "service weights shop.web 1=70 --reset");
+	assert_run(&r, 2, "",
+		"error: weft service weights: set them or reset them?\n"
+		"hint: weft service weights shop.web --reset\n");
+	assert_string_equal(r.requests, "");
+	cli_run_done(&r);
+}
+
+/* A stream that ends is asked for again from where it ended; empty lines are signs of life. */
+static void events_are_followed(void **state)
+{
+	static const char first[] =
+		"{\"seq\": 4, \"t_us\": 1795736533757960, \"mono_us\": 12, \"kind\": \"swap\", "
+		"\"action\": \"shift\", \"object\": \"7f3a\", \"data\": {\"service\": \"a\"}}\n\n";
+	static const char second[] =
+		"{\"seq\": 5, \"kind\": \"weights\", \"object\": \"a\\u001b\"}\n";
+	const struct fake_route *routes = ROUTES(
+		ROUTE("GET /v1/events?since=3&wait=60",
+			{.status = 200, .body = first, .type = "application/x-ndjson"}),
+		ROUTE("GET /v1/events?since=4&wait=60",
+			{.status = 200, .body = second, .type = "application/x-ndjson"}),
+		ROUTE("GET /v1/events?since=5&wait=60",
+			{.status = 422,
+				.body = "{\"error\": {\"code\": \"no_capacity\", \"message\": "
+					"\"enough\"}}"}));
+	struct cli_run r = cli_run(routes, "events -w --since 3");
+
+	(void)state;
+	assert_run(&r, 1,
+		"  SEQ  TIME                     KIND      OBJECT            EVENT       DETAIL\n"
+		"    4  2026-11-26 23:42:13.757  swap      7f3a              shift       service=a\n"
+		"    5  -                        weights   a?                -           -\n",
+		"error: enough\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "events -w --since 3 -o json");
+	assert_int_equal(r.status, 1);
+	assert_int_equal(strncmp(r.out, first, strlen(first) - 1), 0);
+	assert_string_equal(r.out + strlen(first) - 1, second);
+	cli_run_done(&r);
+}
+
+static void a_stream_of_something_else_is_an_error(void **state)
+{
+	const struct fake_route *routes = ROUTES(ROUTE("GET /v1/events?since=0&wait=60",
+		{.status = 200, .body = "hello\n", .type = "application/x-ndjson"}));
+	struct cli_run r = cli_run(routes, "events -w");
+
+	(void)state;
+	assert_run(&r, 1, "", "error: weftd's events are not JSON\n");
+	cli_run_done(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -546,9 +629,13 @@ int main(void)
 		cmocka_unit_test(logs_are_passed_on),
 		cmocka_unit_test(doctor_looks_around_without_the_daemon),
 		cmocka_unit_test(numbers_are_for_people),
+		cmocka_unit_test(weights_are_set_and_given_back),
+		cmocka_unit_test(events_are_followed),
+		cmocka_unit_test(a_stream_of_something_else_is_an_error),
 	};
 
 	setlocale(LC_CTYPE, "C.UTF-8");
+	setenv("TZ", "UTC", 1);
 	unsetenv("NO_COLOR");
 	unsetenv("WEFT_HOST");
 	return cmocka_run_group_tests(tests, NULL, NULL);

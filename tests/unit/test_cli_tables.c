@@ -99,6 +99,11 @@ static const char stat_doc[] =
 	"{\"kind\": \"service\", \"name\": \"shop.web\", \"packets\": 123456, \"bytes\": 3250586, "
 	"\"new_flows\": 4930, \"rx_packets\": 99, \"rx_bytes\": 512}";
 
+static const char event_doc[] =
+	"{\"seq\": 17, \"t_us\": 1795736533757960, \"mono_us\": 2112992434, \"kind\": \"weights\", "
+	"\"action\": \"set\", \"object\": \"shop.web\", \"data\": {\"by\": \"hand\", \"weights\": "
+	"{\"shop.web.1\": 70, \"shop.web.2\": 30}}}";
+
 static const struct {
 	const char *line, *request, *item;
 	int list; /* the document is {"items": [item]} */
@@ -190,6 +195,18 @@ static const struct {
 		"NEW-FLOWS  PACKETS    BYTES\n"
 		"shop.web  10.30.0.2  shop.web.1  container  10.18.0.2      40    40%     12       "
 		"4.9k      12k  3.1 MiB\n"},
+	{"dp lb list --service shop.web", "GET /v1/dp/lb?service=shop.web", lb_doc, 1, NULL},
+	{"service weights shop.web", "GET /v1/dp/lb?service=shop.web", lb_doc, 1,
+		"INSTANCE    RUNTIME    WEIGHT  SHARE  FLOWS\n"
+		"shop.web.1  container      40    40%     12\n"},
+	{"events", "GET /v1/events", event_doc, 1,
+		"SEQ  TIME                     KIND     OBJECT    EVENT  DETAIL\n"
+		" 17  2026-11-26 23:42:13.757  weights  shop.web  set    by=hand shop.web.1=70 "
+		"shop.web.2=30\n"},
+	{"events --since 16 -o wide --no-headers", "GET /v1/events?since=16", event_doc, 1,
+		"17  2026-11-26 23:42:13.757  2112.992434  weights  shop.web  set  by=hand "
+		"shop.web.1=70 shop.web.2=30\n"},
+	{"events -o name", "GET /v1/events", event_doc, 1, "17\n"},
 	{"dp flows list", "GET /v1/dp/flows", flow_doc, 1,
 		"SERVICE   BACKEND     DIRECTION  STATE        IDLE\n"
 		"shop.web  shop.web.1  forward    established    3s\n"},
@@ -412,6 +429,7 @@ int main(void)
 	};
 
 	setlocale(LC_CTYPE, "C.UTF-8");
+	setenv("TZ", "UTC", 1);
 	unsetenv("NO_COLOR");
 	unsetenv("WEFT_HOST");
 	return cmocka_run_group_tests(tests, NULL, NULL);
