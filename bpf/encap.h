@@ -160,26 +160,61 @@ static __always_inline int outer_fill(struct __sk_buff *skb, const struct weft_b
 	return outer_payload(skb, uh, peer, len, hash, v6);
 }
 
-/* What the inner packet is, without padding that its frame may have had. */
-static __always_inline int inner_trim(struct __sk_buff *skb, __u8 *ret_tos, bool *ret_v6)
+/* The inner packet as far as the outer headers depend on it. */
+struct inner {
+	__u32 len; /* what its own header says */
+	__u32 hash;
+	__u8 tos;
+	bool v6;
+};
+
+/* Of what tells flows apart, for the source port: routers and receiving queues then spread them.
+ * All fragments of a datagram have one, so that they stay in order: without ports. The kernel's own
+ * hash would cost ten times as much where it is not there already. */
+static __always_inline __u32 inner_hash(const __u8 *ip, const void *end, bool v6)
+{
+	const __u32 *addrs = (void *)(ip + (v6 ? 8 : 12)), *l4 = (void *)(ip + IP_HLEN_MIN);
+	__u64 x = (__u64)addrs[0] << 32 | addrs[1];
+
+	if (v6) {
+		l4 = (void *)(ip + sizeof(struct ipv6hdr));
+		x ^= (__u64)addrs[3] << 32 | addrs[7];
+		if (ip[6] == IPPROTO_TCP || ip[6] == IPPROTO_UDP)
+			x += (__u64)l4[0] * 0x9e3779b97f4a7c15ULL;
+	} else if (!((ip[6] << 8 | ip[7]) & (IP_FRAG_MORE | IP_FRAG_OFF)) && ip[0] == 0x45 &&
+		   (void *)(l4 + 1) <= end) {
+		x += (__u64)l4[0] * 0x9e3779b97f4a7c15ULL;
+	}
+	x = (x ^ x >> 32) * 0xff51afd7ed558ccdULL;
+	return x >> 32;
+}
+
+static __always_inline int inner_look(struct __sk_buff *skb, struct inner *in)
 {
 	const struct ethhdr *eth = (void *)frame(skb);
 	const __u8 *ip = (void *)(eth + 1);
-	__u32 len;
 
 	if ((void *)(ip + IP_HLEN_MIN) > frame_end(skb))
 		return DROP(TRUNCATED);
-	*ret_v6 = eth->h_proto == bpf_htons(ETH_P_IPV6);
-	*ret_tos = inner_tos(ip, *ret_v6);
-	if (skb->gso_size)
-		return 0;
-	if (*ret_v6)
-		len = sizeof(struct ipv6hdr) + (ip[4] << 8 | ip[5]);
-	else
-		len = ip[2] << 8 | ip[3];
-	if (IP_OFF + len < skb->len && bpf_skb_change_tail(skb, IP_OFF + len, 0))
-		return DROP(ENCAP);
+	in->v6 = eth->h_proto == bpf_htons(ETH_P_IPV6);
+	if (in->v6) {
+		if ((void *)(ip + sizeof(struct ipv6hdr) + 4) > frame_end(skb))
+			return DROP(TRUNCATED);
+		in->len = sizeof(struct ipv6hdr) + (ip[4] << 8 | ip[5]);
+	} else {
+		in->len = ip[2] << 8 | ip[3];
+	}
+	in->tos = inner_tos(ip, in->v6);
+	in->hash = inner_hash(ip, frame_end(skb), in->v6);
 	return 0;
+}
+
+/* A frame may be longer than its packet; what goes into a datagram is not. */
+static __always_inline int inner_trim(struct __sk_buff *skb, const struct inner *in)
+{
+	if (skb->gso_size || IP_OFF + in->len >= skb->len)
+		return 0;
+	return bpf_skb_change_tail(skb, IP_OFF + in->len, 0) ? DROP(ENCAP) : 0;
 }
 
 /* The verdict. A function of its own: verified once, and no cost to what stays on the node. */
@@ -188,27 +223,26 @@ __noinline int encap(struct __sk_buff *skb, __u32 peer_id)
 	const struct weft_bpf_peer *peer = peer_get(peer_id);
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
 		      BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
-	__u32 hash, len;
-	bool v6;
-	__u8 tos;
+	struct inner in = {};
+	__u32 len;
 	int ret;
 
 	if (!peer)
 		return DROP(NO_PEER);
-	ret = inner_trim(skb, &tos, &v6);
+	ret = inner_look(skb, &in);
+	if (!ret)
+		ret = inner_trim(skb, &in);
 	if (ret)
 		return ret;
 	flags |= peer->family == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
 	if (peer->format != WEFT_FORMAT_RAW)
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
-	/* Later fragments have the hash of their first: of the addresses. */
-	hash = bpf_get_hash_recalc(skb);
 	len = skb->len - IP_OFF;
 	peer_count(peer_id, skb_packets(skb), len);
 	if (bpf_skb_adjust_room(
 		    skb, weft_tunnel_overhead(peer->format, peer->family), BPF_ADJ_ROOM_MAC, flags))
 		return DROP(ENCAP);
-	ret = outer_fill(skb, peer, len, tos, hash, v6);
+	ret = outer_fill(skb, peer, len, in.tos, in.hash, in.v6);
 	return ret ? ret : bpf_redirect_neigh(peer->ifindex, NULL, 0, 0);
 }
 

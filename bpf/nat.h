@@ -36,6 +36,10 @@ static __always_inline int nat_rewrite(
 	__u32 diff = csum_fold((__u64)(__u32)~p->saddr + saddr + (__u32)~p->daddr + daddr);
 	struct iphdr *ip;
 
+	/* What comes by a tunnel has been translated already, unless it answers a service's call.
+	 */
+	if (saddr == p->saddr && daddr == p->daddr)
+		return 0;
 	if (nat_l4_check(skb, p, diff))
 		return DROP(NO_MEMORY);
 	ip = (void *)(frame(skb) + IP_OFF);

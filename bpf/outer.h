@@ -15,8 +15,9 @@ const volatile __be16 vxlan_port;
 #define NOT_OURS 100
 
 /* IP with all options, UDP, VXLAN, Ethernet and the inner IP header: to be linear. */
-#define OUTER_MAX (ETH_HLEN + IP_HLEN_MAX + 8 + 8 + ETH_HLEN + sizeof(struct ipv6hdr))
-#define OUTER_MIN (ETH_HLEN + IP_HLEN_MIN + 8)
+#define IP_HLEN_MAX 60
+#define OUTER_MAX   (ETH_HLEN + IP_HLEN_MAX + 8 + 8 + ETH_HLEN + sizeof(struct ipv6hdr))
+#define OUTER_MIN   (ETH_HLEN + IP_HLEN_MIN + 8)
 
 #define AF_IPV4 2 /* <sys/socket.h> wants libc */
 #define AF_IPV6 10

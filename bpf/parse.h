@@ -19,10 +19,9 @@
 
 #define IP_OFF       ETH_HLEN
 #define IP_HLEN_MIN  20
-#define IP_HLEN_MAX  60
 #define TCP_HLEN_MIN 20
 #define L4_OFF_MASK  0x1ff
-#define HEADERS_MAX  (IP_OFF + IP_HLEN_MAX + TCP_HLEN_MIN)
+#define HEADERS_MIN  (IP_OFF + IP_HLEN_MIN + TCP_HLEN_MIN)
 #define IP_FRAG_DONT 0x4000
 #define IP_FRAG_MORE 0x2000
 #define IP_FRAG_OFF  0x1fff
@@ -74,14 +73,21 @@ static __always_inline void *frame_end(struct __sk_buff *skb)
 	return (void *)(long)skb->data_end;
 }
 
-/* Bring all headers into the linear part. */
-static __always_inline int parse_pull(struct __sk_buff *skb)
+/* Bring the first want bytes into the linear part. */
+static __always_inline int parse_pull_to(struct __sk_buff *skb, __u32 want)
 {
-	__u32 want = skb->len < HEADERS_MAX ? skb->len : HEADERS_MAX;
-
+	if (want > skb->len)
+		want = skb->len;
 	if ((void *)(frame(skb) + want) > frame_end(skb) && bpf_skb_pull_data(skb, want))
 		return DROP(NO_MEMORY);
 	return 0;
+}
+
+/* The headers are there mostly, and of a TCP segment nothing but them: to ask for a byte of its
+ * data would cost more than all the rest. */
+static __always_inline int parse_pull(struct __sk_buff *skb)
+{
+	return parse_pull_to(skb, HEADERS_MIN);
 }
 
 static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *p)
@@ -110,7 +116,7 @@ static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *p)
 	p->l4 = IP_OFF + hlen;
 	p->frag_later = frag & IP_FRAG_OFF;
 	p->frag_first = !p->frag_later && (frag & IP_FRAG_MORE);
-	return 0;
+	return hlen > IP_HLEN_MIN ? parse_pull_to(skb, IP_OFF + hlen + TCP_HLEN_MIN) : 0;
 }
 
 /* The frame may be padded: the datagram itself must hold the header. */

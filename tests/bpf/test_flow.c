@@ -423,6 +423,9 @@ static void policies(void **state)
 	lab_service(dp, SERVICE, VIP);
 	lab_tcp(&f, (struct lab_tuple){CLIENT, vips[1], 22001, 80}, LAB_ACK, 1);
 	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_true(lab_tcph(&f)->rst);
+	lab_tcp(&f, (struct lab_tuple){CLIENT, vips[1], 22001, 80}, LAB_SYN, 1);
+	assert_int_equal(lab_run(dp, &f), LAB_SHOT);
 	assert_int_equal(segment(dp, 22000, LAB_ACK, 4), -1);
 	assert_int_equal(weft_dp_service_weights(dp, SERVICE, WEFT_DP_WRR, NULL, 0, &err), -ENOENT);
 	weights(dp, 1, 1, 1);
