@@ -109,12 +109,12 @@ $(PROGS):
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
-# --- tests: tests/unit/test_X.c and tests/bpf/test_X.c are programs that speak TAP ---------------
-TEST_SRC := $(wildcard tests/unit/test_*.c tests/bpf/test_*.c)
+# --- tests: test_X.c in tests/unit, tests/bpf and tests/conformance are programs that speak TAP ---
+TEST_SRC := $(wildcard tests/unit/test_*.c tests/bpf/test_*.c tests/conformance/test_*.c)
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 LOAD_SAN := $(patsubst %.c,$(B)/san/%.o,$(filter-out %_main.c loadgen/main.c,$(wildcard loadgen/*.c)))
 CLI_SAN  := $(patsubst %.c,$(B)/san/%.o,$(filter-out %_main.c ctrl/cli/main.c,$(wildcard ctrl/cli/*.c)))
-TEST_LIB := $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/lib/*.c))
+TEST_LIB := $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/lib/*.c tests/conformance/suite.c))
 $(B)/libtest-san.a: $(LOAD_SAN) $(CLI_SAN) $(TEST_LIB)
 	@rm -f $@
 	$(call say,AR)

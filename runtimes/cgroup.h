@@ -26,6 +26,8 @@ int weft_cgroup_join(const char *path, pid_t pid);
 int weft_cgroup_read(const char *path, uint64_t *ret_cpu_ns, uint64_t *ret_memory);
 /* How often the kernel killed one of its processes for memory; -ENOENT: unknown. */
 int weft_cgroup_oom_kills(const char *path, uint64_t *ret);
+/* Send a signal to everything in it, until nobody is left that has not got it. */
+int weft_cgroup_signal(const char *path, int signal);
 /* SIGKILL everything in it (repeatedly, until empty or 1 s), then remove it. Unknown: 0. */
 int weft_cgroup_destroy(const char *path);
 /* The cgroup of a process in the hierarchy that counts CPU time, as a path for weft_cgroup_read();

@@ -121,6 +121,8 @@ int weft_job_run(sd_event *event, const struct weft_process_spec *spec, size_t m
 		return weft_err_set(err, errno, "run %s: pipe: %m", spec->argv[0]);
 
 	s.stdout_fd = in;
+	if (s.stderr_fd == WEFT_JOB_STDERR_TOO)
+		s.stderr_fd = in;
 	s.die_with_parent = true;
 	r = weft_process_spawn(&s, &pid, &job->pidfd, err);
 	if (r < 0)

@@ -27,6 +27,8 @@ struct weft_job_result {
 /* Called once, from the loop. May free the job. */
 typedef void (*weft_job_done_t)(void *userdata, const struct weft_job_result *result);
 
+#define WEFT_JOB_STDERR_TOO (-2) /* as spec.stderr_fd: collected with stdout, in order */
+
 /* Spawn it as spec says, but with its stdout collected (at most max_output bytes) and bound to our
  * life. On success the caller owns *ret. */
 int weft_job_run(sd_event *event, const struct weft_process_spec *spec, size_t max_output,

@@ -13,7 +13,7 @@ if [ $# -gt 0 ]; then
 else
 	mapfile -t list < <(
 		ls tests/lint.t 2>/dev/null
-		for src in tests/unit/test_*.c tests/bpf/test_*.c; do echo "$B/${src%.c}"; done
+		for src in tests/unit/test_*.c tests/bpf/test_*.c tests/conformance/test_*.c; do echo "$B/${src%.c}"; done
 		ls tests/unit/*.t tests/bpf/*.t tests/fuzz/*.t tests/e2e/*.t 2>/dev/null
 	)
 fi

@@ -15,6 +15,7 @@
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
 #include "runtimes/deferred.h"
+#include "runtimes/native/native_control.h"
 #include "runtimes/native/native_image.h"
 #include "runtimes/native/native_instance.h"
 #include "runtimes/process.h"
@@ -28,6 +29,7 @@ static void native_free(struct weft_runtime *rt)
 	if (!rt)
 		return;
 	weft_deferred_drop_all(&rt->owed);
+	weft_native_exec_free_all(rt);
 	weft_native_free_all(rt);
 	sd_event_unref(rt->event);
 	free(rt->cgroup_root);
@@ -179,7 +181,8 @@ static int launch(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 {
 	struct weft_cgroup_limits limits = {
 		.memory_bytes = (uint64_t)spec->memory_mb << 20,
-		.cpu_milli = spec->vcpus * 1000,
+		.cpu_milli = spec->limits.cpu_milli ? spec->limits.cpu_milli : spec->vcpus * 1000,
+		.pids = spec->limits.pids,
 	};
 	pid_t pid;
 	int r, pidfd;
@@ -292,7 +295,10 @@ static int ask_to_end(struct weft_native *inst, unsigned grace_ms)
 		if (r < 0)
 			return r;
 	}
-	return pidfd_send_signal(inst->pidfd, SIGTERM, NULL, 0) < 0 && errno != ESRCH ? -errno : 0;
+	if (pidfd_send_signal(inst->pidfd, SIGTERM, NULL, 0) < 0 && errno != ESRCH)
+		return -errno;
+	(void)weft_cgroup_signal(inst->rec.cgroup, SIGCONT); /* who is paused hears nothing */
+	return 0;
 }
 
 /* stop() and delete_(): end it if it runs, and answer when nothing is left. */
@@ -362,4 +368,8 @@ const struct weft_runtime_ops weft_runtime_native = {
 	.stop = native_stop,
 	.delete_ = native_delete,
 	.stats = native_stats,
+	.pause = weft_native_pause,
+	.resume = weft_native_resume,
+	.kill = weft_native_kill,
+	.exec = weft_native_exec,
 };

@@ -33,6 +33,7 @@ struct weft_runtime {
 	void *userdata;
 	struct weft_deferred_set owed;
 	struct weft_native *instances;
+	struct weft_native_exec *execs; /* under way */
 };
 
 /* A running instance of this daemon, or NULL. */
