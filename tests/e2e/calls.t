@@ -27,7 +27,7 @@ left() {
 		ip -n "$LAB_NS" -o link | grep -E 'weft0\.[0-9]'
 	} 2>/dev/null
 }
-clean() { [ -z "$(left | grep -v : | grep .)" ]; }
+clean() { ! left | grep -v : | grep -q .; }
 
 script() { # RULE: for the weftd that is started next
 	rm -f "$LAB_DIR"/faults.json*
