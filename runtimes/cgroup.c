@@ -18,6 +18,8 @@
 
 #define PERIOD_US     100000
 #define MIN_QUOTA_US  1000 /* the kernel refuses less */
+#define WEIGHT        100  /* everybody's in v2, as are 1024 shares in v1 */
+#define SHARES        1024
 #define DESTROY_NS    1000000000ULL
 #define MAX_SUBGROUPS 8 /* depth of groups that an instance makes inside its own */
 
@@ -128,6 +130,18 @@ static int set_limit(const struct weft_cgroup_mounts *m, const char *path,
 	return 0;
 }
 
+static int set_weight(
+	const struct weft_cgroup_mounts *m, const char *path, uint32_t weight, struct weft_err *err)
+{
+	uint32_t shares = (weight ? weight : WEIGHT) * SHARES / WEIGHT;
+	char v1[16], v2[16];
+
+	snprintf(v1, sizeof(v1), "%" PRIu32, shares < 2 ? 2 : shares);
+	snprintf(v2, sizeof(v2), "%" PRIu32, weight ? weight : WEIGHT);
+	return set_limit(m, path, WEFT_CGROUP_CPU, "cpu", "cpu.shares", v1, "cpu.weight", v2,
+		weight > 0, err);
+}
+
 static int set_limits(const struct weft_cgroup_mounts *m, const char *path,
 	const struct weft_cgroup_limits *limits, struct weft_err *err)
 {
@@ -144,6 +158,9 @@ static int set_limits(const struct weft_cgroup_mounts *m, const char *path,
 		snprintf(v2, sizeof(v2), "max %d", PERIOD_US);
 	r = set_limit(m, path, WEFT_CGROUP_CPU, "cpu", "cpu.cfs_quota_us", v1, "cpu.max", v2,
 		quota > 0, err);
+	if (r < 0)
+		return r;
+	r = set_weight(m, path, limits->cpu_weight, err);
 	if (r < 0)
 		return r;
 

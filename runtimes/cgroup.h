@@ -13,6 +13,7 @@
 struct weft_cgroup_limits {
 	uint64_t memory_bytes; /* 0: none */
 	uint32_t cpu_milli;    /* quota in thousandths of a CPU, 0: none */
+	uint32_t cpu_weight;   /* 1..10000 as in v2; 0: everybody's 100 */
 	uint32_t pids;         /* 0: none */
 };
 
