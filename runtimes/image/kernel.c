@@ -18,6 +18,7 @@
 #define LINUX_BOOT_FLAG_AT       0x1fe
 #define LINUX_HDRS_AT            0x202
 #define ARM64_MAGIC_AT           56
+#define OLD_NETDEV               "ipv4_gw_addr"
 
 static const char *const boots[] = {
 	[WEFT_KERNEL_PVH] = "pvh",
@@ -285,10 +286,9 @@ static int check_elf(
 		err, "is it an ordinary program? Build the unikernel for qemu (KVM) guests");
 }
 
-int weft_kernel_check(const void *data, size_t size, enum weft_arch arch,
-	enum weft_kernel_boot *ret, struct weft_err *err)
+static int check_boot(
+	struct bytes b, enum weft_arch arch, enum weft_kernel_boot *ret, struct weft_err *err)
 {
-	struct bytes b = {data, size};
 	bool linux_amd64, linux_arm64;
 	uint8_t mark[4];
 	uint32_t flags;
@@ -311,5 +311,20 @@ int weft_kernel_check(const void *data, size_t size, enum weft_arch arch,
 		*ret = WEFT_KERNEL_MULTIBOOT;
 	else
 		return not_a_kernel(b, err);
+	return 0;
+}
+
+int weft_kernel_check(const void *data, size_t size, enum weft_arch arch, struct weft_kernel *ret,
+	struct weft_err *err)
+{
+	struct weft_kernel k = {};
+	int r;
+
+	r = check_boot((struct bytes){data, size}, arch, &k.boot, err);
+	if (r < 0)
+		return r;
+	/* A parameter's name stands in the kernel's data; Linux is compressed, and has none. */
+	k.old_netdev = memmem(data, size, OLD_NETDEV, strlen(OLD_NETDEV)) != NULL;
+	*ret = k;
 	return 0;
 }

@@ -4,6 +4,7 @@
 #ifndef WEFT_RUNTIMES_IMAGE_KERNEL_H
 #define WEFT_RUNTIMES_IMAGE_KERNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "ctrl/base/err.h"
@@ -21,9 +22,14 @@ enum weft_kernel_boot {
 const char *weft_kernel_boot_name(enum weft_kernel_boot b);
 int weft_kernel_boot_parse(const char *s); /* the enum or -EINVAL */
 
+struct weft_kernel {
+	enum weft_kernel_boot boot;
+	bool old_netdev; /* knows netdev.ipv4_gw_addr=, as Unikraft did before 0.16 */
+};
+
 /* -EBADMSG: not a kernel, or a truncated one; -ENOTSUP: one for another machine. The message begins
  * with "kernel ", so that the caller may put the image's name before it. */
-int weft_kernel_check(const void *data, size_t size, enum weft_arch arch,
-	enum weft_kernel_boot *ret, struct weft_err *err);
+int weft_kernel_check(const void *data, size_t size, enum weft_arch arch, struct weft_kernel *ret,
+	struct weft_err *err);
 
 #endif

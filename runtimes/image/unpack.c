@@ -275,7 +275,7 @@ static int read_mapped(int dir, const char *name, size_t max, void **ret, size_t
 	return 0;
 }
 
-static int check_kernel(struct unpack *u, enum weft_arch arch, enum weft_kernel_boot *ret)
+static int check_kernel(struct unpack *u, enum weft_arch arch, struct weft_kernel *ret)
 {
 	size_t size = 0;
 	void *p = NULL;
@@ -298,7 +298,7 @@ static int read_hints(struct unpack *u, struct weft_hints *ret)
 
 	r = read_mapped(u->dir, "weft.json", MAX_HINTS, &p, &size);
 	if (r == -ENOENT) {
-		*ret = (struct weft_hints){.machine = WEFT_MACHINE_Q35};
+		weft_hints_default(ret);
 		return 0;
 	}
 	if (r < 0)
@@ -314,7 +314,7 @@ static int read_hints(struct unpack *u, struct weft_hints *ret)
 static int is_bare_kernel(int in)
 {
 	uint8_t head[8192];
-	enum weft_kernel_boot boot;
+	struct weft_kernel kernel;
 	struct weft_err why = {};
 	ssize_t n = pread(in, head, sizeof(head), 0);
 	int r;
@@ -326,7 +326,7 @@ static int is_bare_kernel(int in)
 			      "ELF",
 			      4) == 0)
 		return 1;
-	r = weft_kernel_check(head, (size_t)n, WEFT_ARCH_AMD64, &boot, &why);
+	r = weft_kernel_check(head, (size_t)n, WEFT_ARCH_AMD64, &kernel, &why);
 	return r == 0 || r == -ENOTSUP;
 }
 
@@ -361,7 +361,7 @@ static int copy_bare_kernel(struct unpack *u, int in)
 
 static int not_an_image(struct unpack *u, int in)
 {
-	enum weft_kernel_boot boot;
+	struct weft_kernel kernel;
 	struct weft_err why = {};
 	char head[64];
 	ssize_t n;
@@ -371,7 +371,7 @@ static int not_an_image(struct unpack *u, int in)
 	n = pread(in, head, sizeof(head), 0);
 
 	/* The kernel check knows how to say what a file begins with. */
-	weft_kernel_check(head, n < 0 ? 0 : (size_t)n, WEFT_ARCH_AMD64, &boot, &why);
+	weft_kernel_check(head, n < 0 ? 0 : (size_t)n, WEFT_ARCH_AMD64, &kernel, &why);
 	weft_err_set(u->err, EBADMSG, "neither a tar archive nor a kernel: %s",
 		strstr(why.msg, "it ") ? strstr(why.msg, "it ") : "unreadable");
 	return weft_err_hint(
@@ -432,6 +432,7 @@ int weft_unpack(int in, int dir, enum weft_arch arch, const struct weft_unpack_l
 	struct unpack u = {
 		.dir = dir, .archive = archive, .limits = limits, .buf = buf, .err = err};
 	struct weft_unpacked out = {};
+	struct weft_kernel kernel;
 	int r;
 
 	if (!archive || !buf)
@@ -444,12 +445,14 @@ int weft_unpack(int in, int dir, enum weft_arch arch, const struct weft_unpack_l
 	r = r > 0 ? copy_bare_kernel(&u, in) : read_archive(&u, in);
 	if (r < 0)
 		return r;
-	r = check_kernel(&u, arch, &out.boot);
+	r = check_kernel(&u, arch, &kernel);
 	if (r < 0)
 		return r;
 	r = read_hints(&u, &out.hints);
 	if (r < 0)
 		return r;
+	out.boot = kernel.boot;
+	weft_hints_settle(&out.hints, arch, &kernel);
 	out.initrd = u.initrd;
 	out.files = u.files1 ? "files1" : u.files ? "files" : NULL;
 	out.bytes = u.bytes;

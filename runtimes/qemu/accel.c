@@ -201,7 +201,7 @@ static int run(struct weft_accel *a, const char *const *argv, unsigned timeout_m
 static void probe_kvm(struct weft_accel *a)
 {
 	const char *const argv[] = {WEFT_QEMU_AMD64, "-nodefaults", "-no-user-config", "-no-reboot",
-		"-display", "none", "-M", WEFT_QEMU_MICROVM, "-accel", "kvm", "-cpu",
+		"-display", "none", "-M", WEFT_QEMU_MICROVM ",acpi=off", "-accel", "kvm", "-cpu",
 		WEFT_QEMU_KVM_CPU, "-m", "16", "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
 		"-kernel", a->guest, NULL};
 	struct weft_err err = {};

@@ -7,30 +7,41 @@
 #include "runtimes/image/unikernel.h"
 
 #define WEFT_QEMU_AMD64   "qemu-system-x86_64"
-#define WEFT_QEMU_MICROVM "microvm,ioapic2=off,acpi=off,rtc=off,pit=off,pic=off"
+#define WEFT_QEMU_ARM64   "qemu-system-aarch64"
+#define WEFT_QEMU_MICROVM "microvm,ioapic2=off,rtc=off,pit=off,pic=off"
 /* Nested KVM may not know the MSR behind arch-capabilities, and `host` then aborts. */
 #define WEFT_QEMU_KVM_CPU "host,-arch-capabilities"
 
 #define WEFT_QEMU_MEMORY_MB   64  /* when the descriptor names none */
 #define WEFT_QEMU_OVERHEAD_MB 384 /* what qemu itself may use beside the guest's memory */
 #define WEFT_QEMU_USER        65534
+#define WEFT_QEMU_MMIO_MAX    8 /* devices that a microvm with a power button has room for */
 
 struct weft_qemu_machine {
 	enum weft_arch arch;
 	enum weft_machine machine;
 	const char *program;
-	const char *options;    /* of -M */
+	const char *options; /* of -M */
+	const char *tcg_cpu, *kvm_cpu;
 	const char *net_device; /* -device, without the properties all have */
-	const char *fs_device;
-	const char *more[3]; /* further words */
-	bool powerdown;      /* has a power button */
+	const char *fs_device, *panic_device;
+	const char *watchdog; /* NULL: none */
+	const char *more[3];  /* further words */
+	bool powerdown;       /* has a power button */
+	bool pci;             /* else virtio-mmio */
+	uint64_t mmio_at;     /* of the first virtio device, which the guest is told; ... */
+	unsigned mmio_irq;    /* ... each further one has the next lower; 0: qemu tells it */
 };
 
-/* NULL: weft has no machine for it. */
-const struct weft_qemu_machine *weft_qemu_machine(enum weft_arch arch, enum weft_machine machine);
+/* NULL: weft has no machine for it. powerdown: wanted, where there is a choice. */
+const struct weft_qemu_machine *weft_qemu_machine(
+	enum weft_arch arch, enum weft_machine machine, bool powerdown);
+/* The name of the program for it. */
+const char *weft_qemu_program(enum weft_arch arch);
 
-/* Descriptors as the new process will see them. */
-enum { WEFT_QEMU_MONITOR_FD = 3, WEFT_QEMU_TAP_FD = 4 };
+/* Descriptors as the new process will see them. The monitor's is followed by those of the tap's
+ * queues, of vhost-net for each queue, and of the guest's configuration. */
+enum { WEFT_QEMU_MONITOR_FD = 3, WEFT_QEMU_FIRST_FD };
 
 struct weft_qemu_args {
 	const char *id;
@@ -40,11 +51,21 @@ struct weft_qemu_args {
 	const char *log_path;
 	uint32_t memory_mb, vcpus;
 	bool kvm;
-	bool tap; /* WEFT_QEMU_TAP_FD is there */
+	unsigned queues; /* of its tap; 0: no network */
+	bool vhost;
 	uint8_t mac[6];
 	uint16_t mtu;
-	bool drop; /* root starts it: become WEFT_QEMU_USER before the guest runs */
+	const struct weft_runtime_mount *mounts;
+	unsigned n_mounts;
+	bool config;     /* the guest is told things by fw_cfg (guest_config.h) */
+	bool incoming;   /* waits to be told what to begin from */
+	const char *ram; /* file that is its memory, NULL: none ... */
+	bool ram_shared; /* ... and that it writes to; else it changes a copy of its own */
+	bool drop;       /* root starts it: become WEFT_QEMU_USER before the guest runs */
 };
+
+/* Virtio devices that args asks for. */
+unsigned weft_qemu_virtio_count(const struct weft_qemu_args *args);
 
 /* qemu's argument vector, for the image's directory as working directory. *ret is owned by the
  * caller (strv_free). */

@@ -36,7 +36,7 @@ static void unpack(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	enum weft_kernel_boot boot;
+	struct weft_kernel kernel;
 	struct weft_unpacked out;
 	struct weft_hints hints;
 	struct weft_err err = {};
@@ -48,8 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		unpack(data + 1, size - 1);
 		break;
 	case 1:
-		(void)weft_kernel_check(data + 1, size - 1, WEFT_ARCH_AMD64, &boot, &err);
-		(void)weft_kernel_check(data + 1, size - 1, WEFT_ARCH_ARM64, &boot, &err);
+		(void)weft_kernel_check(data + 1, size - 1, WEFT_ARCH_AMD64, &kernel, &err);
+		(void)weft_kernel_check(data + 1, size - 1, WEFT_ARCH_ARM64, &kernel, &err);
 		break;
 	case 2:
 		(void)weft_hints_parse((const char *)data + 1, size - 1, &hints, &err);

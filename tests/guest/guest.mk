@@ -52,7 +52,7 @@ $(B)/guest/weft-guest.elf: $(GUEST_OBJ) $(GUEST_LWIP) $(B)/guest/link.ld
 $(B)/guest/weft-guest.tar.gz: $(B)/guest/weft-guest.elf
 	@rm -rf $(B)/guest/image && mkdir -p $(B)/guest/image
 	$(Q)strip -o $(B)/guest/image/kernel $<
-	$(Q)printf '{"machine":"microvm","ring3":true}\n' >$(B)/guest/image/weft.json
+	$(Q)printf '{"machine":"microvm","netdev":"ip","ring3":true}\n' >$(B)/guest/image/weft.json
 	$(Q)chmod 644 $(B)/guest/image/*
 	$(call say,TAR)
 	$(Q)tar -C $(B)/guest/image --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \

@@ -522,9 +522,11 @@ static void bad_hints(void **state)
 
 static int check(const void *data, size_t size, enum weft_arch arch, enum weft_kernel_boot *ret)
 {
+	struct weft_kernel kernel = {};
 	struct weft_err err = {};
-	int r = weft_kernel_check(data, size, arch, ret, &err);
+	int r = weft_kernel_check(data, size, arch, &kernel, &err);
 
+	*ret = kernel.boot;
 	assert_true(r == 0 || (err.code == -r && strncmp(err.msg, "kernel ", 7) == 0));
 	return r;
 }
