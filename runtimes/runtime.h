@@ -116,7 +116,8 @@ struct weft_runtime_spec {
 	const char *const *capabilities; /* NULL: a small default set; {NULL}: none */
 	bool read_only;                  /* root filesystem */
 	uint64_t log_max_bytes;          /* the log is rotated there, one old one kept; 0: never */
-	const char *restore;             /* qemu: a checkpoint() to begin from, NULL: boot */
+	const char *machine; /* qemu: "q35", "pc", "microvm", "virt"; NULL: as the image says */
+	const char *restore; /* qemu: a checkpoint() to begin from, NULL: boot */
 	struct weft_runtime_net net;
 };
 

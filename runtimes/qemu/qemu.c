@@ -8,12 +8,9 @@
 
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
-#include "runtimes/qemu/cmdline.h"
 #include "runtimes/qemu/vm.h"
 
-#define MAX_ID        76
-#define MAX_VCPUS     64
-#define MIN_MEMORY_MB 8
+#define MAX_ID 76
 
 struct weft_qemu_probe {
 	struct weft_qemu_probe *prev, *next;
@@ -71,6 +68,8 @@ static int qemu_new(
 		.userdata = config->userdata,
 	};
 	rt->start_ms = WEFT_VM_START_MS;
+	rt->beat_ms = WEFT_VM_BEAT_MS;
+	rt->hang_ms = WEFT_VM_HANG_MS;
 	rt->dir = weft_strf("%s/instances", dir);
 	rt->cgroup_root = strdup(config->cgroup_root ? config->cgroup_root : "weft");
 	images = weft_strf("%s/images", dir);
@@ -89,9 +88,12 @@ static int qemu_new(
 	return 0;
 }
 
-void weft_qemu_set_start_timeout(struct weft_runtime *rt, unsigned ms)
+void weft_qemu_set_timeouts(
+	struct weft_runtime *rt, unsigned start_ms, unsigned beat_ms, unsigned hang_ms)
 {
-	rt->start_ms = ms;
+	rt->start_ms = start_ms ? start_ms : rt->start_ms;
+	rt->beat_ms = beat_ms ? beat_ms : rt->beat_ms;
+	rt->hang_ms = hang_ms ? hang_ms : rt->hang_ms;
 }
 
 /* --- probe and prepare ---------------------------------------------------------------------------
@@ -137,19 +139,9 @@ static int qemu_probe(struct weft_runtime *rt, weft_runtime_probed_t done, void 
 	return r;
 }
 
-static int no_machine(enum weft_arch arch, struct weft_err *err)
-{
-	weft_err_set(err, ENOTSUP, "no unikernel machine for %s", weft_arch_name(arch));
-	return weft_err_hint(err, "this node runs unikernels for amd64");
-}
-
 static int qemu_prepare(struct weft_runtime *rt, const char *image, enum weft_arch arch,
 	weft_runtime_prepared_t done, void *userdata, struct weft_err *err)
 {
-	if (!weft_qemu_machine(arch, WEFT_MACHINE_Q35)) {
-		no_machine(arch, err);
-		return weft_err_prefix(err, "image %s", image);
-	}
 	return weft_unikernel_prepare(rt->images, image, arch, done, userdata, err);
 }
 
@@ -176,64 +168,6 @@ static int check_free(struct weft_runtime *rt, const char *id, struct weft_err *
 	return weft_err_hint(err, "adopt it, or delete it first");
 }
 
-static int set_sizes(struct weft_vm *vm, const struct weft_runtime_spec *spec, struct weft_err *err)
-{
-	vm->args.memory_mb = spec->memory_mb ? spec->memory_mb : WEFT_QEMU_MEMORY_MB;
-	vm->args.vcpus = spec->vcpus ? spec->vcpus : 1;
-	if (vm->args.memory_mb < MIN_MEMORY_MB)
-		return weft_err_set(err, EINVAL,
-			"%u MiB of memory are too few for a virtual machine", vm->args.memory_mb);
-	if (vm->args.vcpus > MAX_VCPUS)
-		return weft_err_set(
-			err, EINVAL, "%u vCPUs are more than %d", vm->args.vcpus, MAX_VCPUS);
-	return 0;
-}
-
-static int load_image(
-	struct weft_vm *vm, const struct weft_runtime_spec *spec, struct weft_err *err)
-{
-	int r;
-
-	if (!spec->image)
-		return weft_err_set(err, EINVAL, "no image");
-	r = weft_unikernel_load(vm->rt->images, spec->image, &vm->image, err);
-	if (r < 0)
-		return r;
-	if (vm->image->arch != spec->arch)
-		return weft_err_set(err, ENOTSUP, "image %s is for %s, not for %s", spec->image,
-			weft_arch_name(vm->image->arch), weft_arch_name(spec->arch));
-	vm->machine = weft_qemu_machine(spec->arch, vm->image->what.hints.machine);
-	return vm->machine ? 0 : no_machine(spec->arch, err);
-}
-
-/* Keep what launching needs, as spec may be gone by then. */
-static int keep(struct weft_vm *vm, const struct weft_runtime_spec *spec, struct weft_err *err)
-{
-	const struct weft_runtime_net *net = &spec->net;
-
-	vm->image_ref = strdup(spec->image);
-	vm->dir = strdup(spec->dir);
-	vm->log_path = strdup(spec->log_path);
-	vm->netns = net->netns ? strdup(net->netns) : NULL;
-	if (!vm->image_ref || !vm->dir || !vm->log_path || (net->netns && !vm->netns))
-		return weft_err_set(err, ENOMEM, "out of memory");
-	if (net->tap_fd >= 0) {
-		vm->tap_fd = fcntl(net->tap_fd, F_DUPFD_CLOEXEC, 3);
-		if (vm->tap_fd < 0)
-			return weft_err_set(err, errno, "descriptor of its tap device: %m");
-	}
-	vm->args.id = vm->id;
-	vm->args.machine = vm->machine;
-	vm->args.image = &vm->image->what;
-	vm->args.cmdline = vm->cmdline;
-	vm->args.log_path = vm->log_path;
-	vm->args.tap = vm->tap_fd >= 0;
-	memcpy(vm->args.mac, net->mac, sizeof(vm->args.mac));
-	vm->args.mtu = net->mtu;
-	vm->args.drop = geteuid() == 0;
-	return 0;
-}
-
 static void on_accel(void *userdata, const struct weft_accel_state *state)
 {
 	weft_vm_launch(userdata, state);
@@ -251,17 +185,7 @@ static int begin(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 	r = weft_vm_new(rt, spec->id, VM_WAITING, &vm);
 	if (r < 0)
 		return weft_err_set(err, r, "out of memory");
-	r = load_image(vm, spec, err);
-	if (r < 0)
-		return r;
-	r = set_sizes(vm, spec, err);
-	if (r < 0)
-		return r;
-	r = weft_qemu_cmdline(
-		&vm->image->what.hints, &spec->net, spec->args, spec->env, &vm->cmdline, err);
-	if (r < 0)
-		return r;
-	r = keep(vm, spec, err);
+	r = weft_vm_configure(vm, spec, err);
 	if (r < 0)
 		return r;
 	r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &vm->started);
@@ -334,9 +258,19 @@ static int qemu_adopt(struct weft_runtime *rt, const struct weft_runtime_spec *s
 	}
 	vm->started = answer;
 	vm->log_path = spec->log_path ? strdup(spec->log_path) : NULL;
-	r = weft_vm_connect(vm, &why);
-	if (r < 0)
-		weft_vm_give_up(vm, r, &why);
+	vm->log_max = spec->log_max_bytes;
+	r = weft_vm_arm(vm, rt->hang_ms);
+	if (r == 0)
+		r = weft_vm_connect(vm, &why);
+	else
+		weft_err_set(&why, r, "timer: %s", strerror(-r));
+	if (r == -ENOENT || r == -ECONNREFUSED) {
+		weft_vm_lost(vm, &why);
+	} else if (r < 0) { /* our trouble, not qemu's: try again later */
+		weft_err_prefix(&why, "instance %s", spec->id);
+		weft_deferred_post(TAKE_PTR(vm->started), r, &why);
+		weft_vm_free(vm);
+	}
 	return 0;
 }
 
@@ -415,4 +349,7 @@ const struct weft_runtime_ops weft_runtime_qemu = {
 	.stop = qemu_stop,
 	.delete_ = qemu_delete,
 	.stats = qemu_stats,
+	.pause = weft_vm_pause,
+	.resume = weft_vm_resume,
+	.kill = weft_vm_signal,
 };

@@ -8,7 +8,8 @@
 
 #include "runtimes/runtime.h"
 
-/* For tests: how long a start may take from spawn to a running guest, instead of 10 s. */
-void weft_qemu_set_start_timeout(struct weft_runtime *rt, unsigned ms);
+/* For tests, instead of the times of vm.h; 0: as it is. */
+void weft_qemu_set_timeouts(
+	struct weft_runtime *rt, unsigned start_ms, unsigned beat_ms, unsigned hang_ms);
 
 #endif

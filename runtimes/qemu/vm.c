@@ -11,7 +11,8 @@
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
 
-#define KILL_MS 5000 /* a process that survives SIGKILL for this long hangs in the kernel */
+#define KILL_MS    5000 /* a process that survives SIGKILL for this long hangs in the kernel */
+#define QUIT_SHARE 4    /* of the grace: so much is left for qemu when its guest did not heed */
 
 struct weft_vm *weft_vm_find(const struct weft_runtime *rt, const char *id)
 {
@@ -30,7 +31,9 @@ int weft_vm_new(
 		return -ENOMEM;
 	vm->rt = rt;
 	vm->phase = phase;
-	vm->pidfd = vm->tap_fd = -1;
+	vm->pidfd = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(vm->taps); i++)
+		vm->taps[i] = -1;
 	vm->next = rt->vms;
 	if (vm->next)
 		vm->next->prev = vm;
@@ -57,13 +60,22 @@ void weft_vm_free(struct weft_vm *vm)
 		vm->rt->vms = vm->next;
 	weft_accel_cancel(vm->ask);
 	weft_qmp_free(vm->qmp);
+	weft_vm_calls_end(vm, "weftd ends");
 	weft_process_unwatch(vm->watch);
+	weft_log_rotate_free(vm->rotate);
 	sd_event_source_disable_unref(vm->timer);
+	sd_event_source_disable_unref(vm->beat);
 	weft_deferred_drop(vm->started);
 	for (unsigned i = 0; i < vm->n_waiters; i++)
 		weft_deferred_drop(vm->waiters[i]);
 	closep(&vm->pidfd);
-	closep(&vm->tap_fd);
+	for (size_t i = 0; i < ARRAY_SIZE(vm->taps); i++)
+		closep(&vm->taps[i]);
+	for (unsigned i = 0; i < vm->args.n_mounts; i++) {
+		free((char *)(uintptr_t)vm->mounts[i].source);
+		free((char *)(uintptr_t)vm->mounts[i].target);
+	}
+	free(vm->mounts);
 	weft_unikernel_free(vm->image);
 	weft_vm_record_done(&vm->record);
 	free(vm->image_ref);
@@ -108,13 +120,20 @@ int weft_vm_clean(struct weft_runtime *rt, const char *id, const char *qmp_path)
 /* --- time ----------------------------------------------------------------------------------------
  */
 
-void weft_vm_give_up(struct weft_vm *vm, int r, const struct weft_err *err)
+void weft_vm_runs(struct weft_vm *vm)
 {
-	struct weft_err local = *err;
+	int r;
 
-	weft_err_prefix(&local, "instance %s", vm->id);
-	weft_deferred_post(TAKE_PTR(vm->started), r, &local);
-	weft_vm_free(vm);
+	weft_vm_disarm(vm);
+	vm->phase = VM_RUNNING;
+	vm->lost_ns = 0;
+	weft_deferred_post(TAKE_PTR(vm->started), 0, NULL);
+	r = weft_vm_beat_start(vm);
+	if (r == 0 && vm->log_max && vm->log_path)
+		r = weft_log_rotate_new(
+			vm->rt->config.event, vm->log_path, vm->log_max, 0, &vm->rotate);
+	if (r < 0)
+		log_warning("%s: runs, but is not watched: %s", vm->id, strerror(-r));
 }
 
 static void on_start_timeout(struct weft_vm *vm)
@@ -126,13 +145,20 @@ static void on_start_timeout(struct weft_vm *vm)
 	weft_vm_kill(vm);
 }
 
+void weft_vm_lost(struct weft_vm *vm, const struct weft_err *why)
+{
+	if (!vm->failure.code)
+		weft_err_set(&vm->failure, ENOENT, "qemu (pid %d) is there, but hangs: %s",
+			(int)vm->record.pid, why->msg);
+	weft_vm_kill(vm);
+}
+
 static void on_adopt_timeout(struct weft_vm *vm)
 {
 	struct weft_err err = {};
 
-	weft_err_set(&err, ETIMEDOUT, "qemu (pid %d) is there, but its monitor does not answer",
-		(int)vm->record.pid);
-	weft_vm_give_up(vm, -ETIMEDOUT, &err);
+	weft_err_set(&err, ETIMEDOUT, "its monitor does not answer");
+	weft_vm_lost(vm, &err);
 }
 
 /* Killed, and still there. Whoever waits is told; should it end after all, it is cleaned up. */
@@ -151,6 +177,18 @@ static void on_undead(struct weft_vm *vm)
 		weft_deferred_post(vm->waiters[--vm->n_waiters], -ETIMEDOUT, &err);
 }
 
+/* The guest took no notice of the button: qemu itself is asked. */
+static void on_no_powerdown(struct weft_vm *vm)
+{
+	unsigned ms = vm->quit_ms;
+
+	vm->quit_ms = 0;
+	if (weft_vm_arm(vm, ms) < 0)
+		weft_vm_kill(vm);
+	else if (!vm->qmp || weft_qmp_execute(vm->qmp, "quit", NULL, ms, NULL, NULL) < 0)
+		pidfd_send_signal(vm->pidfd, SIGTERM, NULL, 0);
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct weft_vm *vm = userdata;
@@ -165,6 +203,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 		on_start_timeout(vm);
 	else if (vm->phase == VM_ADOPTING)
 		on_adopt_timeout(vm);
+	else if (vm->quit_ms)
+		on_no_powerdown(vm);
 	else
 		weft_vm_kill(vm);
 	return 0;
@@ -211,14 +251,24 @@ static void on_asked(void *userdata, int r, const json_t *result, const struct w
 		log_debug("%s: %s", vm->id, err->msg);
 }
 
-/* The power button where there is one. A machine without has nothing to tell its guest with, so
- * that qemu itself is asked to end, as it is by SIGTERM when the monitor does not listen. */
-static void ask_to_end(struct weft_vm *vm, unsigned grace_ms)
+/* The power button where the guest heeds one, and it then has the greater part of the grace; else
+ * qemu itself is asked to end, as it is by SIGTERM when the monitor does not listen. */
+static int ask_to_end(struct weft_vm *vm, unsigned grace_ms)
 {
 	const char *how = vm->record.powerdown ? "system_powerdown" : "quit";
+	int r;
+
+	vm->quit_ms = vm->record.powerdown ? grace_ms / QUIT_SHARE : 0;
+	r = weft_vm_arm(vm, grace_ms - vm->quit_ms);
+	if (r < 0)
+		return r;
+	/* A guest that is paused cannot look at its button. */
+	if (vm->paused && vm->qmp)
+		(void)weft_qmp_execute(vm->qmp, "cont", NULL, grace_ms, NULL, NULL);
 
 	if (!vm->qmp || weft_qmp_execute(vm->qmp, how, NULL, grace_ms, on_asked, vm) < 0)
 		pidfd_send_signal(vm->pidfd, SIGTERM, NULL, 0);
+	return 0;
 }
 
 int weft_vm_end(struct weft_vm *vm, unsigned grace_ms, struct weft_deferred *waiter)
@@ -240,9 +290,7 @@ int weft_vm_end(struct weft_vm *vm, unsigned grace_ms, struct weft_deferred *wai
 	vm->phase = VM_ENDING;
 	if (vm->ended || vm->killed)
 		return 0;
-	if (starting || grace_ms == 0 || (!asked && weft_vm_arm(vm, grace_ms) < 0))
+	if (starting || grace_ms == 0 || (!asked && ask_to_end(vm, grace_ms) < 0))
 		weft_vm_kill(vm);
-	else if (!asked)
-		ask_to_end(vm, grace_ms);
 	return 0;
 }

@@ -20,8 +20,8 @@ static void last_words(const struct weft_vm *vm, char *buf, size_t size)
 	_cleanup_(freep) char *text = NULL;
 	const char *found = NULL;
 	char *save = NULL;
+	off_t start, end;
 	ssize_t n;
-	off_t end;
 
 	buf[0] = '\0';
 	if (!vm->log_path || !vm->machine)
@@ -31,8 +31,9 @@ static void last_words(const struct weft_vm *vm, char *buf, size_t size)
 	if (fd < 0 || !text)
 		return;
 	end = lseek(fd, 0, SEEK_END);
+	start = end < vm->log_start ? 0 : vm->log_start; /* rotated meanwhile */
 	n = pread(fd, text, MAX_LAST_WORDS,
-		end - vm->log_start > MAX_LAST_WORDS ? end - MAX_LAST_WORDS : vm->log_start);
+		end - start > MAX_LAST_WORDS ? end - MAX_LAST_WORDS : start);
 	if (n <= 0)
 		return;
 	text[n] = '\0';
@@ -99,6 +100,7 @@ void weft_vm_ended(void *userdata, int status)
 		log_debug("%s: remove cgroup %s: %s", vm->id, vm->cgroup, strerror(-r));
 	if (vm->started)
 		answer_start(vm, why);
+	weft_vm_calls_end(vm, why);
 	while (vm->n_waiters > 0)
 		weft_deferred_post(vm->waiters[--vm->n_waiters], 0, NULL);
 	id = TAKE_PTR(vm->id);

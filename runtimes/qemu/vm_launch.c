@@ -16,10 +16,10 @@
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
+#include "runtimes/qemu/tap.h"
 #include "runtimes/qemu/vm.h"
 
 #define SOCKET_NAME "qmp.sock"
-#define MAX_TASKS   256 /* vCPUs, qemu's own threads and its pool */
 
 /* The monitor's socket listens before qemu runs: we can connect at once instead of polling for it,
  * and qemu greets when it is ready. */
@@ -62,23 +62,50 @@ static int open_log(struct weft_vm *vm, const char *accel_text, int *ret, struct
 
 static int make_cgroup(struct weft_vm *vm, struct weft_err *err)
 {
-	const struct weft_cgroup_limits limits = {
-		.memory_bytes = (uint64_t)(vm->args.memory_mb + WEFT_QEMU_OVERHEAD_MB) << 20,
-		.pids = MAX_TASKS + vm->args.vcpus,
-	};
 	/* A daemon killed between spawn and record has left a qemu that nobody else can find. */
 	int r = weft_cgroup_destroy(vm->cgroup);
 
 	if (r < 0)
 		return weft_err_set(err, r, "cgroup %s: remove what is left in it: %s", vm->cgroup,
 			strerror(-r));
-	return weft_cgroup_create(vm->cgroup, &limits, err);
+	return weft_cgroup_create(vm->cgroup, &vm->limits, err);
+}
+
+/* Descriptors in the order that machine.h says. */
+struct handed {
+	int fds[1 + 2 * WEFT_MAX_QUEUES + 1];
+	unsigned n;
+	int vhost[WEFT_MAX_QUEUES];
+};
+
+static void handed_done(struct handed *h)
+{
+	for (unsigned i = 0; i < WEFT_MAX_QUEUES; i++)
+		closep(&h->vhost[i]);
+}
+
+/* Under TCG the kernel's back-end has nobody to signal to. */
+static int hand_over(struct weft_vm *vm, int monitor, struct handed *h, struct weft_err *err)
+{
+	int r;
+
+	h->fds[h->n++] = monitor;
+	for (unsigned i = 0; i < vm->args.queues; i++)
+		h->fds[h->n++] = vm->taps[i];
+	vm->args.vhost =
+		vm->args.queues && vm->args.kvm && vm->machine->pci && weft_vhost_net_usable();
+	if (!vm->args.vhost)
+		return 0;
+	r = weft_vhost_net_open(vm->args.queues, h->vhost, err);
+	for (unsigned i = 0; r == 0 && i < vm->args.queues; i++)
+		h->fds[h->n++] = h->vhost[i];
+	return r;
 }
 
 static int spawn(struct weft_vm *vm, int monitor, int log, struct weft_err *err)
 {
 	_cleanup_(strv_freep) char **argv = NULL;
-	int fds[2] = {monitor, vm->tap_fd}, r;
+	_cleanup_(handed_done) struct handed h = {};
 	struct weft_process_spec spec = {
 		.cwd = vm->image->dir,
 		.netns = vm->netns,
@@ -86,15 +113,28 @@ static int spawn(struct weft_vm *vm, int monitor, int log, struct weft_err *err)
 		.stdin_fd = -1,
 		.stdout_fd = log,
 		.stderr_fd = log,
-		.fds = fds,
-		.n_fds = vm->tap_fd < 0 ? 1 : 2,
+		.fds = h.fds,
 	};
+	int r;
 
+	memset(h.vhost, -1, sizeof(h.vhost));
+	r = hand_over(vm, monitor, &h, err);
+	if (r < 0)
+		return r;
+	spec.n_fds = h.n;
 	r = weft_qemu_argv(&vm->args, &argv);
 	if (r < 0)
 		return weft_err_set(err, r, "qemu's arguments: %s", strerror(-r));
 	spec.argv = (const char *const *)argv;
 	return weft_process_spawn(&spec, &vm->record.pid, &vm->pidfd, err);
+}
+
+static void close_taps(struct weft_vm *vm)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(vm->taps); i++) {
+		closep(&vm->taps[i]);
+		vm->taps[i] = -1;
+	}
 }
 
 static int write_record(struct weft_vm *vm, struct weft_err *err)
@@ -104,7 +144,7 @@ static int write_record(struct weft_vm *vm, struct weft_err *err)
 	vm->record.image = strdup(vm->image_ref);
 	vm->record.accel = strdup(vm->args.kvm ? "kvm" : "tcg");
 	vm->record.machine = strdup(weft_machine_name(vm->machine->machine));
-	vm->record.powerdown = vm->machine->powerdown;
+	vm->record.powerdown = vm->machine->powerdown && vm->image->what.hints.powerdown > 0;
 	if (!vm->record.image || !vm->record.accel || !vm->record.machine)
 		return weft_err_set(err, ENOMEM, "out of memory");
 	if (r == 0)
@@ -150,8 +190,7 @@ static int launch(struct weft_vm *vm, const struct weft_accel_state *accel, stru
 	r = spawn(vm, monitor, log, err);
 	if (r < 0)
 		return r;
-	closep(&vm->tap_fd);
-	vm->tap_fd = -1;
+	close_taps(vm);
 	r = write_record(vm, err);
 	if (r < 0)
 		return r;
@@ -160,6 +199,9 @@ static int launch(struct weft_vm *vm, const struct weft_accel_state *accel, stru
 		return weft_err_set(err, r, "watch qemu: %s", strerror(-r));
 	log_debug("%s: qemu pid %d, %s on %s", vm->id, (int)vm->record.pid,
 		weft_machine_name(vm->machine->machine), remark);
+	r = weft_vm_arm(vm, vm->rt->start_ms);
+	if (r < 0)
+		return weft_err_set(err, r, "timer: %s", strerror(-r));
 	return weft_vm_connect(vm, err);
 }
 

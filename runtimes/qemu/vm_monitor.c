@@ -8,8 +8,7 @@
 #include "ctrl/base/util.h"
 #include "runtimes/qemu/vm.h"
 
-#define QUERY_MS 5000
-#define DOOM_MS  2000 /* from the guest's end to qemu's */
+#define DOOM_MS 2000 /* from the guest's end to qemu's */
 
 static void tell(struct weft_vm *vm, enum weft_runtime_event event, const char *detail)
 {
@@ -19,9 +18,7 @@ static void tell(struct weft_vm *vm, enum weft_runtime_event event, const char *
 		c->on_event(c->userdata, vm->id, event, detail);
 }
 
-/* The guest is at its end, and qemu should be soon. The first reason counts: what follows it is its
- * consequence. */
-static void doom(struct weft_vm *vm, bool good, const char *why)
+void weft_vm_doom(struct weft_vm *vm, bool good, const char *why)
 {
 	if (!vm->fate[0]) {
 		snprintf(vm->fate, sizeof(vm->fate), "%s", why);
@@ -59,30 +56,22 @@ static void on_running(struct weft_vm *vm)
 	bool resumed = vm->paused;
 
 	vm->paused = false;
-	if (vm->phase == VM_RUNNING) {
-		if (resumed)
-			tell(vm, WEFT_RUNTIME_RESUMED, "resumed");
-		return;
-	}
-	weft_vm_disarm(vm);
-	vm->phase = VM_RUNNING;
-	weft_deferred_post(TAKE_PTR(vm->started), 0, NULL);
+	vm->wants_paused = false;
+	if (vm->phase != VM_RUNNING)
+		weft_vm_runs(vm);
+	else if (resumed)
+		tell(vm, WEFT_RUNTIME_RESUMED, "resumed");
 }
 
 static void on_paused(struct weft_vm *vm)
 {
 	if (vm->phase == VM_STARTING || vm->paused)
 		return;
-	if (vm->phase == VM_ADOPTING) {
-		weft_vm_disarm(vm);
-		vm->phase = VM_RUNNING;
-		weft_deferred_post(TAKE_PTR(vm->started), 0, NULL);
-	}
+	if (vm->phase == VM_ADOPTING)
+		weft_vm_runs(vm);
 	vm->paused = true;
 	tell(vm, WEFT_RUNTIME_PAUSED, "paused");
 }
-
-static void query(struct weft_vm *vm);
 
 static void on_continued(void *userdata, int r, const json_t *result, const struct weft_err *err)
 {
@@ -92,39 +81,32 @@ static void on_continued(void *userdata, int r, const json_t *result, const stru
 	if (r < 0)
 		log_debug("%s: %s", vm->id, err->msg);
 	else if (!vm->fate[0] && !vm->ended && vm->phase != VM_ENDING)
-		query(vm);
+		weft_vm_query(vm);
 }
 
 /* qemu waits to be told to run the guest (-S), also when the daemon that started it was killed
  * before it could. */
 static void on_prelaunch(struct weft_vm *vm)
 {
-	int r = weft_qmp_execute(vm->qmp, "cont", NULL, QUERY_MS, on_continued, vm);
+	int r = weft_qmp_execute(vm->qmp, "cont", NULL, vm->rt->hang_ms, on_continued, vm);
 
 	if (r < 0)
 		log_debug("%s: cont: %s", vm->id, strerror(-r));
 }
 
-static void on_status(void *userdata, int r, const json_t *result, const struct weft_err *err)
+void weft_vm_status(struct weft_vm *vm, const char *status)
 {
-	const char *status = json_string_value(json_object_get(result, "status"));
-	struct weft_vm *vm = userdata;
-
 	if (vm->ended || vm->phase == VM_ENDING)
 		return;
-	if (r < 0 || !status) {
-		/* A connection that closed tells on_closed(); silence ends at the phase's deadline.
-		 */
-		log_debug("%s: query-status: %s", vm->id, r < 0 ? err->msg : "no status");
-		return;
-	}
 	for (size_t i = 0; i < ARRAY_SIZE(dead); i++) {
 		if (strcmp(status, dead[i].status) != 0)
 			continue;
-		doom(vm, false, dead[i].why);
+		weft_vm_doom(vm, false, dead[i].why);
 		weft_vm_kill(vm);
 		return;
 	}
+	if (vm->changing > 0)
+		return;
 	if (strcmp(status, "running") == 0)
 		on_running(vm);
 	else if (strcmp(status, "prelaunch") == 0)
@@ -134,9 +116,23 @@ static void on_status(void *userdata, int r, const json_t *result, const struct 
 	/* else on its way to running: RESUME follows */
 }
 
-static void query(struct weft_vm *vm)
+static void on_status(void *userdata, int r, const json_t *result, const struct weft_err *err)
 {
-	int r = weft_qmp_execute(vm->qmp, "query-status", NULL, QUERY_MS, on_status, vm);
+	const char *status = json_string_value(json_object_get(result, "status"));
+	struct weft_vm *vm = userdata;
+
+	/* A connection that closed tells on_closed(); silence ends at the phase's deadline. */
+	if (r < 0 || !status)
+		log_debug("%s: query-status: %s", vm->id, r < 0 ? err->msg : "no status");
+	else
+		weft_vm_status(vm, status);
+}
+
+void weft_vm_query(struct weft_vm *vm)
+{
+	int r = vm->qmp ? weft_qmp_execute(
+				  vm->qmp, "query-status", NULL, vm->rt->hang_ms, on_status, vm)
+			: -ENOTCONN;
 
 	if (r < 0 && r != -ENOTCONN)
 		log_debug("%s: query-status: %s", vm->id, strerror(-r));
@@ -144,7 +140,7 @@ static void query(struct weft_vm *vm)
 
 static void on_ready(void *userdata)
 {
-	query(userdata);
+	weft_vm_query(userdata);
 }
 
 static void on_event(void *userdata, const char *name, const json_t *data)
@@ -153,22 +149,22 @@ static void on_event(void *userdata, const char *name, const json_t *data)
 	struct weft_vm *vm = userdata;
 
 	if (strcmp(name, "GUEST_PANICKED") == 0) {
-		doom(vm, false, "guest panicked");
+		weft_vm_doom(vm, false, "guest panicked");
 		return;
 	}
 	if (strcmp(name, "SHUTDOWN") == 0) {
 		for (size_t i = 0; i < ARRAY_SIZE(shutdowns); i++)
 			if (reason && strcmp(reason, shutdowns[i].reason) == 0) {
-				doom(vm, shutdowns[i].good, shutdowns[i].why);
+				weft_vm_doom(vm, shutdowns[i].good, shutdowns[i].why);
 				return;
 			}
-		doom(vm, false, "guest was shut down");
+		weft_vm_doom(vm, false, "guest was shut down");
 		return;
 	}
 	/* A STOP may be a pause or the end: the status tells. */
 	if ((strcmp(name, "STOP") == 0 || strcmp(name, "RESUME") == 0) && !vm->fate[0] &&
 		!vm->ended && vm->phase != VM_ENDING)
-		query(vm);
+		weft_vm_query(vm);
 }
 
 static void on_closed(void *userdata, int r, const struct weft_err *err)
@@ -176,6 +172,8 @@ static void on_closed(void *userdata, int r, const struct weft_err *err)
 	struct weft_vm *vm = userdata;
 
 	weft_qmp_free(TAKE_PTR(vm->qmp));
+	if (vm->lost_ns == 0)
+		vm->lost_ns = weft_now_ns();
 	if (vm->ended || r == -ECONNRESET) /* qemu ends: weft_vm_ended() goes on, or a deadline */
 		return;
 	log_debug("%s: %s", vm->id, err->msg);
@@ -184,19 +182,14 @@ static void on_closed(void *userdata, int r, const struct weft_err *err)
 			vm->failure = *err;
 		weft_vm_kill(vm);
 	} else if (vm->phase == VM_ADOPTING) {
-		weft_vm_give_up(vm, r, err);
+		weft_vm_lost(vm, err);
 	}
-	/* A running guest serves on without its monitor; stop() then uses signals. */
+	/* A running guest serves on without its monitor: it is connected again (vm_beat.c). */
 }
 
 int weft_vm_connect(struct weft_vm *vm, struct weft_err *err)
 {
 	static const struct weft_qmp_callbacks callbacks = {on_ready, on_event, on_closed};
-	int r;
-
-	r = weft_vm_arm(vm, vm->rt->start_ms);
-	if (r < 0)
-		return weft_err_set(err, r, "timer: %s", strerror(-r));
-	return weft_qmp_connect(vm->rt->config.event, vm->record.qmp_path, vm->rt->start_ms,
+	return weft_qmp_connect(vm->rt->config.event, vm->record.qmp_path, vm->rt->hang_ms,
 		&callbacks, vm, &vm->qmp, err);
 }

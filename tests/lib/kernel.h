@@ -16,6 +16,10 @@ extern const uint8_t test_code_hello[];    /* says "K" on the serial line, then 
 extern const uint8_t test_code_panic[];    /* panics through pvpanic */
 extern const uint8_t test_code_reset[];    /* resets by a triple fault */
 extern const uint8_t test_code_poweroff[]; /* powers off by ACPI, on pc and q35 */
+extern const uint8_t test_code_busy[];     /* never sleeps */
+extern const uint8_t test_code_chatter[];  /* writes to the serial line for ever */
+extern const uint8_t test_code_watchdog[]; /* starts an i6300esb and leaves it alone */
+extern const size_t test_code_busy_size, test_code_chatter_size, test_code_watchdog_size;
 extern const size_t test_code_idle_size, test_code_hello_size, test_code_panic_size,
 	test_code_reset_size, test_code_poweroff_size;
 

@@ -19,9 +19,27 @@
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
+#include "runtimes/qemu/machine.h"
 #include "tests/lib/kernel.h"
 
 char qlab_libexec[PATH_MAX];
+
+bool qlab_available(void)
+{
+	const char *build = getenv("B");
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/libexec", build ? build : "build");
+	if (geteuid() != 0)
+		puts("1..0 # SKIP not root: qemu is started in a cgroup and drops privileges");
+	else if (!realpath(path, qlab_libexec))
+		printf("1..0 # SKIP %s: %s\n", path, strerror(errno));
+	else if (system("command -v " WEFT_QEMU_AMD64 " >/dev/null") != 0)
+		puts("1..0 # SKIP " WEFT_QEMU_AMD64 " is not installed");
+	else
+		return true;
+	return false;
+}
 
 static unsigned count_fds(void)
 {

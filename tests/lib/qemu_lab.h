@@ -5,6 +5,7 @@
 #define WEFT_TESTS_LIB_QEMU_LAB_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -15,6 +16,9 @@
 
 /* Set by main() before the first test: where weft-unpack and the probe guest are. */
 extern char qlab_libexec[PATH_MAX];
+
+/* Can guests be started here? Else the plan that skips all has been printed. Fills qlab_libexec. */
+bool qlab_available(void);
 
 struct qlab {
 	char dir[64], inst[PATH_MAX], log[PATH_MAX], cgroup_root[64], cgroup[160];
@@ -29,7 +33,7 @@ struct qlab {
 	struct weft_err err;
 	enum weft_runtime_event event_kind;
 	char detail[256];
-	struct weft_runtime_cap cap;
+	struct weft_runtime_cap cap; /* for amd64 */
 };
 
 int qlab_setup(void **state);
