@@ -49,7 +49,7 @@ $(B)/guest/weft-guest.elf: $(GUEST_OBJ) $(GUEST_LWIP) $(B)/guest/link.ld
 		-T $(B)/guest/link.ld $(GUEST_OBJ) $(GUEST_LWIP) -o $@
 
 # The same input gives the same bytes.
-$(B)/guest/weft-guest.tar.gz: $(B)/guest/weft-guest.elf
+$(B)/guest/weft-guest.tar.gz: $(B)/guest/weft-guest.elf tests/guest/guest.mk
 	@rm -rf $(B)/guest/image && mkdir -p $(B)/guest/image
 	$(Q)strip -o $(B)/guest/image/kernel $<
 	$(Q)printf '{"machine":"microvm","netdev":"ip","ring3":true}\n' >$(B)/guest/image/weft.json

@@ -272,7 +272,7 @@ fi
 
 # --- the image -----------------------------------------------------------------------------------
 is "$(tar -tzf "$B/guest/weft-guest.tar.gz" | tr '\n' ' ')" 'kernel weft.json ' 'the image has its files'
-is "$(tar -xzOf "$B/guest/weft-guest.tar.gz" weft.json)" '{"machine":"microvm","ring3":true}' \
+is "$(tar -xzOf "$B/guest/weft-guest.tar.gz" weft.json)" '{"machine":"microvm","netdev":"ip","ring3":true}' \
 	'weft.json says what it needs'
 echo "1..$n"
 [ $failed = 0 ]
