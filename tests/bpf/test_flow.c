@@ -419,7 +419,7 @@ static void policies(void **state)
 		assert_int_equal(lab_ip(&f)->saddr, lab_addr(vips[p]));
 		assert_true(lab_sums_right(&f));
 	}
-	/* An address that is withdrawn means nothing; its flows are forgotten with the others (RST). */
+	/* An address that is withdrawn means nothing; its flows are reset like those of others. */
 	lab_service(dp, SERVICE, VIP);
 	lab_tcp(&f, (struct lab_tuple){CLIENT, vips[1], 22001, 80}, LAB_ACK, 1);
 	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
