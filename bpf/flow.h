@@ -11,13 +11,13 @@
 
 #define FLOW_TRIES 4
 
+/* Both directions of a flow lie in a pair of buckets, one in each: a new flow takes the processor
+ * to one place in memory, not to two. Which pair, either direction can tell: a packet to a service
+ * does not know its backend, but one from the backend knows its service. */
 struct flow_key {
-	__u32 from; /* epoch of the sender */
-	__u32 to;   /* epoch of the instance or the service */
-	__u16 kind; /* of target: which of them, and by which policy */
-	__u8 family;
-	__u8 proto;
-	__be16 sport, dport;
+	__u64 pair; /* hash of both ends */
+	__u32 mark; /* what this direction alone knows of the other end */
+	bool back;  /* which of both buckets */
 };
 
 struct flow {
@@ -25,19 +25,31 @@ struct flow {
 	__u64 word;
 };
 
-/* Mixing alone is invertible: the secret seed keeps senders from aiming at a bucket. */
-static __always_inline __u64 flow_hash(const struct flow_key *k)
+static __always_inline __u64 flow_end(__u32 epoch, __be16 port)
 {
-	__u64 ends = (__u64)k->from << 32 | k->to;
-	__u64 rest = (__u64)k->sport << 48 | (__u64)k->dport << 32 | (__u64)k->kind << 16 |
-		     (__u64)k->family << 8 | k->proto;
-	__u64 x = (ends ^ flow_seed[0]) * 0xff51afd7ed558ccdULL;
+	return (__u64)epoch << 16 | port;
+}
 
+/* Mixing alone is invertible: the secret seed keeps senders from aiming at a bucket. */
+static __always_inline __u64 flow_pair(const struct packet *p, __u64 one, __u64 other)
+{
+	__u64 x = (one ^ flow_seed[0]) * 0xff51afd7ed558ccdULL;
+
+	other |= (__u64)p->family << 56 | (__u64)p->proto << 48;
 	x ^= x >> 32;
-	x = (x + (rest ^ flow_seed[1])) * 0xc4ceb9fe1a85ec53ULL;
+	x = (x + (other ^ flow_seed[1])) * 0xc4ceb9fe1a85ec53ULL;
 	x ^= x >> 29;
 	x *= 0x9fb21c651e98df25ULL;
 	return x ^ x >> 32;
+}
+
+/* The high bits are the word's tag, the low ones the bucket. */
+static __always_inline __u64 flow_hash(const struct flow_key *k)
+{
+	__u64 tag = (k->pair ^ k->mark * 0xd6e8feb86659fd93ULL) * 0x9fb21c651e98df25ULL;
+
+	return weft_flow_tag(tag) << WEFT_FLOW_TAG_SHIFT |
+	       (k->pair & ((1ULL << WEFT_FLOW_TAG_SHIFT) - 2)) | k->back;
 }
 
 static __always_inline __u32 flow_isn(const struct packet *p)
@@ -209,6 +221,15 @@ __noinline __u64 flow_insert(__u64 hash, __u64 fresh, __u64 stale)
 		__sync_val_compare_and_swap(&b->word[place], 0, fresh) != 0)
 		return flow_insert_over(hash, fresh, stale);
 	return flow_settle(b, place, fresh);
+}
+
+__noinline int flow_forget(__u64 hash)
+{
+	struct flow f;
+
+	if (flow_find(hash, &f))
+		__sync_val_compare_and_swap(f.place, f.word, 0);
+	return 0;
 }
 
 static __always_inline __u64 flow_aged(__u64 word, __u32 state)

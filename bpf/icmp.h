@@ -67,20 +67,18 @@ static __always_inline int quoted_answer(const struct quoted *q, struct packet *
 
 static __always_inline bool known_instance(const struct packet *p, struct route *r, __u32 id)
 {
-	struct flow_key key, forth;
+	struct flow_key key;
 	struct flow f;
 
 	r->to = instance_get(id);
 	if (!r->to)
 		return false;
 	r->to_id = r->backend = id;
+	if (r->from->service && way_back(p, r, &f, &key))
+		return true;
 	r->saddr = r->from->inst_addr;
-	key = flow_key_of(p, r->from, r->to->epoch, WEFT_TARGET_INSTANCE, false);
-	if (!flow_find(flow_hash(&key), &f))
-		return false;
-	if (f.word & WEFT_FLOW_REVERSE)
-		return way_back(p, r, &f, &forth);
-	return flow_holds(f.word, id, r->to);
+	key = key_direct(p, r->from, r->to);
+	return flow_find(flow_hash(&key), &f) && direct_holds(r, f.word);
 }
 
 /* Neither opens nor touches the flow: an error is no sign of life. */
@@ -102,7 +100,7 @@ static __always_inline bool known_route(const struct packet *p, struct route *r)
 		svc = service_get(id);
 		if (!svc)
 			return false;
-		key = flow_key_of(p, r->from, svc->epoch, kind, false);
+		key = key_to_service(p, r->from, svc, kind - WEFT_TARGET_SERVICE, false);
 		if (!flow_find(flow_hash(&key), &f) || !flow_backend(f.word, id, r))
 			return false;
 		r->service = id;

@@ -21,20 +21,46 @@ struct route {
 	bool detour; /* not by bpf_redirect_peer */
 };
 
-static __always_inline struct flow_key flow_key_of(const struct packet *p,
-	const struct weft_bpf_instance *from, __u32 to, __u16 kind, bool swap)
+/* Of p from client to the service, or (swap) back from one of its backends. */
+static __always_inline struct flow_key key_to_service(const struct packet *p,
+	const struct weft_bpf_instance *client, const struct weft_bpf_service *svc, __u32 policy,
+	bool swap)
 {
 	struct flow_key key = {
-		.from = from->epoch,
-		.to = to,
-		.kind = kind,
-		.family = p->family,
-		.proto = p->proto,
-		.sport = swap ? p->dport : p->sport,
-		.dport = swap ? p->sport : p->dport,
+		.pair = flow_pair(p, flow_end(client->epoch, swap ? p->dport : p->sport),
+			flow_end(svc->epoch, swap ? p->sport : p->dport)),
+		.mark = policy,
 	};
 
 	return key;
+}
+
+static __always_inline struct flow_key key_from_backend(
+	const struct flow_key *forth, const struct weft_bpf_instance *backend)
+{
+	struct flow_key key = {.pair = forth->pair, .mark = backend->epoch, .back = true};
+
+	return key;
+}
+
+/* Between instances: which end is whose cannot be told yet, so the lower one comes first. */
+static __always_inline struct flow_key key_direct(const struct packet *p,
+	const struct weft_bpf_instance *from, const struct weft_bpf_instance *to)
+{
+	__u64 a = flow_end(from->epoch, p->sport), b = flow_end(to->epoch, p->dport);
+	struct flow_key key = {
+		.pair = a < b ? flow_pair(p, a, b) : flow_pair(p, b, a),
+		.back = a > b,
+	};
+
+	return key;
+}
+
+static __always_inline struct flow_key key_direct_other(const struct flow_key *key)
+{
+	struct flow_key other = {.pair = key->pair, .back = !key->back};
+
+	return other;
 }
 
 /* A word may be of an earlier holder of the backend's id, or purged: then it stands for nobody. */
@@ -54,12 +80,12 @@ static __always_inline __u64 flow_open(
 		flow_word(hash, r->to_id, r->to->generation, isn, flow_first_state(p)), stale);
 }
 
-static __always_inline void flow_open_back(const struct packet *p, const struct route *r)
+static __always_inline void flow_open_back(
+	const struct packet *p, const struct route *r, const struct flow_key *back)
 {
-	struct flow_key back = flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
 	__u64 called = r->service ? 1 + r->policy : 0;
 	__u64 bits = WEFT_FLOW_REVERSE | called << WEFT_FLOW_AUX_SHIFT;
-	__u64 hash = flow_hash(&back);
+	__u64 hash = flow_hash(back);
 	struct flow old;
 
 	flow_insert(hash, flow_word(hash, r->to_id, r->to->generation, bits, flow_first_state(p)),
@@ -85,12 +111,12 @@ static __always_inline int call_service(
 	const struct weft_bpf_service *svc = service_get(service);
 	int lost = DROP(NO_FLOW);
 	__u64 stale = 0, other;
-	struct flow_key key;
+	struct flow_key key, back;
 	struct flow f;
 
 	if (!svc)
 		return DROP(UNKNOWN_ADDR);
-	key = flow_key_of(p, r->from, svc->epoch, kind, false);
+	key = key_to_service(p, r->from, svc, kind - WEFT_TARGET_SERVICE, false);
 	r->saddr = r->from->inst_addr;
 	r->service = service;
 	r->policy = kind - WEFT_TARGET_SERVICE;
@@ -99,9 +125,7 @@ static __always_inline int call_service(
 		if (!flow_backend(f.word, service, r)) {
 			lost = DROP(BACKEND_GONE);
 		} else if (!flow_reopens(p, f.word)) {
-			struct flow_key back =
-				flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
-
+			back = key_from_backend(&key, r->to);
 			flow_touch(&f, p, &back);
 			return 0;
 		}
@@ -118,34 +142,53 @@ static __always_inline int call_service(
 		count_flow(service, r->to_id);
 	else if (!flow_backend(other, service, r))
 		return DROP(BACKEND_GONE);
-	flow_open_back(p, r);
+	back = key_from_backend(&key, r->to);
+	flow_open_back(p, r, &back);
 	return 0;
 }
 
-/* r->from answers r->to, which had called it by its service or by its own address; forth is the key
- * that it did so by. */
-static __always_inline bool way_back(
-	const struct packet *p, struct route *r, const struct flow *f, struct flow_key *forth)
+static __always_inline void answers(struct route *r)
 {
-	__u32 called = weft_flow_aux(f->word), policy = (called - 1) & (WEFT_POLICIES - 1);
-	const struct weft_bpf_service *svc;
-
-	if (!flow_holds(f->word, r->from_id, r->from))
-		return false;
-	if (!called) {
-		*forth = flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
-		r->saddr = r->from->inst_addr;
-	} else {
-		svc = service_get(r->from->service);
-		if (!svc || !svc->vip[policy])
-			return false;
-		*forth = flow_key_of(p, r->to, svc->epoch, WEFT_TARGET_SERVICE + policy, true);
-		r->saddr = svc->vip[policy];
-		r->service = r->from->service;
-	}
 	r->backend = r->from_id;
 	r->reverse = true;
+}
+
+/* r->from answers r->to, which had called its service; forth is the key that it did so by. */
+static __always_inline bool way_back(
+	const struct packet *p, struct route *r, struct flow *f, struct flow_key *forth)
+{
+	const struct weft_bpf_service *svc = service_get(r->from->service);
+	struct flow_key back;
+	__u32 policy;
+
+	if (!svc)
+		return false;
+	*forth = key_to_service(p, r->to, svc, 0, true);
+	back = key_from_backend(forth, r->from);
+	if (!flow_find(flow_hash(&back), f) || !flow_holds(f->word, r->from_id, r->from))
+		return false;
+	policy = (weft_flow_aux(f->word) - 1) & (WEFT_POLICIES - 1);
+	if (!svc->vip[policy])
+		return false;
+	forth->mark = policy;
+	r->saddr = svc->vip[policy];
+	r->service = r->from->service;
+	answers(r);
 	return true;
+}
+
+/* A client that calls a backend itself may have called it by its service before, from the same
+ * port: what the backend says from now on is to the newer call. */
+static __always_inline void way_back_forget(const struct packet *p, const struct route *r)
+{
+	const struct weft_bpf_service *svc = service_get(r->to->service);
+	struct flow_key key;
+
+	if (!svc)
+		return;
+	key = key_to_service(p, r->from, svc, 0, false);
+	key = key_from_backend(&key, r->to);
+	flow_forget(flow_hash(&key));
 }
 
 /* Between nodes, a segment of no known flow goes on as one of a direct flow: the other node's table
@@ -156,9 +199,20 @@ static __always_inline bool adopts(const struct packet *p, const struct route *r
 	       (r->from->device == WEFT_DEVICE_REMOTE || r->to->device == WEFT_DEVICE_REMOTE);
 }
 
+/* Is p of a direct flow? Then which way does it go? */
+static __always_inline bool direct_holds(struct route *r, __u64 word)
+{
+	if (!(word & WEFT_FLOW_REVERSE))
+		return flow_holds(word, r->to_id, r->to);
+	if (!flow_holds(word, r->from_id, r->from))
+		return false;
+	answers(r);
+	return true;
+}
+
 static __always_inline int call_instance(const struct packet *p, struct route *r, __u32 id)
 {
-	struct flow_key key, forth;
+	struct flow_key key, other;
 	int lost = DROP(NO_FLOW);
 	__u64 stale = 0;
 	struct flow f;
@@ -167,23 +221,25 @@ static __always_inline int call_instance(const struct packet *p, struct route *r
 	if (!r->to)
 		return DROP(UNKNOWN_ADDR);
 	r->to_id = r->backend = id;
+	if (r->from->service && way_back(p, r, &f, &other)) {
+		if (!flow_reopens(p, f.word)) {
+			flow_touch(&f, p, &other);
+			return 0;
+		}
+		/* It calls its client, between the same ports. */
+		__sync_val_compare_and_swap(f.place, f.word, 0);
+		r->service = 0;
+		r->reverse = false;
+		r->backend = id;
+	}
 	r->saddr = r->from->inst_addr;
-	key = flow_key_of(p, r->from, r->to->epoch, WEFT_TARGET_INSTANCE, false);
+	key = key_direct(p, r->from, r->to);
+	other = key_direct_other(&key);
 	if (flow_find(flow_hash(&key), &f)) {
 		stale = f.word;
 		lost = DROP(BACKEND_GONE);
-		if (flow_reopens(p, f.word)) {
-			/* a new connection between the same ports */
-		} else if (f.word & WEFT_FLOW_REVERSE) {
-			if (way_back(p, r, &f, &forth)) {
-				flow_touch(&f, p, &forth);
-				return 0;
-			}
-		} else if (flow_holds(f.word, id, r->to)) {
-			struct flow_key back =
-				flow_key_of(p, r->to, r->from->epoch, WEFT_TARGET_INSTANCE, true);
-
-			flow_touch(&f, p, &back);
+		if (!flow_reopens(p, f.word) && direct_holds(r, f.word)) {
+			flow_touch(&f, p, &other);
 			return 0;
 		}
 	}
@@ -191,7 +247,9 @@ static __always_inline int call_instance(const struct packet *p, struct route *r
 		return lost;
 	if (!flow_open(p, r, &key, stale))
 		count_flow(0, id);
-	flow_open_back(p, r);
+	flow_open_back(p, r, &other);
+	if (r->to->service)
+		way_back_forget(p, r);
 	return 0;
 }
 

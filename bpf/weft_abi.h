@@ -283,7 +283,8 @@ struct weft_frag {
  * Set-associative, eight words to a bucket of one cache line. Both directions of a flow have a
  * word: forward under (client, instance or service by a policy), reverse under (backend, client).
  *
- *   63..31 tag      of the hash; the bucket is the hash's low bits
+ *   63..31 tag      of the hash; the bucket is the hash's low bits, the lowest of which tells a
+ *                   flow's directions apart
  *   30..28 aux      forward, TCP: of the SYN's initial sequence number.
  *                   reverse: what the client called: 0 the instance's own address, else 1 + the
  *                   policy whose service address

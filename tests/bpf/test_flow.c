@@ -458,6 +458,21 @@ static void instance_address(void **state)
 	weights(dp, 0, 1, 0);
 	assert_int_equal(segment(dp, 19000, LAB_SYN, 1), 2);
 	assert_int_equal(answer(dp, 2, 19000, LAB_SYN | LAB_ACK), 0);
+	/* And the other way round. */
+	lab_tcp(&f, (struct lab_tuple){CLIENT, "10.30.1.2", 19000, 80}, LAB_SYN, 3);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	lab_tcp(&f, (struct lab_tuple){2, "10.30.1.9", 80, 19000}, LAB_SYN | LAB_ACK, 3);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_ip(&f)->saddr, lab_addr("10.30.1.2"));
+	/* A backend may call its client from the port that it serves. */
+	assert_int_equal(segment(dp, 19001, LAB_SYN, 1), 2);
+	assert_int_equal(answer(dp, 2, 19001, LAB_SYN | LAB_ACK), 0);
+	lab_tcp(&f, (struct lab_tuple){2, "10.30.1.9", 80, 19001}, LAB_SYN, 7);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_ip(&f)->saddr, lab_addr("10.30.1.2"));
+	lab_tcp(&f, (struct lab_tuple){CLIENT, "10.30.1.2", 19001, 80}, LAB_SYN | LAB_ACK, 7);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_ip(&f)->saddr, lab_addr("10.30.1.9"));
 }
 
 static void hairpin(void **state)
@@ -514,7 +529,7 @@ static void instance_gone(void **state)
 static void stale_word(void **state)
 {
 	struct weft_dp *dp = *state;
-	uint64_t gone = lab_drops(dp, WEFT_DROP_BACKEND_GONE);
+	uint64_t unknown = lab_drops(dp, WEFT_DROP_NO_FLOW);
 	struct weft_dp_instance inst;
 	struct weft_err err = {0};
 	struct lab_frame f;
@@ -531,7 +546,7 @@ static void stale_word(void **state)
 	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
 	assert_int_equal(lab_receiver(&f), 5);
 	assert_int_equal(((uint8_t *)lab_tcph(&f))[13], LAB_RST);
-	assert_int_equal(lab_drops(dp, WEFT_DROP_BACKEND_GONE), gone + 1);
+	assert_int_equal(lab_drops(dp, WEFT_DROP_NO_FLOW), unknown + 1);
 	inst = lab_instance(5, SERVICE);
 	assert_int_equal(weft_dp_instance_set(dp, &inst, &err), 0);
 	assert_int_equal(weft_dp_instance_remove(dp, 5), 0);

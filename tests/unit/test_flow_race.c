@@ -83,8 +83,8 @@ static void one_winner(void **state)
 			NATIVE_MAP(&events), &(uint32_t){WEFT_EVENT_RACES}));
 }
 
-static const struct flow_key forth = {.from = 1, .to = 2, .proto = IPPROTO_TCP};
-static const struct flow_key back = {.from = 2, .to = 1, .proto = IPPROTO_TCP};
+static const struct flow_key forth = {.pair = 0x123456789abcdef0, .mark = 1};
+static const struct flow_key back = {.pair = 0x123456789abcdef0, .mark = 2, .back = true};
 
 static void open_flow(void)
 {
