@@ -71,6 +71,21 @@ __noinline int mss_clamp(struct __sk_buff *skb, __u32 l4, __u32 mtu)
 	return bpf_l4_csum_replace(skb, l4 + TCP_CHECK_OFF, from, to, sizeof(to));
 }
 
+/* Is it worth to look for it? Most systems put it first, and most links take it. */
+static __always_inline bool mss_to_clamp(struct __sk_buff *skb, const struct packet *p, __u32 mtu)
+{
+	const __u8 *th = frame(skb) + (p->l4 & L4_OFF_MASK), *opt = th + TCP_HLEN_MIN;
+
+	if (!mtu || !(p->tcp_flags & TCP_SYN) || p->frag_first)
+		return false;
+	if ((void *)(opt + TCP_OPT_MSS_LEN) > frame_end(skb))
+		return true;
+	if (th[TCP_DOFF_OFF] >> 4 == TCP_HLEN_MIN / 4)
+		return false;
+	return opt[0] != TCP_OPT_MSS || opt[1] != TCP_OPT_MSS_LEN ||
+	       ((__u32)opt[2] << 8 | opt[3]) > mtu - IP_HLEN_MIN - TCP_HLEN_MIN;
+}
+
 /* Asked for what is longer than the MTU: of a super-packet the segments count. Without "don't
  * fragment" it is left to the device to take it or not, unless strict. */
 __noinline int too_big(struct __sk_buff *skb, __u32 mtu, bool strict)
