@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The two ways on: into an instance's device, or up the host's stack. Frames were sent to the
- * gateway's hardware address, which is no device's own, so they count as somebody else's until
- * their type says otherwise. */
+ * gateway's hardware address: on a device that has another one of its own (weft's have not) they
+ * count as somebody else's until their type says otherwise. */
 #ifndef WEFT_BPF_DELIVER_H
 #define WEFT_BPF_DELIVER_H
 

@@ -150,13 +150,14 @@ static int configure_peer(const struct weft_link_veth *v, struct weft_err *err)
 static int configure_host_side(
 	struct weft_nl *nl, const char *name, uint32_t *ret_ifindex, struct weft_err *err)
 {
+	static const struct weft_nl_change change = {.mac = weft_nl_gateway_mac};
 	_cleanup_(rtnl_link_putp) struct rtnl_link *link = NULL;
 	int r;
 
 	r = weft_nl_link_get(nl, name, &link, err);
 	if (r < 0)
 		return weft_err_set(err, r, "link %s: %s", name, strerror(-r));
-	r = weft_nl_link_up(nl, link, NULL, err);
+	r = weft_nl_link_up(nl, link, &change, err);
 	if (r == 0)
 		*ret_ifindex = (uint32_t)rtnl_link_get_ifindex(link);
 	return r;

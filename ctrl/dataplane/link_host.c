@@ -198,6 +198,7 @@ static int configure(
 	struct weft_nl *nl, const struct weft_link_host *h, struct pair *p, struct weft_err *err)
 {
 	const struct weft_nl_change change = {.mtu = h->mtu};
+	const struct weft_nl_change change_far = {.mac = weft_nl_gateway_mac, .mtu = h->mtu};
 	uint32_t ifindex = (uint32_t)rtnl_link_get_ifindex(p->near);
 	const struct weft_nl_route want[N_ROUTES] = {
 		{.dst = network(h->subnet, h->subnet_len),
@@ -213,7 +214,7 @@ static int configure(
 
 	r = loosen_rp_filter(h->name, err);
 	if (r == 0)
-		r = weft_nl_link_up(nl, p->far, &change, err);
+		r = weft_nl_link_up(nl, p->far, &change_far, err);
 	if (r == 0)
 		r = weft_nl_link_up(nl, p->near, &change, err);
 	if (r == 0)

@@ -15,10 +15,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "bpf/weft_abi.h"
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 
 #define ADDR_GEN_MODE_NONE 1 /* IN6_ADDR_GEN_MODE_NONE; linux/if_link.h clashes with net/if.h */
+
+const uint8_t weft_nl_gateway_mac[6] = WEFT_GATEWAY_MAC;
 
 static inline void rtnl_addr_putp(struct rtnl_addr **a)
 {

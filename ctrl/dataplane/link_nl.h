@@ -41,6 +41,9 @@ struct weft_nl_change {
 	const uint8_t *mac; /* NULL: as it is */
 	uint16_t mtu;       /* 0: as it is */
 };
+/* What a device has as its own on which the TC program runs: the gateway's address, as what its
+ * instance sends is sent there. So the kernel takes it for its own without the program's help. */
+extern const uint8_t weft_nl_gateway_mac[6];
 /* Bring a link up that makes no IPv6 addresses of its own. */
 int weft_nl_link_up(struct weft_nl *nl, struct rtnl_link *link, const struct weft_nl_change *change,
 	struct weft_err *err);

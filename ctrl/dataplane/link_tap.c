@@ -163,7 +163,7 @@ int weft_link_macvtap_add(const char *netns, const char *lower, const char *name
 int weft_link_tap_add(
 	const char *name, uint16_t mtu, int *ret_fd, uint32_t *ret_ifindex, struct weft_err *err)
 {
-	const struct weft_nl_change change = {.mtu = mtu};
+	const struct weft_nl_change change = {.mac = weft_nl_gateway_mac, .mtu = mtu};
 	_cleanup_(rtnl_link_putp) struct rtnl_link *link = NULL;
 	_cleanup_(weft_nl_close) struct weft_nl nl = {};
 	_cleanup_(closep) int fd = -1;

@@ -4,7 +4,6 @@
  * empty one in its place it measures itself. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
-#include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 
 #include <bpf/bpf_endian.h>
@@ -62,8 +61,6 @@ int stimulate(struct __sk_buff *skb)
 	__u32 key = 0;
 
 	s = bpf_map_lookup_elem(&stimulus, &key);
-	/* Frames to the gateway's hardware address arrive as somebody else's. */
-	bpf_skb_change_type(skb, PACKET_OTHERHOST);
 	if (!s || (long)skb->data + FRAME_SIZE > (long)skb->data_end)
 		return TC_ACT_SHOT;
 	restore((void *)(long)skb->data, s);
