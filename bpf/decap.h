@@ -68,26 +68,36 @@ static __always_inline bool maybe_tunnel(struct __sk_buff *skb)
 	return eth->h_proto == bpf_htons(ETH_P_IPV6) && ip[6] != IPPROTO_TCP;
 }
 
+/* What it is, from what is linear. */
+static __noinline int look_inside(struct __sk_buff *skb, struct outer *o)
+{
+	struct bytes b = {
+		.data = frame(skb),
+		.end = frame_end(skb),
+		.len = skb->len,
+		.super = skb->gso_size,
+	};
+
+	return outer_find(&b, o);
+}
+
 /* NOT_OURS, a DROP(), or 0: then what was inside is left, behind an Ethernet header. */
 static __always_inline int take_off(struct __sk_buff *skb, __u32 *ret_peer)
 {
-	__u32 want = skb->len < OUTER_MAX ? skb->len : OUTER_MAX;
 	struct outer o = {};
-	struct bytes b;
 	int ret;
 
 	if (skb->vlan_present || !maybe_tunnel(skb))
 		return NOT_OURS;
-	if ((void *)(frame(skb) + want) > frame_end(skb))
-		bpf_skb_pull_data(skb, want);
-	b.data = frame(skb);
-	b.end = frame_end(skb);
-	b.len = skb->len;
-	b.super = skb->gso_size;
-	ret = outer_find(&b, &o);
+	ret = look_inside(skb, &o);
+	/* Mostly that is enough. To have some of a segment's data made linear as well would cost
+	 * more than all the rest. */
+	if (ret == SHORT && !bpf_skb_pull_data(skb, skb->len < OUTER_MAX ? skb->len : OUTER_MAX))
+		ret = look_inside(skb, &o);
+	ret = outer_final(&o, ret);
 	if (ret == NOT_OURS)
 		return ret;
-	ret = outer_judge(skb, skb->ingress_ifindex, &o, ret, ret_peer);
+	ret = outer_judge(skb, skb->ifindex, &o, ret, ret_peer);
 	return ret ? ret : decap(skb, &o);
 }
 

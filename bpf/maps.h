@@ -169,10 +169,11 @@ struct {
 } peers SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, WEFT_MAX_PEERS);
-	__type(key, struct weft_addr6);
-	__type(value, __u32);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_PEER_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
 } peers_by_addr SEC(".maps");
 
 struct {

@@ -11,8 +11,9 @@
 const volatile __be16 tunnel_port; /* raw */
 const volatile __be16 vxlan_port;
 
-/* Where neither ends: 0, a DROP(), a verdict. */
+/* Answers that are neither 0 nor a DROP(). */
 #define NOT_OURS 100
+#define SHORT    101 /* not to be said before more of the frame is at hand */
 
 /* IP with all options, UDP, VXLAN, Ethernet and the inner IP header: to be linear. */
 #define IP_HLEN_MAX 60
@@ -35,6 +36,7 @@ struct outer {
 	__u32 inner;               /* offset of the inner packet in the frame */
 	__u8 family, tos;
 	bool inner_v6;
+	bool ours;    /* the port is the tunnel's */
 	bool checked; /* the datagram has a checksum, which may be half done */
 };
 
@@ -57,8 +59,10 @@ static __always_inline int inner_find(const struct bytes *b, __u32 room, struct 
 	const __u8 *ip = b->data + o->inner;
 	__u32 len;
 
-	if (room < IP_HLEN_MIN || (void *)(ip + IP_HLEN_MIN) > b->end)
+	if (room < IP_HLEN_MIN)
 		return DROP(TUNNEL_TRUNCATED);
+	if ((void *)(ip + IP_HLEN_MIN) > b->end)
+		return SHORT;
 	o->inner_v6 = ip[0] >> 4 == 6;
 	len = o->inner_v6 ? ip[4] << 8 | ip[5] : ip[2] << 8 | ip[3];
 	if (!len && b->super)
@@ -78,8 +82,10 @@ static __always_inline int vxlan_find(const struct bytes *b, __u32 off, __u32 ro
 	const struct vxlan_header *v = (void *)(b->data + off);
 	int ret;
 
-	if (room < sizeof(*v) || (void *)(v + 1) > b->end)
+	if (room < sizeof(*v))
 		return DROP(TUNNEL_TRUNCATED);
+	if ((void *)(v + 1) > b->end)
+		return SHORT;
 	if ((v->flags & bpf_htonl(0xff000000U)) != bpf_htonl(VXLAN_FLAGS) ||
 		(v->vni & bpf_htonl(0xffffff00U)) != bpf_htonl(WEFT_VXLAN_VNI << 8))
 		return DROP(TUNNEL_MALFORMED);
@@ -99,8 +105,11 @@ static __always_inline int udp_find(const struct bytes *b, __u32 off, __u32 room
 	const struct udphdr *uh = (void *)(b->data + off);
 	__u32 len;
 
-	if ((void *)(uh + 1) > b->end || !is_tunnel_port(uh->dest))
+	if ((void *)(uh + 1) > b->end)
+		return SHORT;
+	if (!is_tunnel_port(uh->dest))
 		return NOT_OURS;
+	o->ours = true;
 	len = bpf_ntohs(uh->len);
 	if (!len && b->super)
 		len = room;
@@ -137,7 +146,7 @@ static __always_inline int outer_find4(const struct bytes *b, struct outer *o)
 	o->saddr[3] = ip->saddr;
 	o->daddr[3] = ip->daddr;
 	ret = udp_find(b, IP_OFF + hlen, len - hlen, o);
-	if (ret == NOT_OURS)
+	if (ret == NOT_OURS || ret == SHORT)
 		return ret;
 	if (ip->frag_off & bpf_htons(IP_FRAG_MORE))
 		return DROP(TUNNEL_FRAGMENT);
@@ -155,7 +164,7 @@ static __always_inline int hidden_find(const struct bytes *b, __u8 next)
 		const __u8 *h = b->data + (off & 0xfff);
 
 		if ((void *)(h + 8) > b->end)
-			return NOT_OURS;
+			return SHORT;
 		switch (next) {
 		case IPPROTO_UDP:
 			if (!is_tunnel_port(((const struct udphdr *)h)->dest))
@@ -198,13 +207,13 @@ static __always_inline int outer_find6(const struct bytes *b, struct outer *o)
 	if (!len && b->super)
 		len = b->len - IP_OFF - sizeof(*ip);
 	ret = udp_find(b, IP_OFF + sizeof(*ip), len, o);
-	if (ret == NOT_OURS)
+	if (ret == NOT_OURS || ret == SHORT)
 		return ret;
 	return IP_OFF + sizeof(*ip) + len > b->len ? DROP(TUNNEL_TRUNCATED) : ret;
 }
 
-/* NOT_OURS, a DROP() of a datagram to the tunnel's ports that is no good, or 0 and all of *o. Where
- * it was dropped, who sent it and to whom is in *o. */
+/* NOT_OURS, SHORT, a DROP() of a datagram to the tunnel's ports that is no good, or 0 and all of
+ * *o. Where it was dropped, who sent it and to whom is in *o. */
 static __always_inline int outer_find(const struct bytes *b, struct outer *o)
 {
 	const struct ethhdr *eth = (void *)b->data;
@@ -241,6 +250,14 @@ static __always_inline void ecn_pass_on(struct ethhdr *eth, void *end, __u8 oute
 	ip->check =
 		~csum_fold((__u64)(__u16)~ip->check + bpf_htons(ECN_MASK - (ip->tos & ECN_MASK)));
 	ip->tos |= ECN_MASK;
+}
+
+/* What SHORT comes to where there is no more. */
+static __always_inline int outer_final(const struct outer *o, int ret)
+{
+	if (ret != SHORT)
+		return ret;
+	return o->ours ? DROP(TUNNEL_TRUNCATED) : NOT_OURS;
 }
 
 /* --- who sent it --- */
@@ -281,19 +298,35 @@ static __always_inline bool is_transit(void *ctx, __u32 ifindex, const struct ou
 	}
 }
 
+/* The peer of that address, 0 for none. */
+static __always_inline __u32 peer_find(const __be32 addr[4])
+{
+	__u32 hash = weft_peer_hash(addr);
+
+	for (__u32 i = 0; i < WEFT_PEER_PROBES; i++) {
+		__u32 key = (hash + i) % WEFT_PEER_SLOTS;
+		const __u64 *id = bpf_map_lookup_elem(&peers_by_addr, &key);
+		const struct weft_bpf_peer *peer = id && *id ? peer_get(*id) : NULL;
+
+		if (peer && same_addr(peer->addr, addr))
+			return *id;
+	}
+	return 0;
+}
+
 /* Of a datagram about which outer_find() said ret: the same, now also of its sender. *ret_peer is
  * the peer's id where it is one. */
 static __always_inline int outer_judge(
 	void *ctx, __u32 ifindex, const struct outer *o, int ret, __u32 *ret_peer)
 {
-	const __u32 *id = bpf_map_lookup_elem(&peers_by_addr, o->saddr);
-	const struct weft_bpf_peer *peer = id ? peer_get(*id) : NULL;
+	__u32 id = peer_find(o->saddr);
+	const struct weft_bpf_peer *peer = peer_get(id);
 
 	if ((!peer || !same_addr(o->daddr, peer->local)) && is_transit(ctx, ifindex, o))
 		return NOT_OURS;
 	if (!peer)
 		return DROP(UNKNOWN_PEER);
-	*ret_peer = *id;
+	*ret_peer = id;
 	return ret;
 }
 

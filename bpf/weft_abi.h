@@ -175,6 +175,20 @@ struct weft_bpf_peer {
 	__u8 pad[3];
 } __attribute__((aligned(64)));
 
+/* Underlay address -> peer: ids, in one of WEFT_PEER_PROBES places from weft_peer_hash() on. An
+ * array, because a hash map costs the better part of what a datagram may. Who sends what collides
+ * here is no peer; who enters peers sees when there is no place. */
+#define WEFT_PEER_SLOTS  8192
+#define WEFT_PEER_PROBES 8
+
+static inline __u32 weft_peer_hash(const __be32 addr[4])
+{
+	__u64 x = ((__u64)addr[0] << 32 | addr[1]) * 0x9e3779b97f4a7c15ULL;
+
+	x = (x ^ ((__u64)addr[2] << 32 | addr[3])) * 0xff51afd7ed558ccdULL;
+	return (__u32)(x >> 40);
+}
+
 /* What a packet grows by in front of its IP header. */
 static inline __u32 weft_tunnel_overhead(__u32 format, __u32 family)
 {

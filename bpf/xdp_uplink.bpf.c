@@ -63,7 +63,7 @@ int xdp_uplink(struct xdp_md *xdp)
 	};
 	struct outer o = {};
 	__u32 peer = 0;
-	int ret = outer_find(&b, &o);
+	int ret = outer_final(&o, outer_find(&b, &o));
 
 	if (ret == NOT_OURS || (!ret && o.checked))
 		return XDP_PASS;

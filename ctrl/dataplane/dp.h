@@ -10,13 +10,20 @@
 #include "bpf/weft_abi.h"
 #include "ctrl/base/cleanup.h"
 #include "ctrl/dataplane/dataplane.h"
+#include "ctrl/dataplane/peer.h"
 
+struct bpf_object;
+struct bpf_map;
 struct tc_instance; /* the skeleton */
+struct dp_uplink;   /* dp_uplink.c */
+struct dp_peer;     /* dp_peer.c */
 
 struct weft_dp {
 	char *dir;
 	struct tc_instance *skel;
 	bool tcx;
+	uint64_t seed[2];
+	uint32_t mtu;
 
 	/* Views of the maps, shared with the kernel. */
 	struct weft_meta *meta;
@@ -28,6 +35,13 @@ struct weft_dp {
 	uint16_t *slots;
 	struct weft_bucket *flows;
 	uint32_t flow_buckets;
+	struct weft_bpf_peer *peers;
+	uint64_t *peers_by_addr;
+	struct weft_bpf_uplink *uplink;
+
+	struct dp_uplink *up; /* NULL: none is wanted */
+	struct dp_peer *peer_notes;
+	uint32_t peer_next; /* to be looked after */
 
 	uint64_t *slots_used; /* of the pool, a bit for each of the smallest rooms */
 
@@ -50,6 +64,17 @@ void dp_grace(struct weft_dp *dp, uint64_t since_ns);
 /* libbpf's talk goes to the debug log. */
 void dp_quiet_libbpf(void);
 
+/* Before it is loaded: the constants that every object of ours has, and maps shared by their pins.
+ */
+#define DP_CONSTANTS(dp, rodata)                              \
+	do {                                                  \
+		(rodata)->flow_seed[0] = (dp)->seed[0];       \
+		(rodata)->flow_seed[1] = (dp)->seed[1];       \
+		(rodata)->flow_mask = (dp)->flow_buckets - 1; \
+		(rodata)->overlay_mtu = (dp)->mtu;            \
+	} while (0)
+int dp_prepare(struct weft_dp *dp, struct bpf_object *obj);
+
 /* --- dp_pin.c: the directory of pins --- */
 /* Make dir and what is below it, on a bpffs; mount one at /sys/fs/bpf if that is meant and empty.
  */
@@ -57,6 +82,7 @@ int dp_pin_prepare(const char *dir, struct weft_err *err);
 /* malloc'ed paths, NULL when out of memory. */
 char *dp_pin_map(const char *dir, const char *name);
 char *dp_pin_link(const char *dir, uint32_t id);
+char *dp_pin_name(const char *dir, const char *name); /* of a link that is no instance's */
 /* The error of a step that the kernel refused: not root, or errno's own text. Returns -code. */
 int dp_refused(struct weft_err *err, int code, const char *what);
 
@@ -65,6 +91,11 @@ int dp_refused(struct weft_err *err, int code, const char *what);
 bool dp_attach_probe(int prog_fd);
 /* Make the program run on ifindex for instance id, whatever it was attached to before. */
 int dp_attach(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct weft_err *err);
+/* The same for another program, by a pin of that name. */
+int dp_attach_program(
+	struct weft_dp *dp, int prog, const char *name, uint32_t ifindex, struct weft_err *err);
+void dp_detach_program(const char *dir, const char *name, uint32_t ifindex);
+uint32_t dp_link_ifindex(int link_fd); /* 0: its device has gone */
 /* Put this build's program in the place of what an earlier daemon attached for id. */
 int dp_attach_refresh(struct weft_dp *dp, uint32_t id, uint32_t ifindex);
 void dp_detach(const char *dir, uint32_t id, uint32_t ifindex);
@@ -97,5 +128,41 @@ void dp_flows_forget(struct weft_dp *dp, uint32_t id);
 
 /* --- dp_stats.c --- */
 int dp_stats_reset(int map_fd, uint32_t key);
+/* The n 64-bit words of key, added up over the processors. */
+int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigned n);
+
+/* --- dp_uplink.c --- */
+/* Go on with what an earlier daemon had attached, with the programs of this build. */
+void dp_uplink_take_over(struct weft_dp *dp);
+void dp_uplink_free(struct weft_dp *dp); /* what is attached stays */
+void dp_uplink_destroy(const char *dir); /* take off what the pins say is attached */
+/* The device that works as the uplink now, NULL: none. */
+const char *dp_uplink_device(struct weft_dp *dp, uint32_t *ret_ifindex, uint32_t *ret_mtu);
+const char *dp_uplink_wanted(struct weft_dp *dp); /* its name, "" for none */
+uint16_t dp_uplink_port(struct weft_dp *dp);
+
+/* --- dp_xdp.c --- */
+struct dp_ports {
+	__be16 raw, vxlan;
+};
+struct dp_xdp_choice {
+	enum weft_dp_xdp used;
+	char text[160];
+};
+int dp_xdp_attach(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex,
+	const char *device, enum weft_dp_xdp wanted, struct dp_xdp_choice *ret,
+	struct weft_err *err);
+void dp_xdp_detach(const char *dir);
+
+/* --- dp_vxlan.c --- */
+/* A VXLAN device that does nothing but make GRO know the port. Kept when it is there. */
+int dp_vxlan_add(uint16_t port, uint32_t *ret_ifindex, struct weft_err *err);
+void dp_vxlan_del(uint32_t ifindex);
+
+/* --- dp_peer.c --- */
+bool dp_peer_known(struct weft_dp *dp, uint32_t id);
+/* Find the way to it anew. */
+void dp_peer_refresh(struct weft_dp *dp, uint32_t id);
+void dp_peers_refresh(struct weft_dp *dp, uint32_t most); /* the next so many */
 
 #endif

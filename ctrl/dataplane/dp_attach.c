@@ -5,6 +5,7 @@
  * libbpf 1.1 has no name for tcx; the attach type's number is enough for bpf_link_create(). */
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <bpf/bpf.h>
@@ -37,7 +38,7 @@ bool dp_attach_probe(int prog_fd)
 
 /* The device that a link is on, 0 when it has gone. struct bpf_link_info of our headers has no
  * member for tcx, which begins with the index like the one for XDP. */
-static uint32_t link_ifindex(int link_fd)
+uint32_t dp_link_ifindex(int link_fd)
 {
 	struct bpf_link_info info = {0};
 	uint32_t size = sizeof(info);
@@ -55,18 +56,19 @@ static int attach_error(struct weft_err *err, int code, uint32_t ifindex)
 	return weft_err_set(err, code, "attaching to device %u: %m", ifindex);
 }
 
-static int attach_tcx(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct weft_err *err)
+/* The program in the place of what is attached by the pin at path, or newly. */
+static int attach_tcx(int prog, const char *path, uint32_t ifindex, struct weft_err *err)
 {
-	_cleanup_(freep) char *path = dp_pin_link(dp->dir, id);
 	_cleanup_(closep) int old = -1, link = -1;
 	int r;
 
-	if (!path)
-		return weft_err_set(err, ENOMEM, "out of memory");
 	old = bpf_obj_get(path);
-	if (old >= 0 && link_ifindex(old) == ifindex)
-		return 0;
-	link = bpf_link_create(program(dp), (int)ifindex, TCX_INGRESS, NULL);
+	if (old >= 0 && dp_link_ifindex(old) == ifindex) {
+		r = bpf_link_update(old, prog, NULL);
+		if (r == 0 || r == -EEXIST) /* it is that one already */
+			return 0;
+	}
+	link = bpf_link_create(prog, (int)ifindex, TCX_INGRESS, NULL);
 	if (link < 0)
 		return attach_error(err, link, ifindex);
 	if (old >= 0) {
@@ -79,10 +81,10 @@ static int attach_tcx(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct 
 	return 0;
 }
 
-static int attach_clsact(struct weft_dp *dp, uint32_t ifindex, struct weft_err *err)
+static int attach_clsact(int prog, uint32_t ifindex, struct weft_err *err)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = program(dp), .handle = FILTER_HANDLE,
+	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog, .handle = FILTER_HANDLE,
 		.priority = FILTER_PRIORITY, .flags = BPF_TC_F_REPLACE);
 	int r;
 
@@ -103,9 +105,43 @@ static void detach_clsact(uint32_t ifindex)
 		bpf_tc_detach(&hook, &opts);
 }
 
+int dp_attach_program(
+	struct weft_dp *dp, int prog, const char *name, uint32_t ifindex, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = dp_pin_name(dp->dir, name);
+
+	if (!path)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	return dp->tcx ? attach_tcx(prog, path, ifindex, err) : attach_clsact(prog, ifindex, err);
+}
+
+void dp_detach_program(const char *dir, const char *name, uint32_t ifindex)
+{
+	_cleanup_(freep) char *path = dp_pin_name(dir, name);
+	_cleanup_(closep) int link = path ? bpf_obj_get(path) : -1;
+
+	if (link < 0) {
+		detach_clsact(ifindex);
+		return;
+	}
+	/* Detaching acts at once; dropping the last reference would some time later. */
+	bpf_link_detach(link);
+	unlink(path);
+}
+
+/* --- instances: their ids are the names --- */
+
 int dp_attach(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct weft_err *err)
 {
-	return dp->tcx ? attach_tcx(dp, id, ifindex, err) : attach_clsact(dp, ifindex, err);
+	_cleanup_(freep) char *path = dp_pin_link(dp->dir, id);
+	_cleanup_(closep) int link = path && dp->tcx ? bpf_obj_get(path) : -1;
+
+	if (!path)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	if (link >= 0 && dp_link_ifindex(link) == ifindex)
+		return 0;
+	return dp->tcx ? attach_tcx(program(dp), path, ifindex, err)
+		       : attach_clsact(program(dp), ifindex, err);
 }
 
 int dp_attach_refresh(struct weft_dp *dp, uint32_t id, uint32_t ifindex)
@@ -118,19 +154,13 @@ int dp_attach_refresh(struct weft_dp *dp, uint32_t id, uint32_t ifindex)
 	link = bpf_obj_get(path);
 	if (link >= 0)
 		return bpf_link_update(link, program(dp), NULL);
-	return dp->tcx ? 0 : attach_clsact(dp, ifindex, NULL);
+	return dp->tcx ? 0 : attach_clsact(program(dp), ifindex, NULL);
 }
 
 void dp_detach(const char *dir, uint32_t id, uint32_t ifindex)
 {
-	_cleanup_(freep) char *path = dp_pin_link(dir, id);
-	_cleanup_(closep) int link = path ? bpf_obj_get(path) : -1;
+	char name[16];
 
-	if (link < 0) {
-		detach_clsact(ifindex);
-		return;
-	}
-	/* Detaching acts at once; dropping the last reference would some time later. */
-	bpf_link_detach(link);
-	unlink(path);
+	snprintf(name, sizeof(name), "%u", id);
+	dp_detach_program(dir, name, ifindex);
 }

@@ -142,12 +142,12 @@ static int load_error(int code, const char *dir, bool taking_over, struct weft_e
 }
 
 /* Pinned maps are taken over by libbpf, others created and pinned. */
-static int pin_paths(struct weft_dp *dp)
+static int pin_paths(struct weft_dp *dp, struct bpf_object *obj)
 {
 	struct bpf_map *map;
 	int r;
 
-	bpf_object__for_each_map (map, dp->skel->obj) {
+	bpf_object__for_each_map (map, obj) {
 		_cleanup_(freep) char *path = NULL;
 
 		if (bpf_map__is_internal(map))
@@ -160,22 +160,28 @@ static int pin_paths(struct weft_dp *dp)
 	return 0;
 }
 
+int dp_prepare(struct weft_dp *dp, struct bpf_object *obj)
+{
+	struct bpf_map *flows = bpf_object__find_map_by_name(obj, "flows");
+	int r = flows ? bpf_map__set_max_entries(flows, dp->flow_buckets) : -ENOENT;
+
+	return r < 0 ? r : pin_paths(dp, obj);
+}
+
 static int load(struct weft_dp *dp, const struct weft_dp_config *config,
 	const struct weft_meta *meta, struct weft_err *err)
 {
 	int r;
 
+	dp->seed[0] = meta->seed[0];
+	dp->seed[1] = meta->seed[1];
+	dp->mtu = config->mtu;
+	dp->flow_buckets = meta->flow_buckets;
 	dp->skel = tc_instance__open();
 	if (!dp->skel)
 		return load_error(-errno, dp->dir, meta->layout, err);
-	dp->skel->rodata->flow_seed[0] = meta->seed[0];
-	dp->skel->rodata->flow_seed[1] = meta->seed[1];
-	dp->skel->rodata->overlay_mtu = config->mtu;
-	dp->skel->rodata->flow_mask = meta->flow_buckets - 1;
-	dp->flow_buckets = meta->flow_buckets;
-	r = bpf_map__set_max_entries(dp->skel->maps.flows, meta->flow_buckets);
-	if (r == 0)
-		r = pin_paths(dp);
+	DP_CONSTANTS(dp, dp->skel->rodata);
+	r = dp_prepare(dp, dp->skel->obj);
 	if (r == 0)
 		r = tc_instance__load(dp->skel);
 	return r < 0 ? load_error(r, dp->dir, meta->layout, err) : 0;
@@ -202,7 +208,11 @@ static int view_map(const struct bpf_map *map, void **ret)
 	return 0;
 }
 
-#define VIEWS(X) X(meta) X(instances) X(services) X(devices) X(slot_dir) X(rooms) X(slots) X(flows)
+#define VIEWS(X)     \
+	X(meta)      \
+	X(instances) \
+	X(services)  \
+	X(devices) X(slot_dir) X(rooms) X(slots) X(flows) X(peers) X(peers_by_addr) X(uplink)
 
 static int view(struct weft_dp *dp, struct weft_err *err)
 {
@@ -229,6 +239,8 @@ void weft_dp_free(struct weft_dp *dp)
 	VIEWS(UNVIEW)
 #undef UNVIEW
 	tc_instance__destroy(dp->skel);
+	dp_uplink_free(dp);
+	free(dp->peer_notes);
 	free(dp->slots_used);
 	free(dp->dir);
 	free(dp);
@@ -253,6 +265,7 @@ static int take_over(struct weft_dp *dp, struct weft_err *err)
 			return r;
 		}
 	}
+	dp_uplink_take_over(dp);
 	return 0;
 }
 

@@ -26,6 +26,11 @@ char *dp_pin_link(const char *dir, uint32_t id)
 	return weft_strf("%s/links/%u", dir, id);
 }
 
+char *dp_pin_name(const char *dir, const char *name)
+{
+	return weft_strf("%s/links/%s", dir, name);
+}
+
 int dp_refused(struct weft_err *err, int code, const char *what)
 {
 	if (code < 0)
@@ -134,6 +139,7 @@ static void detach_links(const char *dir)
 /* Attachments come off before the maps go, so that no program is left that drops everything. */
 static void detach_all(const char *dir)
 {
+	dp_uplink_destroy(dir);
 	detach_instances(dir);
 	detach_links(dir);
 }

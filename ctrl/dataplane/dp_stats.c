@@ -37,7 +37,7 @@ const char *weft_dp_drop_text(unsigned reason)
 
 /* Add up the n 64-bit words that every processor has for key. Per-processor values are a multiple
  * of eight bytes apart, and ours are one. */
-static int sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigned n)
+int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigned n)
 {
 	int cpus = libbpf_num_possible_cpus();
 	_cleanup_(freep) uint64_t *values = NULL;
@@ -78,7 +78,7 @@ static int counters(const struct bpf_map *map, uint32_t key, struct weft_dp_coun
 		struct weft_counters c;
 		uint64_t words[sizeof(struct weft_counters) / sizeof(uint64_t)];
 	} total;
-	int r = sum(map, key, total.words, ARRAY_SIZE(total.words));
+	int r = dp_stats_sum(map, key, total.words, ARRAY_SIZE(total.words));
 
 	if (r < 0)
 		return r;
@@ -111,7 +111,7 @@ int weft_dp_drops(struct weft_dp *dp, uint64_t *ret)
 	uint64_t n[WEFT_DROP_COUNT];
 
 	for (uint32_t reason = 0; reason < WEFT_DROP_COUNT; reason++) {
-		int r = sum(dp->skel->maps.drops, reason, &n[reason], 1);
+		int r = dp_stats_sum(dp->skel->maps.drops, reason, &n[reason], 1);
 
 		if (r < 0)
 			return r;
@@ -125,7 +125,7 @@ int weft_dp_events(struct weft_dp *dp, struct weft_dp_events *ret)
 	uint64_t n[WEFT_EVENT_COUNT];
 
 	for (uint32_t event = 0; event < WEFT_EVENT_COUNT; event++) {
-		int r = sum(dp->skel->maps.events, event, &n[event], 1);
+		int r = dp_stats_sum(dp->skel->maps.events, event, &n[event], 1);
 
 		if (r < 0)
 			return r;
