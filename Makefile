@@ -42,7 +42,7 @@ PB_C     := $(PROTO:%.proto=$(B)/gen/%.pb-c.c)
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o) $(PB_C:$(B)/gen/%.c=$(B)/obj/gen/%.o)
 SAN_OBJ  := $(LIB_OBJ:$(B)/obj/%=$(B)/san/%)
 PROGS    := $(B)/weftd $(B)/weft $(B)/weft-load $(B)/libexec/weft-unpack \
-            $(B)/libexec/weft-runsc
+            $(B)/libexec/weft-runsc $(B)/libexec/weft-log
 
 all: $(PROGS) guest
 
@@ -104,6 +104,7 @@ $(B)/weft: $(call obj,ctrl/cli/*.c) $(B)/libweft.a
 $(B)/weft-load: $(call obj,loadgen/*.c) $(B)/libweft.a
 $(B)/libexec/weft-unpack: $(call obj,runtimes/image/unpack_main.c) $(B)/libweft.a
 $(B)/libexec/weft-runsc: $(call obj,runtimes/containerd/runsc_main.c)
+$(B)/libexec/weft-log: $(call obj,runtimes/log/log_main.c)
 $(PROGS):
 	@mkdir -p $(@D)
 	$(call say,LD)

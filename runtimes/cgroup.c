@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -394,6 +395,21 @@ static void kill_procs(int dir)
 			kill(pid, SIGKILL);
 }
 
+/* What stands still does not even die. v1's freezer is a hierarchy of its own. */
+static void thaw(int dir)
+{
+	static const struct {
+		const char *file, *value;
+	} thawed[] = {{"freezer.state", "THAWED"}, {"cgroup.freeze", "0"}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(thawed); i++) {
+		_cleanup_(closep) int fd = openat(dir, thawed[i].file, O_WRONLY | O_CLOEXEC);
+
+		if (fd >= 0)
+			(void)weft_write_all(fd, thawed[i].value, strlen(thawed[i].value));
+	}
+}
+
 /* Kill what is in the group `name` of parent and below it, and remove it: -EBUSY while the killed
  * are still leaving. */
 static int destroy_group(int parent, const char *name, unsigned depth)
@@ -412,6 +428,7 @@ static int destroy_group(int parent, const char *name, unsigned depth)
 		close(fd);
 		return -errno;
 	}
+	thaw(fd);
 	kill_procs(fd);
 	while ((e = readdir(dir))) {
 		int r;
@@ -425,29 +442,39 @@ static int destroy_group(int parent, const char *name, unsigned depth)
 	return unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* In every hierarchy there is: runtimes make groups also in those that we do not use. */
+static int destroy_everywhere(const char *path)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	const struct mntent *m;
+	int r = f ? 0 : -errno;
+
+	while (f && (m = getmntent(f))) {
+		_cleanup_(freep) char *dir = NULL;
+		int q;
+
+		if (strcmp(m->mnt_type, "cgroup") != 0 && strcmp(m->mnt_type, "cgroup2") != 0)
+			continue;
+		dir = weft_strf("%s/%s", m->mnt_dir, path);
+		q = dir ? destroy_group(AT_FDCWD, dir, 0) : -ENOMEM;
+		if (q < 0 && r == 0)
+			r = q;
+	}
+	if (f)
+		endmntent(f);
+	return r;
+}
+
 int weft_cgroup_destroy(const char *path)
 {
 	uint64_t deadline = weft_now_ns() + DESTROY_NS;
 	struct timespec pause = {.tv_nsec = 200000};
-	struct weft_cgroup_mounts m;
 	int r;
 
 	if (!weft_cgroup_path_valid(path))
 		return -EINVAL;
-	r = weft_cgroup_mounts_read(&m);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
 	for (;;) {
-		r = 0;
-		for (unsigned i = 0; i < m.n; i++) {
-			char dir[600];
-			int q = weft_cgroup_mounts_path(&m.h[i], path, NULL, dir, sizeof(dir));
-
-			if (q == 0)
-				q = destroy_group(AT_FDCWD, dir, 0);
-			if (q < 0 && r == 0)
-				r = q;
-		}
+		r = destroy_everywhere(path);
 		if (r != -EBUSY || weft_now_ns() >= deadline)
 			return r;
 		nanosleep(&pause, NULL);

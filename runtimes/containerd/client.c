@@ -41,6 +41,10 @@ static const struct {
 	[CTRD_TASK_LIST] = {SVC("tasks.v1.Tasks/List"), REPLY(list_tasks_response)},
 	[CTRD_TASK_KILL] = {SVC("tasks.v1.Tasks/Kill"), REPLY(empty)},
 	[CTRD_TASK_WAIT] = {SVC("tasks.v1.Tasks/Wait"), REPLY(wait_task_response)},
+	[CTRD_TASK_PAUSE] = {SVC("tasks.v1.Tasks/Pause"), REPLY(empty)},
+	[CTRD_TASK_RESUME] = {SVC("tasks.v1.Tasks/Resume"), REPLY(empty)},
+	[CTRD_TASK_EXEC] = {SVC("tasks.v1.Tasks/Exec"), REPLY(empty)},
+	[CTRD_TASK_DELETE_PROCESS] = {SVC("tasks.v1.Tasks/DeleteProcess"), REPLY(empty)},
 	[CTRD_SUBSCRIBE] = {SVC("events.v1.Events/Subscribe"), REPLY(envelope)},
 };
 _Static_assert(ARRAY_SIZE(methods) == CTRD_METHODS, "every method has a path and a reply");
@@ -254,8 +258,13 @@ void ctrd_op_snapshotter(struct ctrd_op *op, ctrd_step_t next)
 {
 	static char snapshotters[] = "type==io.containerd.snapshotter.v1";
 	Ctrd__PluginsRequest q = CTRD__PLUGINS_REQUEST__INIT;
+	const struct weft_grpc_result known = {.message = ""};
 	char *filter = snapshotters;
 
+	if (*op->rt->snapshotter) {
+		next(op, &known);
+		return;
+	}
 	op->after_plugins = next;
 	q.filters = &filter;
 	q.n_filters = 1;

@@ -6,7 +6,6 @@
 
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/util.h"
-#include "runtimes/cgroup.h"
 #include "runtimes/containerd/ctrd.h"
 
 #define DEFAULT_SOCKET "/run/containerd/containerd.sock"
@@ -48,6 +47,7 @@ static void ctrd_free(struct weft_runtime *rt)
 	free_ops(&rt->ops);
 	free_ops(&rt->imports);
 	free_ops(&rt->parked);
+	ctrd_image_forget(rt, NULL);
 	while ((inst = TAILQ_FIRST(&rt->instances)))
 		ctrd_instance_free(inst);
 	weft_grpc_cancel(rt->events);
@@ -62,6 +62,7 @@ static void ctrd_free(struct weft_runtime *rt)
 	free(rt->dir);
 	free(rt->runc_dir);
 	free(rt->runsc);
+	free(rt->logger);
 	free(rt);
 }
 WEFT_DEFINE_CLEANUP(struct weft_runtime *, ctrd_free);
@@ -85,6 +86,8 @@ static int connect_grpc(struct weft_runtime *rt, struct weft_err *err)
 
 static int copy_config(struct weft_runtime *rt, const struct weft_runtime_config *config)
 {
+	int r;
+
 	rt->event = sd_event_ref(config->event);
 	rt->on_event = config->on_event;
 	rt->userdata = config->userdata;
@@ -95,11 +98,13 @@ static int copy_config(struct weft_runtime *rt, const struct weft_runtime_config
 	/* Below /run/containerd/runc, where it would be otherwise, two daemons would meet. */
 	rt->runc_dir = weft_strf("%s/containerd/runc", config->state_dir);
 	rt->runsc = config->libexec_dir ? weft_strf("%s/weft-runsc", config->libexec_dir) : NULL;
-	if (config->libexec_dir && !rt->runsc)
+	rt->logger = config->libexec_dir ? weft_strf("%s/weft-log", config->libexec_dir) : NULL;
+	if (config->libexec_dir && (!rt->runsc || !rt->logger))
 		return -ENOMEM;
 	if (!rt->socket || !rt->namespace_ || !rt->cgroup_root || !rt->dir || !rt->runc_dir)
 		return -ENOMEM;
-	return weft_mkdir_p(rt->dir, 0700);
+	r = weft_mkdir_p(rt->dir, 0700);
+	return r < 0 ? r : ctrd_exec_init(rt);
 }
 
 static int ctrd_new(
@@ -114,6 +119,7 @@ static int ctrd_new(
 	TAILQ_INIT(&rt->imports);
 	TAILQ_INIT(&rt->parked);
 	TAILQ_INIT(&rt->instances);
+	TAILQ_INIT(&rt->images);
 	r = copy_config(rt, config);
 	if (r == 0)
 		r = ctrd_watch_init(rt);
@@ -124,27 +130,6 @@ static int ctrd_new(
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(rt);
-	return 0;
-}
-
-static int ctrd_stats(struct weft_runtime *rt, const char *id, struct weft_runtime_stats *ret)
-{
-	struct ctrd_instance *inst = ctrd_instance_find(rt, id);
-	struct weft_runtime_stats stats = {};
-	int r;
-
-	if (!inst || inst->over || inst->held)
-		return -ENOENT;
-	if (!inst->cgroup) {
-		r = weft_cgroup_of_pid((pid_t)inst->pid, &inst->cgroup);
-		if (r < 0)
-			return r;
-	}
-	stats.pid = inst->pid;
-	r = weft_cgroup_read(inst->cgroup, &stats.cpu_ns, &stats.memory_bytes);
-	if (r < 0)
-		return r;
-	*ret = stats;
 	return 0;
 }
 
@@ -159,4 +144,8 @@ const struct weft_runtime_ops weft_runtime_containerd = {
 	.stop = ctrd_stop,
 	.delete_ = ctrd_delete,
 	.stats = ctrd_stats,
+	.pause = ctrd_pause,
+	.resume = ctrd_resume,
+	.kill = ctrd_kill,
+	.exec = ctrd_exec,
 };

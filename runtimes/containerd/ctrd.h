@@ -23,7 +23,9 @@
 
 struct ctrd_op;
 struct ctrd_instance;
+struct ctrd_image;
 TAILQ_HEAD(ctrd_ops, ctrd_op);
+TAILQ_HEAD(ctrd_images, ctrd_image);
 TAILQ_HEAD(ctrd_instances, ctrd_instance);
 
 struct weft_runtime {
@@ -34,6 +36,7 @@ struct weft_runtime {
 	char *dir;      /* ours below the daemon's state directory */
 	char *runc_dir; /* where runc and runsc keep their state */
 	char *runsc;    /* weft-runsc, NULL: no libexec_dir, hence no gVisor */
+	char *logger;   /* weft-log, NULL: no libexec_dir, hence no rotation */
 	struct weft_grpc *grpc;
 	bool up;
 	char snapshotter[32]; /* "": not asked for yet */
@@ -41,9 +44,12 @@ struct weft_runtime {
 	struct ctrd_ops ops;
 	struct ctrd_ops parked; /* clean-ups that wait for containerd to come back */
 	struct ctrd_ops imports;
+	struct ctrd_images images;
 	struct ctrd_instances instances;
 	struct weft_grpc_call *events;
 	sd_event_source *resync;
+	uint64_t token; /* tells our execs from an earlier daemon's */
+	unsigned n_execs;
 };
 
 /* --- client.c: methods and operations ------------------------------------------------------------
@@ -75,6 +81,10 @@ enum ctrd_method {
 	CTRD_TASK_LIST,
 	CTRD_TASK_KILL,
 	CTRD_TASK_WAIT,
+	CTRD_TASK_PAUSE,
+	CTRD_TASK_RESUME,
+	CTRD_TASK_EXEC,
+	CTRD_TASK_DELETE_PROCESS,
 	CTRD_SUBSCRIBE,
 	CTRD_METHODS,
 };
@@ -105,7 +115,12 @@ struct ctrd_op {
 	char *text; /* collected by ctrd_op_read() */
 	size_t text_size;
 
+	/* Of what waits for containerd to come back: what to do then. */
+	void (*unpark)(struct ctrd_op *op);
+
 	/* ctrd_op_remove() and ctrd_op_undo() */
+	bool paused; /* or may be */
+	bool unsure; /* what is there of the id may be another's: only if it is no whole instance */
 	struct weft_err cause;
 	void (*removed)(struct ctrd_op *op, int r);
 	unsigned snapshotter;
@@ -134,7 +149,29 @@ int ctrd_op_fail(struct ctrd_op *op, const struct weft_grpc_result *res, const c
 void ctrd_op_snapshotter(struct ctrd_op *op, ctrd_step_t next);
 extern const char *const ctrd_snapshotters[]; /* by preference, NULL-terminated */
 
-/* --- import.c, start.c, spec.c, user.c -----------------------------------------------------------
+/* --- images.c: what the images say that were used last
+ * --------------------------------------------
+ */
+
+struct ctrd_image {
+	TAILQ_ENTRY(ctrd_image) link;
+	unsigned users; /* besides the list */
+	bool listed;
+	char *ref; /* what prepare() answered */
+	enum weft_arch arch;
+	struct weft_oci_image *oci;
+};
+
+/* The caller gives it back by ctrd_image_put(). NULL: read it, and have it kept. */
+struct ctrd_image *ctrd_image_get(struct weft_runtime *rt, const char *ref, enum weft_arch arch);
+/* Takes oci over, also when it fails: NULL when out of memory. */
+struct ctrd_image *ctrd_image_keep(
+	struct weft_runtime *rt, const char *ref, enum weft_arch arch, struct weft_oci_image *oci);
+void ctrd_image_put(struct ctrd_image *image);                    /* NULL is fine */
+void ctrd_image_forget(struct weft_runtime *rt, const char *ref); /* NULL: all */
+
+/* --- import.c, start.c, container.c, spec.c, user.c
+ * -----------------------------------------------------------
  */
 
 int ctrd_prepare(struct weft_runtime *rt, const char *image, enum weft_arch arch,
@@ -142,19 +179,76 @@ int ctrd_prepare(struct weft_runtime *rt, const char *image, enum weft_arch arch
 int ctrd_start(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 	weft_runtime_done_t done, void *userdata, struct weft_err *err);
 
+/* What containerd runs for an instance. */
+struct ctrd_handler {
+	char runtime[96];  /* "io.containerd.runc.v2" */
+	char binary[4096]; /* what its shim runs, "": its own */
+	bool runc;         /* takes runc's options */
+	bool recursive_ro; /* knows the mount option "rro" */
+};
+/* -ENOTSUP with err when it is not there. name as weft_runtime_spec.runtime. */
+int ctrd_handler_find(const struct weft_runtime *rt, enum weft_virt virt, const char *name,
+	struct ctrd_handler *ret, struct weft_err *err);
+/* Is it a program in a directory of containerd's PATH, which is what shims are looked up in? */
+bool ctrd_program_there(const struct weft_runtime *rt, const char *name);
+
+/* What start() was asked for, copied. */
+struct ctrd_wish {
+	struct ctrd_handler handler;
+	enum weft_arch arch;
+	char *image, *log_path, *netns, *user;
+	char **args, **env, **capabilities; /* NULL: the image's own, a default set */
+	struct weft_runtime_mount *mounts;
+	unsigned n_mounts;
+	uint32_t memory_mb, vcpus;
+	struct weft_runtime_limits limits;
+	bool read_only;
+	uint64_t log_max_bytes;
+};
+int ctrd_wish_copy(struct ctrd_wish *w, const struct weft_runtime_spec *spec, struct weft_err *err);
+void ctrd_wish_free(struct ctrd_wish *w);
+
+/* Ask containerd to record the container. -errno with op->err when it cannot be described. */
+int ctrd_container_create(struct ctrd_op *op, const struct ctrd_wish *w,
+	const struct weft_oci_image *image, Ctrd__Mount *const *rootfs, size_t n_rootfs,
+	ctrd_step_t next);
+/* Where the shim shall send the output, a URL; NULL when out of memory. */
+char *ctrd_log_url(const struct weft_runtime *rt, const struct ctrd_wish *w);
+
+#define CTRD_MAX_GROUPS 64
+
+struct ctrd_user {
+	uint32_t uid, gid;
+	uint32_t groups[CTRD_MAX_GROUPS]; /* besides gid, of a user who is known by name */
+	unsigned n_groups;
+};
+
 struct ctrd_process {
 	const char *id;
 	const char *cgroup; /* as cgroup.h */
 	const char *netns;  /* NULL: a new one */
 	char **args, **env;
 	const char *cwd;
-	uint32_t uid, gid;
+	struct ctrd_user user;
+	char **capabilities; /* NULL: a default set */
+	bool read_only;
+	const struct weft_runtime_mount *mounts;
+	unsigned n_mounts;
+	bool recursive_ro;     /* the runtime knows "rro" */
 	uint64_t memory_bytes; /* 0: no limit */
-	uint32_t vcpus;        /* 0: no quota */
+	uint32_t cpu_milli;    /* quota, 0: none */
+	uint32_t cpu_weight;   /* 0: 100, everybody's */
+	uint32_t pids;         /* 0: CTRD_MAX_PIDS */
+	bool cgroup2;          /* the cpu controller is one of v2 */
 	uint64_t nofile;       /* 0: as inherited */
 };
-/* The OCI runtime specification; malloc'ed, NULL when out of memory. */
+#define CTRD_MAX_PIDS 4096
+
+/* The OCI runtime specification; malloc'ed, NULL when out of memory or when a string is no UTF-8,
+ * which JSON cannot carry. */
 char *ctrd_spec(const struct ctrd_process *p);
+/* The process of such a specification, but with other arguments: what exec() wants. */
+char *ctrd_spec_exec(const void *spec, size_t size, const char *const *argv);
 
 /* Environment of the image with the caller's on top; PATH and HOSTNAME are always there. The caller
  * frees it with strv_free(); NULL when out of memory. */
@@ -163,7 +257,7 @@ char **ctrd_env(char *const *image, char *const *ours, const char *hostname);
 /* "", "1000", "1000:100", "nginx", "nginx:www-data": names are looked up in the root file system
  * that these mounts make. -EINVAL, -ENOENT. */
 int ctrd_user_lookup(const char *user, Ctrd__Mount *const *mounts, size_t n_mounts,
-	uint32_t *ret_uid, uint32_t *ret_gid, struct weft_err *err);
+	struct ctrd_user *ret, struct weft_err *err);
 
 /* --- stop.c, remove.c, probe.c -------------------------------------------------------------------
  */
@@ -179,7 +273,28 @@ void ctrd_op_remove(struct ctrd_op *op, void (*removed)(struct ctrd_op *op, int 
 /* The same for an operation that failed half way: its error is given to whoever waits; what cannot
  * be removed because containerd is away is removed when it is back. */
 void ctrd_op_undo(struct ctrd_op *op);
+/* Nobody waits for it any more; unpark is called when containerd is back. */
+void ctrd_op_park(struct ctrd_op *op, void (*unpark)(struct ctrd_op *op));
 void ctrd_unpark(struct weft_runtime *rt);
+
+/* --- control.c, exec.c ---------------------------------------------------------------------------
+ */
+
+int ctrd_pause(struct weft_runtime *rt, const char *id, weft_runtime_done_t done, void *userdata,
+	struct weft_err *err);
+int ctrd_resume(struct weft_runtime *rt, const char *id, weft_runtime_done_t done, void *userdata,
+	struct weft_err *err);
+int ctrd_kill(struct weft_runtime *rt, const char *id, int signal, weft_runtime_done_t done,
+	void *userdata, struct weft_err *err);
+int ctrd_exec(struct weft_runtime *rt, const char *id, const char *const *argv, unsigned timeout_ms,
+	weft_runtime_executed_t done, void *userdata, struct weft_err *err);
+/* End what an earlier daemon left running, as soon as containerd is there. */
+int ctrd_exec_init(struct weft_runtime *rt);
+
+/* --- stats.c -------------------------------------------------------------------------------------
+ */
+
+int ctrd_stats(struct weft_runtime *rt, const char *id, struct weft_runtime_stats *ret);
 
 /* --- watch.c: instances that run -----------------------------------------------------------------
  */
@@ -189,11 +304,15 @@ struct ctrd_instance {
 	struct weft_runtime *rt;
 	char *id;
 	uint32_t pid;
-	char *cgroup; /* looked up when first asked for */
-	bool quiet;   /* being stopped or removed: its end is no event */
-	bool held;    /* start() has not answered yet: its end waits */
-	bool over;    /* it has ended; status and text say how */
-	bool oom;     /* told of already */
+	char *cgroup; /* looked up when first asked for, as are ... */
+	bool helpers_known;
+	pid_t helpers[2];  /* ... its shim and its log's writer; 0: not there */
+	bool quiet;        /* being stopped or removed: its end is no event */
+	bool held;         /* start() has not answered yet: its end waits */
+	bool over;         /* it has ended; status and text say how */
+	bool oom;          /* told of already */
+	bool paused;       /* or about to be, by a call of ours */
+	unsigned changing; /* calls under way that pause or resume it */
 	uint32_t status;
 	const char *text; /* not by its exit status; static */
 	struct weft_grpc_call *wait;

@@ -58,6 +58,8 @@ static void finish(struct import *im, int r)
 		size = im->image->manifest.size + im->image->config.size;
 		for (unsigned i = 0; i < im->image->n_layers; i++)
 			size += im->image->layers[i].size;
+		/* The start that follows need not read it again. */
+		ctrd_image_put(ctrd_image_keep(rt, im->name, im->arch, TAKE_PTR(im->image)));
 	}
 	memcpy(name, im->name, sizeof(name));
 	ctrd_op_free(&im->op);

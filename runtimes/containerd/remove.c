@@ -153,43 +153,44 @@ static void task_killed(struct ctrd_op *op, const struct weft_grpc_result *res)
 	}
 }
 
-void ctrd_op_remove(struct ctrd_op *op, void (*removed)(struct ctrd_op *op, int r))
+static void kill_task(struct ctrd_op *op)
 {
 	Ctrd__KillTaskRequest q = CTRD__KILL_TASK_REQUEST__INIT;
 
-	op->removed = removed;
 	q.container_id = op->id;
 	q.signal = SIGKILL;
 	q.all = true;
 	ctrd_op_call(op, CTRD_TASK_KILL, &q.base, CTRD_QUICK_MS, task_killed);
 }
 
+static void thawed(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	(void)res; /* it may not have been paused, or not be there */
+	kill_task(op);
+}
+
+/* A paused one does not die of signals under runc, nor is it deleted under runsc. */
+void ctrd_op_remove(struct ctrd_op *op, void (*removed)(struct ctrd_op *op, int r))
+{
+	Ctrd__TaskRequest q = CTRD__TASK_REQUEST__INIT;
+
+	op->removed = removed;
+	if (!op->paused) {
+		kill_task(op);
+		return;
+	}
+	q.container_id = op->id;
+	ctrd_op_call(op, CTRD_TASK_RESUME, &q.base, CTRD_TASK_MS, thawed);
+}
+
 /* --- undo ----------------------------------------------------------------------------------------
  */
 
-static void undone(struct ctrd_op *op, int r)
+void ctrd_op_park(struct ctrd_op *op, void (*unpark)(struct ctrd_op *op))
 {
-	weft_runtime_done_t done = op->done;
-	void *userdata = op->userdata;
-	struct weft_err err = op->cause;
-
-	if (r == 0 || r != -ECONNREFUSED) {
-		ctrd_op_free(op);
-	} else {
-		op->done = NULL;
-		ctrd_op_move(op, &op->rt->parked);
-	}
-	if (done)
-		done(userdata, -err.code, &err);
-}
-
-void ctrd_op_undo(struct ctrd_op *op)
-{
-	ctrd_instance_free(ctrd_instance_find(op->rt, op->id));
-	op->cause = op->err;
-	if (!op->cause.code)
-		weft_err_set(&op->cause, ENOMEM, "instance %s: out of memory", op->id);
-	ctrd_op_remove(op, undone);
+	op->done = NULL;
+	op->unpark = unpark;
+	ctrd_op_move(op, &op->rt->parked);
 }
 
 void ctrd_unpark(struct weft_runtime *rt)
@@ -198,8 +199,54 @@ void ctrd_unpark(struct weft_runtime *rt)
 
 	while ((op = TAILQ_FIRST(&rt->parked))) {
 		ctrd_op_move(op, &rt->ops);
-		ctrd_op_remove(op, undone);
+		op->unpark(op);
 	}
+}
+
+static void undo(struct ctrd_op *op);
+
+static void undone(struct ctrd_op *op, int r)
+{
+	weft_runtime_done_t done = op->done;
+	void *userdata = op->userdata;
+	struct weft_err err = op->cause;
+
+	if (r == 0 || r != -ECONNREFUSED)
+		ctrd_op_free(op);
+	else
+		ctrd_op_park(op, undo);
+	if (done)
+		done(userdata, -err.code, &err);
+}
+
+static void got_owner(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	if (res->status == WEFT_GRPC_NOT_FOUND)
+		ctrd_op_remove(op, undone);
+	else
+		undone(op, res->status == WEFT_GRPC_UNAVAILABLE ? -ECONNREFUSED : 0);
+}
+
+static void undo(struct ctrd_op *op)
+{
+	Ctrd__ContainerIdRequest q = CTRD__CONTAINER_ID_REQUEST__INIT;
+
+	if (!op->unsure) {
+		ctrd_op_remove(op, undone);
+		return;
+	}
+	q.id = op->id;
+	ctrd_op_call(op, CTRD_CONTAINER_GET, &q.base, CTRD_QUICK_MS, got_owner);
+}
+
+void ctrd_op_undo(struct ctrd_op *op)
+{
+	if (!op->unsure)
+		ctrd_instance_free(ctrd_instance_find(op->rt, op->id));
+	op->cause = op->err;
+	if (!op->cause.code)
+		weft_err_set(&op->cause, ENOMEM, "instance %s: out of memory", op->id);
+	undo(op);
 }
 
 /* --- delete --------------------------------------------------------------------------------------
@@ -208,6 +255,7 @@ void ctrd_unpark(struct weft_runtime *rt)
 int ctrd_delete(struct weft_runtime *rt, const char *id, weft_runtime_done_t done, void *userdata,
 	struct weft_err *err)
 {
+	struct ctrd_instance *inst;
 	struct ctrd_op *op;
 
 	if (!weft_name_valid(id, CTRD_MAX_ID))
@@ -217,7 +265,9 @@ int ctrd_delete(struct weft_runtime *rt, const char *id, weft_runtime_done_t don
 		return weft_err_set(err, ENOMEM, "instance %s: delete: out of memory", id);
 	op->done = done;
 	op->userdata = userdata;
-	ctrd_instance_free(ctrd_instance_find(rt, id));
+	inst = ctrd_instance_find(rt, id);
+	op->paused = !inst || inst->paused;
+	ctrd_instance_free(inst);
 	ctrd_op_remove(op, ctrd_op_finish);
 	return 0;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weft-runsc: gVisor's runsc, as containerd's runc shim wants its OCI runtime. The shim passes what
- * runc understands; this puts runsc's own global flags before it.
+ * runc understands; this puts runsc's own global flags before it. The pid that the shim knows of an
+ * exec is that of a process which only waits for the one in the sandbox; so that one's pid is noted
+ * as well, in ROOT.exec/NAME.pid, for whoever has to end it.
  *
  * --platform=ptrace works everywhere; kvm hangs where the host is a guest whose KVM cannot run ring
  * 0. --network=sandbox is gVisor's own stack, fed by the interface of the namespace. */
@@ -10,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +22,7 @@ static char *const own_flags[] = {
 	(char[]){"--platform=ptrace"},
 	(char[]){"--network=sandbox"},
 };
+static char own_name[] = "runsc";
 #define N_OWN (sizeof(own_flags) / sizeof(own_flags[0]))
 
 /* Flags that the shim gives with their value apart. */
@@ -33,15 +37,41 @@ static int takes_value(const char *flag)
 	return 0;
 }
 
-static const char *subcommand(char *const *argv)
+/* Where the subcommand is, or the end. */
+static char **subcommand(char **argv)
 {
 	for (; *argv; argv++) {
 		if (**argv != '-')
-			return *argv;
+			return argv;
 		if (takes_value(*argv) && argv[1])
 			argv++;
 	}
-	return "";
+	return argv;
+}
+
+static const char *value_of(char **argv, const char *flag)
+{
+	for (; argv[0] && argv[1]; argv++)
+		if (argv[0][0] == '-' && strcmp(argv[0] + strspn(argv[0], "-"), flag) == 0)
+			return argv[1];
+	return NULL;
+}
+
+/* "-internal-pid-file=ROOT.exec/NAME.pid", or NULL. */
+static char *inner_pid_flag(char **argv)
+{
+	const char *root = value_of(argv, "root"), *outer = value_of(argv, "pid-file"), *name;
+	char *flag;
+
+	if (!root || !outer)
+		return NULL;
+	name = strrchr(outer, '/');
+	name = name ? name + 1 : outer;
+	if (asprintf(&flag, "%s.exec", root) < 0)
+		return NULL;
+	(void)mkdir(flag, 0700);
+	free(flag);
+	return asprintf(&flag, "-internal-pid-file=%s.exec/%s", root, name) < 0 ? NULL : flag;
 }
 
 /* runsc tells the host's network namespace by a visible net.core.rmem_default, and refuses to give
@@ -70,26 +100,46 @@ static int can_sandbox(void)
 	return pid > 0 && status == 0;
 }
 
+/* The arguments for runsc: our flags first, and one behind `exec`. */
+static char **make_args(int argc, char **argv)
+{
+	char **args = calloc((size_t)argc + N_OWN + 2, sizeof(*args)), **command, *flag;
+	size_t n = 0;
+
+	if (!args)
+		return NULL;
+	args[n++] = own_name;
+	for (size_t i = 0; i < N_OWN; i++)
+		args[n++] = own_flags[i];
+	command = subcommand(argv + 1);
+	for (char **a = argv + 1; *a; a++) {
+		args[n++] = *a;
+		flag = a == command && strcmp(*a, "exec") == 0 ? inner_pid_flag(argv) : NULL;
+		if (flag)
+			args[n++] = flag;
+	}
+	return args;
+}
+
 int main(int argc, char **argv)
 {
-	char **args = calloc((size_t)argc + N_OWN + 1, sizeof(*args));
 	const char *command;
+	char **args;
 	int r;
 
-	if (!args || argc < 1)
+	if (argc < 1)
 		return 125;
-	args[0] = (char[]){"runsc"};
-	memcpy(args + 1, own_flags, sizeof(own_flags));
-	memcpy(args + 1 + N_OWN, argv + 1, (size_t)(argc - 1) * sizeof(*args));
-
-	command = subcommand(argv + 1);
-	if (strcmp(command, "start") == 0 || strcmp(command, "run") == 0) {
+	args = make_args(argc, argv);
+	if (!args)
+		return 125;
+	command = *subcommand(argv + 1);
+	if (command && (strcmp(command, "start") == 0 || strcmp(command, "run") == 0)) {
 		r = hide_sysctl_net();
 		if (r < 0)
 			fprintf(stderr, "weft-runsc: hide /proc/sys/net from runsc: %s\n",
 				strerror(-r));
 	}
-	if (strcmp(command, "") == 0 && !can_sandbox()) { /* --version: we are being tried */
+	if (!command && !can_sandbox()) { /* --version: we are being tried */
 		fprintf(stderr, "weft-runsc: no user namespace can be made here\n");
 		return 126;
 	}

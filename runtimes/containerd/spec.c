@@ -10,13 +10,17 @@
 #include "runtimes/containerd/ctrd.h"
 
 #define PERIOD_US    100000
-#define MAX_PIDS     4096
+#define MIN_QUOTA_US 1000 /* the kernel refuses less */
+#define V1_SHARES    1024 /* everybody's in v1, as 100 is in v2 */
+#define V1_MIN       2
+#define V1_MAX       262144
 #define MAX_HOSTNAME 63
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static const char *const capabilities[] = {"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE",
-	"CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW",
-	"CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT", NULL};
+static const char *const default_capabilities[] = {"CAP_AUDIT_WRITE", "CAP_CHOWN",
+	"CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
+	"CAP_SETUID", "CAP_SYS_CHROOT", NULL};
 
 static const char *const masked[] = {"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys",
 	"/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
@@ -65,15 +69,37 @@ static json_t *split(const char *words)
 	return a;
 }
 
-static json_t *mount_list(void)
+static json_t *mount_entry(
+	const char *destination, const char *type, const char *source, const char *options)
+{
+	return json_pack("{s:s, s:s, s:s, s:o}", "destination", destination, "type", type, "source",
+		source, "options", split(options));
+}
+
+/* "ro" is about the mount itself; what is mounted below it would stay writable but for "rro". */
+static const char *bind_options(const struct ctrd_process *p, const struct weft_runtime_mount *m)
+{
+	if (!m->read_only)
+		return "rbind,rprivate,rw";
+	return p->recursive_ro ? "rbind,rprivate,ro,rro" : "rbind,rprivate,ro";
+}
+
+static json_t *mount_list(const struct ctrd_process *p)
 {
 	json_t *a = json_array();
 
 	for (size_t i = 0; a && i < ARRAY_SIZE(mounts); i++)
-		json_array_append_new(
-			a, json_pack("{s:s, s:s, s:s, s:o}", "destination", mounts[i].destination,
-				   "type", mounts[i].type, "source", mounts[i].source, "options",
-				   split(mounts[i].options)));
+		json_array_append_new(a, mount_entry(mounts[i].destination, mounts[i].type,
+						 mounts[i].source, mounts[i].options));
+	for (unsigned i = 0; a && i < p->n_mounts; i++) {
+		const struct weft_runtime_mount *m = &p->mounts[i];
+
+		if (json_array_append_new(
+			    a, mount_entry(m->target, "bind", m->source, bind_options(p, m))) < 0) {
+			json_decref(a);
+			return NULL;
+		}
+	}
 	return a;
 }
 
@@ -87,36 +113,80 @@ static json_t *namespaces(const char *netns)
 	return a;
 }
 
+/* runc makes a weight of shares by a line that turns 1024 into 39; v2 is told in its own words. */
+static json_t *cpu(const struct ctrd_process *p)
+{
+	uint64_t weight = p->cpu_weight ? p->cpu_weight : 100, shares = weight * V1_SHARES / 100;
+	uint64_t quota = (uint64_t)p->cpu_milli * (PERIOD_US / 1000);
+	json_t *o;
+
+	if (shares < V1_MIN)
+		shares = V1_MIN;
+	if (shares > V1_MAX)
+		shares = V1_MAX;
+	o = json_pack("{s:I}", "shares", (json_int_t)shares);
+	if (quota == 0)
+		return o;
+	json_object_set_new(o, "period", json_integer(PERIOD_US));
+	json_object_set_new(o, "quota",
+		json_integer((json_int_t)(quota < MIN_QUOTA_US ? MIN_QUOTA_US : quota)));
+	return o;
+}
+
 static json_t *resources(const struct ctrd_process *p)
 {
-	json_t *r = json_pack("{s:[{s:b, s:s}], s:{s:i}}", "devices", "allow", 0, "access", "rwm",
-		"pids", "limit", MAX_PIDS);
-	json_t *cpu = json_pack("{s:i}", "shares", 1024);
+	json_t *r = json_pack("{s:[{s:b, s:s}], s:{s:i}, s:o}", "devices", "allow", 0, "access",
+		"rwm", "pids", "limit", (int)(p->pids ? p->pids : CTRD_MAX_PIDS), "cpu", cpu(p));
+	char weight[16];
 
-	if (p->vcpus) {
-		json_object_set_new(cpu, "period", json_integer(PERIOD_US));
-		json_object_set_new(cpu, "quota", json_integer((json_int_t)p->vcpus * PERIOD_US));
+	if (p->cgroup2 && p->cpu_weight) {
+		snprintf(weight, sizeof(weight), "%u", p->cpu_weight);
+		json_object_set_new(r, "unified", json_pack("{s:s}", "cpu.weight", weight));
 	}
-	json_object_set_new(r, "cpu", cpu);
 	if (p->memory_bytes)
 		json_object_set_new(
 			r, "memory", json_pack("{s:I}", "limit", (json_int_t)p->memory_bytes));
 	return r;
 }
 
+/* Whoever names capabilities wants the process to have them, whatever its user: an ambient set is
+ * what survives exec without file capabilities, which no_new_privs switches off. */
+static json_t *capability_sets(const struct ctrd_process *p)
+{
+	static const char *const sets[] = {
+		"bounding", "effective", "permitted", "inheritable", "ambient"};
+	size_t n = p->capabilities ? ARRAY_SIZE(sets) : 3;
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < n; i++)
+		json_object_set_new(o, sets[i],
+			strings(p->capabilities ? (const char *const *)p->capabilities
+						: default_capabilities));
+	return o;
+}
+
+static json_t *user(const struct ctrd_user *u)
+{
+	json_t *o = json_pack("{s:I, s:I}", "uid", (json_int_t)u->uid, "gid", (json_int_t)u->gid);
+	json_t *groups;
+
+	if (u->n_groups == 0)
+		return o;
+	groups = json_array();
+	for (unsigned i = 0; i < u->n_groups; i++)
+		json_array_append_new(groups, json_integer(u->groups[i]));
+	json_object_set_new(o, "additionalGids", groups);
+	return o;
+}
+
 static json_t *process(const struct ctrd_process *p)
 {
-	json_t *o = json_pack("{s:b, s:{s:I, s:I}, s:o, s:o, s:s, s:b}", "terminal", 0, "user",
-		"uid", (json_int_t)p->uid, "gid", (json_int_t)p->gid, "args",
-		strings((const char *const *)p->args), "env", strings((const char *const *)p->env),
-		"cwd", p->cwd, "noNewPrivileges", 1);
+	json_t *o = json_pack("{s:b, s:o, s:o, s:o, s:s, s:b, s:o}", "terminal", 0, "user",
+		user(&p->user), "args", strings((const char *const *)p->args), "env",
+		strings((const char *const *)p->env), "cwd", p->cwd, "noNewPrivileges", 1,
+		"capabilities", capability_sets(p));
 
-	if (!o)
-		return NULL;
-	json_object_set_new(o, "capabilities",
-		json_pack("{s:o, s:o, s:o}", "bounding", strings(capabilities), "effective",
-			strings(capabilities), "permitted", strings(capabilities)));
-	if (p->nofile)
+	if (o && p->nofile)
 		json_object_set_new(o, "rlimits",
 			json_pack("[{s:s, s:I, s:I}]", "type", "RLIMIT_NOFILE", "hard",
 				(json_int_t)p->nofile, "soft", (json_int_t)p->nofile));
@@ -132,12 +202,22 @@ char *ctrd_spec(const struct ctrd_process *p)
 	if (!cgroup)
 		return NULL;
 	snprintf(hostname, sizeof(hostname), "%s", p->id);
-	o = json_pack("{s:s, s:o, s:{s:s}, s:s, s:o, s:{s:s, s:o, s:o, s:o, s:o}}", "ociVersion",
-		"1.0.2", "process", process(p), "root", "path", "rootfs", "hostname", hostname,
-		"mounts", mount_list(), "linux", "cgroupsPath", cgroup, "resources", resources(p),
-		"namespaces", namespaces(p->netns), "maskedPaths", strings(masked), "readonlyPaths",
-		strings(readonly));
+	o = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:{s:s, s:o, s:o, s:o, s:o}}",
+		"ociVersion", "1.0.2", "process", process(p), "root", "path", "rootfs", "readonly",
+		p->read_only, "hostname", hostname, "mounts", mount_list(p), "linux", "cgroupsPath",
+		cgroup, "resources", resources(p), "namespaces", namespaces(p->netns),
+		"maskedPaths", strings(masked), "readonlyPaths", strings(readonly));
 	return o ? json_dumps(o, JSON_COMPACT) : NULL;
+}
+
+char *ctrd_spec_exec(const void *spec, size_t size, const char *const *argv)
+{
+	json_auto_t *o = json_loadb(spec, size, JSON_REJECT_DUPLICATES, NULL);
+	json_t *p = json_object_get(o, "process");
+
+	if (!json_is_object(p) || json_object_set_new(p, "args", strings(argv)) < 0)
+		return NULL;
+	return json_dumps(p, JSON_COMPACT);
 }
 
 /* --- environment ---------------------------------------------------------------------------------

@@ -9,7 +9,8 @@
 struct stop {
 	struct ctrd_op op;
 	unsigned grace_ms;
-	bool killed;
+	bool killed, paused;
+	int signal;
 };
 
 static void fail(struct ctrd_op *op, const struct weft_grpc_result *res)
@@ -87,9 +88,18 @@ static int stop_signal(const Ctrd__Container *c)
 	return SIGTERM;
 }
 
+static void thawed(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	struct stop *stop = (struct stop *)op;
+
+	(void)res; /* it may not have been paused */
+	kill_task(op, stop->signal, stop->killed);
+}
+
 static void got_container(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
 	const Ctrd__ContainerResponse *m = (const Ctrd__ContainerResponse *)res->reply;
+	Ctrd__TaskRequest q = CTRD__TASK_REQUEST__INIT;
 	struct stop *stop = (struct stop *)op;
 
 	if (res->status == WEFT_GRPC_NOT_FOUND) {
@@ -98,8 +108,14 @@ static void got_container(struct ctrd_op *op, const struct weft_grpc_result *res
 		fail(op, res);
 	} else {
 		stop->killed = stop->grace_ms == 0;
-		kill_task(op, stop->killed || !m->container ? SIGKILL : stop_signal(m->container),
-			stop->killed);
+		stop->signal = stop->killed || !m->container ? SIGKILL : stop_signal(m->container);
+		if (!stop->paused) {
+			kill_task(op, stop->signal, stop->killed);
+			return;
+		}
+		/* What stands still in its cgroup cannot act on a signal. */
+		q.container_id = op->id;
+		ctrd_op_call(op, CTRD_TASK_RESUME, &q.base, CTRD_TASK_MS, thawed);
 	}
 }
 
@@ -119,6 +135,7 @@ int ctrd_stop(struct weft_runtime *rt, const char *id, unsigned grace_ms, weft_r
 	op->userdata = userdata;
 	((struct stop *)op)->grace_ms = grace_ms;
 	inst = ctrd_instance_find(rt, id);
+	((struct stop *)op)->paused = !inst || inst->paused;
 	if (inst)
 		inst->quiet = true;
 	q.id = op->id;

@@ -84,59 +84,90 @@ static char *field(char *line, unsigned i)
 	return NULL;
 }
 
-/* Find the line whose first field is name, or whose third is the number id. Both files have name
- * and number at the same places; the fourth of passwd is the primary group. */
-static int find_line(FILE *f, const char *name, uint64_t id, uint64_t *ret_id, uint64_t *ret_group)
+/* A line of passwd or group. Both have name and number at the same places; the fourth field is the
+ * primary group in the one, the members in the other. */
+struct line {
+	char text[MAX_LINE];
+	const char *name, *members;
+	uint64_t id, group;
+};
+
+static bool parse_line(struct line *l)
 {
-	char line[MAX_LINE], copy[MAX_LINE];
+	char copy[MAX_LINE];
+	const char *group;
 
-	while (fgets(line, sizeof(line), f)) {
-		const char *first, *group;
-		uint64_t n, g = 0;
+	l->text[strcspn(l->text, "\n")] = '\0';
+	if (weft_parse_u64(field(strcpy(copy, l->text), 2), 0, MAX_ID, &l->id) < 0)
+		return false;
+	group = field(strcpy(copy, l->text), 3);
+	l->group = 0;
+	if (group)
+		(void)weft_parse_u64(group, 0, MAX_ID, &l->group);
+	l->members = strrchr(l->text, ':') + 1; /* there is an id, so there is one */
+	l->name = field(l->text, 0);
+	return l->name != NULL;
+}
 
-		line[strcspn(line, "\n")] = '\0';
-		if (weft_parse_u64(field(strcpy(copy, line), 2), 0, MAX_ID, &n) < 0)
-			continue;
-		group = field(strcpy(copy, line), 3);
-		if (group)
-			(void)weft_parse_u64(group, 0, MAX_ID, &g);
-		first = field(strcpy(copy, line), 0);
-		if (name ? !first || strcmp(first, name) != 0 : n != id)
-			continue;
-		*ret_id = n;
-		*ret_group = g;
-		return 0;
-	}
+static FILE *open_file(Ctrd__Mount *const *mounts, size_t n, const char *file)
+{
+	int fd = open_in_mounts(mounts, n, file);
+	FILE *f;
+
+	if (fd < 0)
+		return NULL;
+	f = fdopen(fd, "r");
+	if (!f)
+		close(fd);
+	return f;
+}
+
+/* The line with this name or, when that is NULL, with this number. */
+static int lookup(Ctrd__Mount *const *mounts, size_t n, const char *file, const char *name,
+	uint64_t id, struct line *ret)
+{
+	_cleanup_(fclosep) FILE *f = open_file(mounts, n, file);
+
+	while (f && fgets(ret->text, sizeof(ret->text), f))
+		if (parse_line(ret) && (name ? strcmp(ret->name, name) == 0 : ret->id == id))
+			return 0;
 	return -ENOENT;
 }
 
-static int lookup(Ctrd__Mount *const *mounts, size_t n, const char *file, const char *name,
-	uint64_t id, uint64_t *ret_id, uint64_t *ret_group)
+static bool is_member(const char *members, const char *name)
 {
-	_cleanup_(fclosep) FILE *f = NULL;
-	int fd = open_in_mounts(mounts, n, file);
+	size_t n = strlen(name);
 
-	if (fd < 0)
-		return fd;
-	f = fdopen(fd, "r");
-	if (!f) {
-		close(fd);
-		return -ENOMEM;
-	}
-	return find_line(f, name, id, ret_id, ret_group);
+	for (; *members; members += strcspn(members, ","), members += *members == ',')
+		if (strcspn(members, ",") == n && strncmp(members, name, n) == 0)
+			return true;
+	return false;
+}
+
+static void find_groups(Ctrd__Mount *const *mounts, size_t n, const char *name, struct ctrd_user *u)
+{
+	_cleanup_(fclosep) FILE *f = open_file(mounts, n, "etc/group");
+	struct line l;
+
+	while (f && fgets(l.text, sizeof(l.text), f) && u->n_groups < CTRD_MAX_GROUPS)
+		if (parse_line(&l) && l.id != u->gid && is_member(l.members, name))
+			u->groups[u->n_groups++] = (uint32_t)l.id;
 }
 
 static int unknown(const char *what, const char *name, const char *file, struct weft_err *err)
 {
-	weft_err_set(err, ENOENT, "the image's %s '%.64s' is not in its /%s", what, name, file);
-	return weft_err_hint(err, "give a number in the image's USER, or add the %s", what);
+	weft_err_set(err, ENOENT, "%s '%.64s' is not in the image's /%s", what, name, file);
+	return weft_err_hint(err, "give a number as user, or add the %s to the image", what);
 }
 
 int ctrd_user_lookup(const char *user, Ctrd__Mount *const *mounts, size_t n_mounts,
-	uint32_t *ret_uid, uint32_t *ret_gid, struct weft_err *err)
+	struct ctrd_user *ret, struct weft_err *err)
 {
 	_cleanup_(freep) char *name = strdup(*user ? user : "0");
-	uint64_t uid = 0, gid = 0, unused;
+	struct ctrd_user u = {};
+	bool number, known;
+	struct line l;
+	uint64_t id = 0;
 	char *group;
 
 	if (!name)
@@ -144,17 +175,23 @@ int ctrd_user_lookup(const char *user, Ctrd__Mount *const *mounts, size_t n_moun
 	group = strchr(name, ':');
 	if (group)
 		*group++ = '\0';
-	if (weft_parse_u64(name, 0, MAX_ID, &uid) == 0) {
-		/* A number need not be in the file; when it is, its group counts. */
-		if (uid != 0)
-			(void)lookup(mounts, n_mounts, "etc/passwd", NULL, uid, &uid, &gid);
-	} else if (lookup(mounts, n_mounts, "etc/passwd", name, 0, &uid, &gid) < 0) {
+	/* A number need not be in the file; when it is, its groups count. */
+	number = weft_parse_u64(name, 0, MAX_ID, &id) == 0;
+	known = lookup(mounts, n_mounts, "etc/passwd", number ? NULL : name, id, &l) == 0;
+	if (!known && !number)
 		return unknown("user", name, "etc/passwd", err);
-	}
-	if (group && *group && weft_parse_u64(group, 0, MAX_ID, &gid) < 0 &&
-		lookup(mounts, n_mounts, "etc/group", group, 0, &gid, &unused) < 0)
+	u.uid = (uint32_t)(number ? id : l.id);
+	u.gid = known ? (uint32_t)l.group : 0;
+	if (!group || !*group) {
+		if (known)
+			find_groups(mounts, n_mounts, l.name, &u);
+	} else if (weft_parse_u64(group, 0, MAX_ID, &id) == 0) {
+		u.gid = (uint32_t)id;
+	} else if (lookup(mounts, n_mounts, "etc/group", group, 0, &l) == 0) {
+		u.gid = (uint32_t)l.id;
+	} else {
 		return unknown("group", group, "etc/group", err);
-	*ret_uid = (uint32_t)uid;
-	*ret_gid = (uint32_t)gid;
+	}
+	*ret = u;
 	return 0;
 }

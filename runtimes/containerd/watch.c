@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ctrl/base/cleanup.h"
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
 #include "runtimes/containerd/ctrd.h"
@@ -178,6 +179,24 @@ void ctrd_instance_watch(struct ctrd_instance *inst)
 /* --- events --------------------------------------------------------------------------------------
  */
 
+/* Nobody wants to know of one being stopped, nor before start() has answered. */
+static void tell(struct ctrd_instance *inst, enum weft_runtime_event event, const char *detail)
+{
+	struct weft_runtime *rt = inst->rt;
+
+	if (!inst->quiet && !inst->held && rt->on_event)
+		rt->on_event(rt->userdata, inst->id, event, detail);
+}
+
+/* True when that is news, and none of a call of ours. */
+static bool note_paused(struct ctrd_instance *inst, bool paused)
+{
+	if (inst->changing > 0 || inst->paused == paused)
+		return false;
+	inst->paused = paused;
+	return true;
+}
+
 static void on_envelope(void *userdata, const ProtobufCMessage *message)
 {
 	static const struct {
@@ -197,13 +216,14 @@ static void on_envelope(void *userdata, const ProtobufCMessage *message)
 	t = e->event ? ctrd__task_event__unpack(NULL, e->event->value.len, e->event->value.data)
 		     : NULL;
 	inst = t ? ctrd_instance_find(rt, t->container_id) : NULL;
-	if (inst && (inst->quiet || inst->held || !rt->on_event))
-		inst = NULL; /* nobody wants to know, or not before start() has answered */
 	for (size_t i = 0; inst && i < ARRAY_SIZE(topics); i++) {
 		if (strcmp(topics[i].topic, e->topic) != 0)
 			continue;
-		inst->oom = inst->oom || topics[i].event == WEFT_RUNTIME_OOM;
-		rt->on_event(rt->userdata, t->container_id, topics[i].event, topics[i].detail);
+		if (topics[i].event == WEFT_RUNTIME_OOM)
+			inst->oom = true;
+		else if (!note_paused(inst, topics[i].event == WEFT_RUNTIME_PAUSED))
+			break;
+		tell(inst, topics[i].event, topics[i].detail);
 		break;
 	}
 	if (t)
@@ -250,19 +270,31 @@ static void subscribe(struct weft_runtime *rt)
 /* --- containerd comes and goes -------------------------------------------------------------------
  */
 
-static bool listed(const Ctrd__ListTasksResponse *m, const char *id)
+static const Ctrd__Process *find_listed(const Ctrd__ListTasksResponse *m, const char *id)
 {
 	for (size_t i = 0; i < m->n_tasks; i++)
 		if (strcmp(m->tasks[i]->container_id, id) == 0 || strcmp(m->tasks[i]->id, id) == 0)
-			return true;
-	return false;
+			return m->tasks[i];
+	return NULL;
+}
+
+/* While nobody listened. True when its owner was told, who may have removed anything since. */
+static bool catch_up(struct ctrd_instance *inst, const Ctrd__Process *task)
+{
+	bool paused = task->status == CTRD__TASK_STATUS__PAUSED;
+
+	if ((!paused && task->status != CTRD__TASK_STATUS__RUNNING) || !note_paused(inst, paused))
+		return false;
+	tell(inst, paused ? WEFT_RUNTIME_PAUSED : WEFT_RUNTIME_RESUMED,
+		paused ? "paused" : "resumed");
+	return true;
 }
 
 static void got_tasks(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
 	const Ctrd__ListTasksResponse *m = (const Ctrd__ListTasksResponse *)res->reply;
 	struct weft_runtime *rt = op->rt;
-	struct ctrd_instance *inst;
+	struct ctrd_instance *inst, *next;
 
 	ctrd_op_free(op);
 	if (!m) {
@@ -270,14 +302,19 @@ static void got_tasks(struct ctrd_op *op, const struct weft_grpc_result *res)
 			schedule_resync(rt, RETRY_US);
 		return;
 	}
-	TAILQ_FOREACH(inst, &rt->instances, link)
-	{
-		if (inst->wait || inst->over || inst->held)
+	for (inst = TAILQ_FIRST(&rt->instances); inst; inst = next) {
+		const Ctrd__Process *task = find_listed(m, inst->id);
+
+		next = TAILQ_NEXT(inst, link);
+		if (inst->over || inst->held)
 			continue;
-		if (listed(m, inst->id))
-			ctrd_instance_watch(inst);
-		else
+		if (!task && !inst->wait) {
 			over(inst, 0, "its task was lost while containerd was away");
+			continue;
+		}
+		ctrd_instance_watch(inst);
+		if (task && catch_up(inst, task))
+			next = TAILQ_FIRST(&rt->instances);
 	}
 }
 
@@ -319,7 +356,9 @@ void ctrd_on_connection(void *userdata, bool up)
 
 	rt->up = up;
 	if (!up) {
-		rt->snapshotter[0] = '\0'; /* the next containerd may be configured otherwise */
+		/* The next containerd may be configured otherwise, or be another. */
+		rt->snapshotter[0] = '\0';
+		ctrd_image_forget(rt, NULL);
 		return;
 	}
 	resync(rt);
@@ -332,6 +371,20 @@ void ctrd_on_connection(void *userdata, bool up)
 static int not_running(struct ctrd_op *op)
 {
 	return weft_err_set(&op->err, ENOENT, "instance %s is not running in containerd", op->id);
+}
+
+/* That it is paused, its new owner cannot know. */
+static void finish_adopt(struct ctrd_op *op, struct ctrd_instance *inst, bool paused)
+{
+	_cleanup_(freep) char *id = strdup(op->id);
+	struct weft_runtime *rt = op->rt;
+	bool news = note_paused(inst, paused);
+
+	ctrd_op_finish(op, 0);
+	inst = id && news ? ctrd_instance_find(rt, id) : NULL;
+	if (inst)
+		tell(inst, paused ? WEFT_RUNTIME_PAUSED : WEFT_RUNTIME_RESUMED,
+			paused ? "paused" : "resumed");
 }
 
 static void adopt_task(struct ctrd_op *op, const struct weft_grpc_result *res)
@@ -359,7 +412,7 @@ static void adopt_task(struct ctrd_op *op, const struct weft_grpc_result *res)
 	}
 	ctrd_instance_watch(inst);
 	ctrd_instance_release(inst);
-	ctrd_op_finish(op, 0);
+	finish_adopt(op, inst, m->process->status == CTRD__TASK_STATUS__PAUSED);
 }
 
 static bool is_ours(const Ctrd__Container *c)

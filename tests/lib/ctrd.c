@@ -57,8 +57,11 @@ static void __attribute__((noreturn)) exec_containerd(const struct test_ctrd *c)
 	_cleanup_(freep) char *log = weft_strf("%s/containerd.log", c->dir);
 	int fd = log ? open(log, O_WRONLY | O_CREAT | O_APPEND, 0644) : -1;
 
+	_cleanup_(freep) char *path = weft_strf(
+		"%s/bin:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin", c->dir);
+
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	setenv("PATH", "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin", 1);
+	setenv("PATH", path ? path : "", 1);
 	unsetenv("NOTIFY_SOCKET");
 	if (fd >= 0) {
 		dup2(fd, STDOUT_FILENO);
@@ -132,7 +135,7 @@ void test_ctrd_kill(struct test_ctrd *c)
 /* --- teardown ------------------------------------------------------------------------------------
  */
 
-/* A process one of whose arguments, or whose root, lies in our directory: a shim. */
+/* A process one of whose arguments lies in our directory: a shim, a log's writer. */
 static bool is_ours(const char *pid, const char *dir)
 {
 	_cleanup_(freep) char *path = weft_strf("/proc/%s/cmdline", pid);
@@ -141,7 +144,8 @@ static bool is_ours(const char *pid, const char *dir)
 
 	if (!path || weft_read_file(path, 65536, &text, &size) < 0)
 		return false;
-	return memmem(text, size, "containerd-shim", 15) && memmem(text, size, dir, strlen(dir));
+	return (memmem(text, size, "containerd-shim", 15) || memmem(text, size, "weft-log", 8)) &&
+	       memmem(text, size, dir, strlen(dir));
 }
 
 /* Children first: a shim that is killed leaves its container running. */
@@ -207,6 +211,99 @@ void test_ctrd_teardown(struct test_ctrd *c)
 		;
 	if (!getenv("WEFT_TEST_KEEP"))
 		weft_remove_tree(c->dir);
+}
+
+/* --- leftovers -----------------------------------------------------------------------------------
+ */
+
+static bool process_left(const struct test_ctrd *c, char *what, size_t size)
+{
+	_cleanup_(closedirp) DIR *proc = opendir("/proc");
+	const struct dirent *e;
+
+	while (proc && (e = readdir(proc))) {
+		if (!isdigit((unsigned char)e->d_name[0]) || !is_ours(e->d_name, c->dir))
+			continue;
+		snprintf(what, size, "process %s", e->d_name);
+		return true;
+	}
+	return false;
+}
+
+static bool mount_left(const struct test_ctrd *c, char *what, size_t size)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	const struct mntent *m;
+	bool left = false;
+
+	while (f && !left && (m = getmntent(f))) {
+		left = strncmp(m->mnt_dir, c->dir, strlen(c->dir)) == 0 &&
+		       strcmp(m->mnt_dir, c->disk) != 0;
+		if (left)
+			snprintf(what, size, "mount %s", m->mnt_dir);
+	}
+	if (f)
+		endmntent(f);
+	return left;
+}
+
+static bool entry_left(const char *path, bool only_dirs, char *what, size_t size)
+{
+	_cleanup_(closedirp) DIR *dir = opendir(path);
+	const struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		if (e->d_name[0] == '.' || (only_dirs && e->d_type != DT_DIR))
+			continue;
+		snprintf(what, size, "%s/%s", path, e->d_name);
+		return true;
+	}
+	return false;
+}
+
+static bool cgroup_left(const char *cgroup, char *what, size_t size)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	const struct mntent *m;
+	bool left = false;
+
+	while (f && !left && (m = getmntent(f))) {
+		_cleanup_(freep) char *path = weft_strf("%s/%s", m->mnt_dir, cgroup);
+
+		left = strncmp(m->mnt_type, "cgroup", 6) == 0 && path &&
+		       entry_left(path, true, what, size);
+	}
+	if (f)
+		endmntent(f);
+	return left;
+}
+
+static bool leftover(const struct test_ctrd *c, const char *cgroup, char *what, size_t size)
+{
+	static const char *const dirs[] = {"containerd/runc/weft", "containerd/exec",
+		"containerd/import", "state/io.containerd.runtime.v2.task/weft",
+		"root/io.containerd.runtime.v2.task/weft"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		_cleanup_(freep) char *path = weft_strf("%s/%s", c->dir, dirs[i]);
+
+		if (path && entry_left(path, false, what, size))
+			return true;
+	}
+	return process_left(c, what, size) || mount_left(c, what, size) ||
+	       cgroup_left(cgroup, what, size);
+}
+
+bool test_ctrd_host_leftover(const struct test_ctrd *c, const char *cgroup, char *what, size_t size)
+{
+	uint64_t end = weft_now_ns() + STOP_NS;
+
+	while (leftover(c, cgroup, what, size)) {
+		if (weft_now_ns() > end)
+			return true;
+		pause_ms(20);
+	}
+	return false;
 }
 
 /* --- ctr -----------------------------------------------------------------------------------------

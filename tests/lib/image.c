@@ -91,6 +91,8 @@ static char *make_layer(const struct test_image *how, unsigned i, size_t *ret_si
 	}
 	if (i == 0 && how->passwd)
 		entry(a, "etc/passwd", how->passwd, strlen(how->passwd), 0644);
+	if (i == 0 && how->group)
+		entry(a, "etc/group", how->group, strlen(how->group), 0644);
 	snprintf(name, sizeof(name), "layer%u", i);
 	entry(a, name, name, strlen(name), 0644);
 	check(archive_write_close(a) == ARCHIVE_OK, "close layer");

@@ -11,6 +11,7 @@ struct test_image {
 	const char *arch;    /* NULL: amd64 or whatever this is */
 	const char *config;  /* JSON of the configuration's "config", NULL: {"Cmd":["/init"]} */
 	const char *passwd;  /* content of /etc/passwd, NULL: none */
+	const char *group;   /* of /etc/group */
 	bool blobs_first;    /* index.json at the end of the archive */
 	bool no_platform;    /* the index does not say what it is for */
 	bool other_first;    /* the index lists a manifest for another architecture first */

@@ -54,10 +54,9 @@ static void test_spec(void **state)
 		.args = args,
 		.env = env,
 		.cwd = "/srv",
-		.uid = 4294967294U,
-		.gid = 7,
+		.user = {.uid = 4294967294U, .gid = 7},
 		.memory_bytes = 5ULL << 30,
-		.vcpus = 2,
+		.cpu_milli = 2000,
 		.nofile = 20000,
 	};
 	_cleanup_(freep) char *text = ctrd_spec(&p), *plain = NULL;
@@ -89,6 +88,70 @@ static void test_spec(void **state)
 
 	args[1] = (char[]){"\xff\xfe"};
 	assert_null(ctrd_spec(&p)); /* JSON cannot carry it */
+}
+
+static void assert_text(const json_t *o, const char *path, const char *want)
+{
+	assert_string_equal(json_string_value(at(o, path)), want);
+}
+
+static void assert_number(const json_t *o, const char *path, json_int_t want)
+{
+	assert_int_equal(json_integer_value(at(o, path)), want);
+}
+
+static void test_limits(void **state)
+{
+	char *args[] = {(char[]){"/x"}, NULL}, *env[] = {NULL};
+	char *caps[] = {(char[]){"CAP_CHOWN"}, NULL}, *no_caps[] = {NULL};
+	const struct weft_runtime_mount mounts[] = {{"/a", "/b", true}, {"/c", "/d", false}};
+	struct ctrd_process p = {
+		.id = "a",
+		.cgroup = "a",
+		.args = args,
+		.env = env,
+		.cwd = "/",
+		.user = {.uid = 1, .gid = 2, .groups = {3, 4}, .n_groups = 2},
+		.capabilities = caps,
+		.read_only = true,
+		.mounts = mounts,
+		.n_mounts = 2,
+		.recursive_ro = true,
+		.cpu_milli = 1,
+		.cpu_weight = 10000,
+		.pids = 7,
+		.cgroup2 = true,
+	};
+	_cleanup_(freep) char *text = ctrd_spec(&p), *plain = NULL;
+	json_auto_t *o = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *q = NULL;
+
+	(void)state;
+	assert_number(o, "process.user.additionalGids.1", 4);
+	assert_text(o, "process.capabilities.ambient.0", "CAP_CHOWN");
+	assert_text(o, "process.capabilities.bounding.0", "CAP_CHOWN");
+	assert_null(at(o, "process.capabilities.bounding.1"));
+	assert_true(json_is_true(at(o, "root.readonly")));
+	assert_text(o, "mounts.6.source", "/a");
+	assert_text(o, "mounts.6.destination", "/b");
+	assert_text(o, "mounts.6.options.2", "ro");
+	assert_text(o, "mounts.6.options.3", "rro");
+	assert_text(o, "mounts.7.options.2", "rw");
+	assert_number(o, "linux.resources.cpu.quota", 1000); /* the kernel's least */
+	assert_number(o, "linux.resources.cpu.shares", 102400);
+	assert_string_equal(
+		json_string_value(json_object_get(at(o, "linux.resources.unified"), "cpu.weight")),
+		"10000");
+	assert_number(o, "linux.resources.pids.limit", 7);
+
+	p.capabilities = no_caps;
+	p.cgroup2 = p.recursive_ro = false;
+	p.cpu_weight = 1;
+	plain = ctrd_spec(&p);
+	q = json_loads(plain, 0, NULL);
+	assert_int_equal(json_array_size(at(q, "process.capabilities.bounding")), 0);
+	assert_null(at(q, "mounts.6.options.3"));
+	assert_number(q, "linux.resources.cpu.shares", 10);
+	assert_null(at(q, "linux.resources.unified"));
 }
 
 static void assert_env(char **env, const char *const *want)
@@ -129,7 +192,7 @@ static void put(const char *layer, const char *file, const char *text)
 	assert_int_equal(weft_write_file(name, text, strlen(text), 0644), 0);
 }
 
-static int lookup(const char *user, const char *layers, uint32_t *uid, uint32_t *gid)
+static int lookup(const char *user, const char *layers, struct ctrd_user *ret)
 {
 	_cleanup_(freep) char *lower = weft_strf("lowerdir=%s", layers);
 	char type[] = "overlay", *options[] = {(char[]){"index=off"}, lower};
@@ -140,18 +203,27 @@ static int lookup(const char *user, const char *layers, uint32_t *uid, uint32_t 
 	m.type = type;
 	m.options = options;
 	m.n_options = 2;
-	r = ctrd_user_lookup(user, mounts, 1, uid, gid, &err);
+	r = ctrd_user_lookup(user, mounts, 1, ret, &err);
 	assert_true(r == 0 || (err.msg[0] && err.hint[0]));
 	return r;
 }
 
 static void expect(const char *user, const char *layers, int r, uint32_t uid, uint32_t gid)
 {
-	uint32_t u = 99, g = 99;
+	struct ctrd_user u = {.uid = 99, .gid = 99};
 
-	assert_int_equal(lookup(user, layers, &u, &g), r);
-	assert_int_equal(u, r ? 99 : uid);
-	assert_int_equal(g, r ? 99 : gid);
+	assert_int_equal(lookup(user, layers, &u), r);
+	assert_int_equal(u.uid, r ? 99 : uid);
+	assert_int_equal(u.gid, r ? 99 : gid);
+}
+
+static void expect_groups(const char *user, const char *layers, unsigned n, uint32_t last)
+{
+	struct ctrd_user u = {};
+
+	assert_int_equal(lookup(user, layers, &u), 0);
+	assert_int_equal(u.n_groups, n);
+	assert_true(n == 0 || u.groups[n - 1] == last);
 }
 
 static void test_users(void **state)
@@ -167,7 +239,8 @@ static void test_users(void **state)
 	(void)state;
 	put("bottom", "passwd",
 		"root:x:0:0\nweb:x:33:34:www\nold:x:1:1\nbad:x:-5:1\n:::\n\nhalf\n");
-	put("bottom", "group", "root:x:0:\nstaff:x:50:web\n");
+	put("bottom", "group",
+		"root:x:0:\nstaff:x:50:web\nwww:x:134:web\nwebs:x:9:webs,xweb\nall:x:60:a,web\n:60\n");
 	put("top", "passwd", "root:x:0:0\nweb:x:133:134:www\n");
 	expect("", two, 0, 0, 0);
 	expect("root", two, 0, 0, 0);
@@ -181,6 +254,12 @@ static void test_users(void **state)
 	expect("bad", two, -ENOENT, 0, 0);
 	expect("web:nobody", two, -ENOENT, 0, 0);
 	expect("99999999999", two, -ENOENT, 0, 0);
+
+	expect_groups("web", two, 2, 60); /* not 134, which is its own */
+	expect_groups("133", two, 2, 60);
+	expect_groups("web:staff", two, 0, 0);
+	expect_groups("500", two, 0, 0);
+	expect_groups("root", two, 0, 0);
 
 	/* A link must not lead out of the image: to a file beside it, here. */
 	assert_int_equal(weft_mkdir_p(etc, 0755), 0);
@@ -202,6 +281,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_spec),
+		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_env),
 		cmocka_unit_test(test_users),
 	};
