@@ -256,6 +256,8 @@ int weft_qemu_cmdline(const struct weft_cmdline *c, char **ret, struct weft_err 
 	for (unsigned i = 0; c->machine->mmio_at && i < c->n_virtio; i++)
 		add(l, "virtio_mmio.device=512@0x%" PRIx64 ":%u", c->machine->mmio_at - i * 512,
 			c->machine->mmio_irq - i);
+	if (c->machine->power_arg)
+		add(l, "%s", c->machine->power_arg);
 	r = linux_ ? add_linux_args(l, c, err) : add_kernel_args(l, c, err);
 	if (r == 0 && !linux_)
 		r = add_env(l, c->env, err);

@@ -39,6 +39,7 @@ static const struct weft_qemu_machine machines[] = {
 		.powerdown = true,
 		.mmio_at = 0xfeb00e00,
 		.mmio_irq = 23,
+		.power_arg = "ged.device=0xfea00000:9",
 		MICROVM_DEVICES,
 	},
 	{

@@ -30,6 +30,7 @@ struct weft_qemu_machine {
 	bool powerdown;       /* has a power button */
 	bool pci;             /* else virtio-mmio */
 	uint64_t mmio_at;     /* of the first virtio device, which the guest is told; ... */
+	const char *power_arg; /* how the guest is told of the button; NULL: it need not be */
 	unsigned mmio_irq;    /* ... each further one has the next lower; 0: qemu tells it */
 };
 

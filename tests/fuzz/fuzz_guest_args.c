@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The guest's command line. */
+/* The guest's command line, and the same bytes as its configuration. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -20,6 +20,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	line[size] = '\0';
 	if (guest_args_parse(line, &args, why, sizeof(why)) == 0) {
 		if (!args.name[0] || args.n_virtio > GUEST_MAX_VIRTIO)
+			abort();
+	} else if (!why[0]) {
+		abort();
+	}
+	memset(&args, 0, sizeof(args));
+	why[0] = '\0';
+	if (guest_args_configure(line, &args, why, sizeof(why)) == 0) {
+		if (args.go && (!args.name[0] || (args.has_mac && args.mac[0] & 1)))
 			abort();
 	} else if (!why[0]) {
 		abort();

@@ -74,7 +74,8 @@ static unsigned page_for(const struct http_parser *req)
  * the balancer may place elsewhere. */
 static bool stays_open(const struct http_conn *conn)
 {
-	return conn->req.keep_alive && (!keepalive || conn->answered + 1 < keepalive);
+	return conn->req.keep_alive && !stream_ends() &&
+	       (!keepalive || conn->answered + 1 < keepalive);
 }
 
 static bool answer(struct stream *s, const struct http_conn *conn)
@@ -124,10 +125,18 @@ static size_t http_input(struct stream *s, const char *data, size_t len)
 	}
 }
 
+static bool idle(const struct stream *s)
+{
+	const struct http_conn *conn = stream_state((struct stream *)(uintptr_t)s);
+
+	return http_idle(&conn->req);
+}
+
 static const struct stream_ops http_ops = {
 	.name = "http",
 	.open = http_open,
 	.input = http_input,
+	.idle = idle,
 };
 
 _Static_assert(sizeof(struct http_conn) <= STREAM_STATE_SIZE, "the connection fits");
@@ -165,13 +174,18 @@ static void write_answer(unsigned i, bool open)
 	answers[i][open].len = n + body_len;
 }
 
-void app_http_start(const struct guest_args *args, uint16_t port)
+void app_http_rename(const struct guest_args *args)
 {
 	write_index(args);
-	keepalive = args->keepalive;
 	for (unsigned i = 0; i < N_PAGES; i++) {
 		write_answer(i, false);
 		write_answer(i, true);
 	}
+}
+
+void app_http_start(const struct guest_args *args, uint16_t port)
+{
+	keepalive = args->keepalive;
+	app_http_rename(args);
 	stream_listen(args->port ? args->port : port, &http_ops);
 }

@@ -15,3 +15,8 @@ void apps_start(const struct guest_args *args)
 	for (unsigned i = 0; i < sizeof(apps) / sizeof(apps[0]); i++)
 		apps[i].start(args, apps[i].port);
 }
+
+void apps_rename(const struct guest_args *args)
+{
+	app_http_rename(args);
+}

@@ -81,7 +81,7 @@ static void mask_of(unsigned prefix, uint8_t ret[static 4])
 }
 
 /* ADDR/PREFIX */
-static bool arg_net(struct word *w, struct guest_args *args)
+static bool arg_prefix(struct word *w, struct guest_args *args)
 {
 	uint64_t prefix;
 
@@ -93,7 +93,7 @@ static bool arg_net(struct word *w, struct guest_args *args)
 
 static bool arg_ip(struct word *w, struct guest_args *args)
 {
-	return arg_net(w, args) && w->p == w->end;
+	return arg_prefix(w, args) && w->p == w->end;
 }
 
 static bool arg_gw(struct word *w, struct guest_args *args)
@@ -114,7 +114,7 @@ static bool arg_mask(struct word *w, struct guest_args *args)
 /* ADDR/PREFIX[:GATEWAY[:DNS0[:DNS1[:HOSTNAME[:DOMAIN]]]]], any of the later ones may be empty */
 static bool arg_netdev_ip(struct word *w, struct guest_args *args)
 {
-	if (!arg_net(w, args))
+	if (!arg_prefix(w, args))
 		return false;
 	if (w->p == w->end)
 		return true;
@@ -191,9 +191,67 @@ static bool arg_virtio(struct word *w, struct guest_args *args)
 	return true;
 }
 
+/* ADDR:IRQ */
+static bool arg_ged(struct word *w, struct guest_args *args)
+{
+	uint64_t base, irq;
+
+	if (!word_number(w, UINT32_MAX, &base) || !word_skip(w, ':') ||
+		!word_number(w, 255, &irq) || w->p != w->end)
+		return false;
+	args->ged_base = base;
+	args->ged_irq = (uint32_t)irq;
+	return true;
+}
+
+static bool arg_net(struct word *w, struct guest_args *args)
+{
+	args->configured = word_prefix(w, "fw_cfg") && w->p == w->end;
+	return args->configured;
+}
+
+static bool arg_mac(struct word *w, struct guest_args *args)
+{
+	for (int i = 0; i < 6; i++) {
+		unsigned hi, lo;
+
+		if (i && !word_skip(w, ':'))
+			return false;
+		if (w->end - w->p < 2)
+			return false;
+		hi = (unsigned)digit(w->p[0]);
+		lo = (unsigned)digit(w->p[1]);
+		if (hi > 15 || lo > 15)
+			return false;
+		args->mac[i] = (uint8_t)(hi << 4 | lo);
+		w->p += 2;
+	}
+	args->has_mac = true;
+	return w->p == w->end && !(args->mac[0] & 1);
+}
+
+static bool arg_state(struct word *w, struct guest_args *args)
+{
+	args->go = word_prefix(w, "go");
+	return (args->go || word_prefix(w, "wait")) && w->p == w->end;
+}
+
+/* 16 hex digits and more */
+static bool arg_seed(struct word *w, struct guest_args *args)
+{
+	args->seed = 0;
+	for (int i = 0; i < 16; i++, w->p++) {
+		if (w->p == w->end || digit(*w->p) > 15)
+			return false;
+		args->seed = args->seed << 4 | (unsigned)digit(*w->p);
+	}
+	return true;
+}
+
 enum where {
 	KERNEL = 1,
-	APP = 2, /* behind " -- " */
+	APP = 2,    /* behind " -- " */
+	CONFIG = 4, /* a line of fw_cfg's text */
 };
 
 static const struct {
@@ -205,15 +263,20 @@ static const struct {
 	{"netdev.ipv4_addr=", "ADDR", KERNEL, arg_addr},
 	{"netdev.ipv4_gw_addr=", "ADDR", KERNEL, arg_gw},
 	{"netdev.ipv4_subnet_mask=", "MASK", KERNEL, arg_mask},
-	{"ip=", "ADDR/PREFIX", KERNEL, arg_ip},
-	{"gw=", "ADDR", KERNEL, arg_gw},
+	{"ip=", "ADDR/PREFIX", KERNEL | CONFIG, arg_ip},
+	{"gw=", "ADDR", KERNEL | CONFIG, arg_gw},
 	{"spin=", "MICROSECONDS, 0 to 1000000", KERNEL, arg_spin},
 	{"tsc_khz=", "KILOHERTZ", KERNEL, arg_tsc_khz},
 	{"port=", "1 to 65535", KERNEL | APP, arg_port},
 	{"keepalive=", "REQUESTS, 0 for any number", KERNEL | APP, arg_keepalive},
-	{"name=", "1 to 79 printable characters", KERNEL | APP, arg_name},
+	{"name=", "1 to 79 printable characters", KERNEL | APP | CONFIG, arg_name},
 	/* qemu appends it to the line, so it comes behind the application's. */
 	{"virtio_mmio.device=", "512@ADDR:IRQ, 8 of them", KERNEL | APP, arg_virtio},
+	{"ged.device=", "ADDR:IRQ", KERNEL, arg_ged},
+	{"weft.net=", "fw_cfg", KERNEL, arg_net},
+	{"state=", "wait or go", CONFIG, arg_state},
+	{"mac=", "AA:BB:CC:DD:EE:FF", CONFIG, arg_mac},
+	{"seed=", "16 hexadecimal digits", CONFIG, arg_seed},
 };
 
 static int parse_word(
@@ -238,6 +301,18 @@ static int parse_word(
 	return 0;
 }
 
+/* What follows from the rest. */
+static void complete(struct guest_args *args)
+{
+	static const uint8_t none[4];
+
+	if (memcmp(args->mask, none, 4) == 0)
+		mask_of(24, args->mask);
+	if (!args->name[0])
+		snprintf(args->name, sizeof(args->name), "%u.%u.%u.%u", args->addr[0],
+			args->addr[1], args->addr[2], args->addr[3]);
+}
+
 int guest_args_parse(const char *line, struct guest_args *ret, char *why, size_t why_size)
 {
 	static const uint8_t none[4];
@@ -255,15 +330,44 @@ int guest_args_parse(const char *line, struct guest_args *ret, char *why, size_t
 		else if (w.p != w.end && parse_word(w, where, &args, why, why_size) < 0)
 			return -1;
 	}
-	if (memcmp(args.addr, none, 4) == 0) {
+	if (memcmp(args.addr, none, 4) == 0 && !args.configured) {
 		snprintf(why, why_size, "no address: give netdev.ip=ADDR/PREFIX:GATEWAY");
 		return -1;
 	}
-	if (memcmp(args.mask, none, 4) == 0)
-		mask_of(24, args.mask);
-	if (!args.name[0])
-		snprintf(args.name, sizeof(args.name), "%u.%u.%u.%u", args.addr[0], args.addr[1],
-			args.addr[2], args.addr[3]);
+	if (!args.configured)
+		complete(&args);
 	*ret = args;
+	return 0;
+}
+
+int guest_args_configure(const char *text, struct guest_args *args, char *why, size_t why_size)
+{
+	static const char head[] = "weft-guest 1\n";
+	struct guest_args out = *args;
+
+	if (strncmp(text, head, sizeof(head) - 1) != 0) {
+		snprintf(why, why_size, "fw_cfg's text begins with other than weft-guest 1");
+		return -1;
+	}
+	text += sizeof(head) - 1;
+	/* None of the former life's. */
+	memset(out.addr, 0, 4);
+	memset(out.mask, 0, 4);
+	memset(out.gateway, 0, 4);
+	out.go = false;
+	while (*text) {
+		struct word w = {text, text};
+
+		while (*w.end && *w.end != '\n')
+			w.end++;
+		text = *w.end ? w.end + 1 : w.end;
+		if (w.p != w.end && parse_word(w, CONFIG, &out, why, why_size) < 0)
+			return -1;
+	}
+	complete(&out);
+	if (out.go)
+		*args = out;
+	else
+		args->go = false;
 	return 0;
 }

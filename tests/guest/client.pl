@@ -12,6 +12,7 @@ my $request = "GET / HTTP/1.1\r\nHost: guest\r\n\r\n";
 local $SIG{ALRM} = sub { die "$what: no end after 30 s\n" };
 local $SIG{PIPE} = 'IGNORE';
 alarm 30;
+$| = 1;
 
 sub dial {
 	my $s = IO::Socket::INET->new(PeerAddr => $where, Proto => 'tcp', Timeout => 10)
@@ -141,6 +142,38 @@ my %do = (
 		put($s, $request);
 		alarm 2;
 		expect(answer($s), 200);
+	},
+	# Ends its request once the file has the word in it, and wants one answer and the end.
+	late => sub {
+		my ($file, $word) = @_;
+		my $s = dial();
+		put($s, substr $request, 0, -2);
+		# What is behind it in the queue has been answered, so it has been read itself.
+		my $behind = dial();
+		put($behind, $request);
+		expect(answer($behind), 200);
+		print "begun\n";
+		while (1) {
+			open my $f, '<', $file or die "$file: $!\n";
+			last if grep { /\Q$word\E/ } <$f>;
+			select undef, undef, undef, 0.01;
+		}
+		put($s, "\r\n");
+		my $all = until_end($s);
+		die "$what: $all" unless $all =~ m{^HTTP/1\.1 200.*^Connection: close\r$}ms;
+	},
+	# A command to qemu's monitor, HOST:PORT being its socket.
+	qmp => sub {
+		require IO::Socket::UNIX;
+		my $s = IO::Socket::UNIX->new($where) or die "$what: $where: $!\n";
+		for my $command ('qmp_capabilities', @args) {
+			put($s, "{\"execute\": \"$command\"}\n");
+			while (1) {
+				defined(my $line = <$s>) or die "$what: closed\n";
+				die "$what: $line" if $line =~ /"error"/;
+				last if $line =~ /"return"/;
+			}
+		}
 	},
 	echo => sub {
 		my ($size) = @_;

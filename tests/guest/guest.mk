@@ -6,9 +6,9 @@ GUEST_GCC   := $(shell $(CC) -print-file-name=include)
 GUEST_FLAGS := -O2 -g -std=gnu11 -ffreestanding -fno-pic -mno-red-zone -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fcf-protection=none \
 	-mgeneral-regs-only -march=x86-64 -ffunction-sections -fdata-sections \
-	-nostdinc -isystem $(GUEST_GCC) -Itests/guest/include -Itests/guest -Itests/guest/lwip \
+	-nostdinc -isystem $(GUEST_GCC) -Itests/guest/include -Itests/guest -Itests/guest/amd64 -Itests/guest/lwip \
 	-isystem $(LWIP)/src/include -MMD -MP
-GUEST_SRC   := $(wildcard tests/guest/*.c tests/guest/*.S)
+GUEST_SRC   := $(wildcard tests/guest/*.c tests/guest/amd64/*.c tests/guest/amd64/*.S)
 GUEST_OBJ   := $(patsubst tests/guest/%,$(B)/guest/obj/%.o,$(GUEST_SRC))
 GUEST_LWIP  := $(addprefix $(B)/guest/obj/lwip/,$(addsuffix .o, \
 	core/def core/inet_chksum core/init core/ip core/mem core/memp core/netif core/pbuf \
@@ -33,16 +33,16 @@ $(B)/guest/obj/%.c.o: tests/guest/%.c | $(LWIP)/.version
 $(B)/guest/obj/%.S.o: tests/guest/%.S
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(Q)$(CC) -g -Itests/guest -MMD -MP -c $< -o $@
+	$(Q)$(CC) -g -Itests/guest/amd64 -MMD -MP -c $< -o $@
 $(GUEST_LWIP): $(B)/guest/obj/lwip/%.o: $(LWIP)/.version tests/guest/lwip/lwipopts.h tests/guest/lwip/arch/cc.h
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(GUEST_FLAGS) -Wall -c $(LWIP)/src/$*.c -o $@
 
-$(B)/guest/link.ld: tests/guest/link.ld tests/guest/layout.h
+$(B)/guest/link.ld: tests/guest/amd64/link.ld tests/guest/amd64/layout.h
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(Q)$(CC) -E -P -undef -x c -Itests/guest $< -o $@
+	$(Q)$(CC) -E -P -undef -x c -Itests/guest/amd64 $< -o $@
 $(B)/guest/weft-guest.elf: $(GUEST_OBJ) $(GUEST_LWIP) $(B)/guest/link.ld
 	$(call say,LD)
 	$(Q)$(LD) -nostdlib -static -no-pie -z noexecstack --gc-sections --build-id=none \
@@ -52,7 +52,7 @@ $(B)/guest/weft-guest.elf: $(GUEST_OBJ) $(GUEST_LWIP) $(B)/guest/link.ld
 $(B)/guest/weft-guest.tar.gz: $(B)/guest/weft-guest.elf tests/guest/guest.mk
 	@rm -rf $(B)/guest/image && mkdir -p $(B)/guest/image
 	$(Q)strip -o $(B)/guest/image/kernel $<
-	$(Q)printf '{"machine":"microvm","netdev":"ip","ring3":true}\n' >$(B)/guest/image/weft.json
+	$(Q)printf '{"machine":"microvm","netdev":"ip","powerdown":true,"ring3":true,"warm":"can"}\n' >$(B)/guest/image/weft.json
 	$(Q)chmod 644 $(B)/guest/image/*
 	$(call say,TAR)
 	$(Q)tar -C $(B)/guest/image --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \

@@ -41,7 +41,7 @@ static uint64_t mix(uint64_t x)
 uint32_t netif_port_random(void)
 {
 	random_state += 0x9e3779b97f4a7c15ULL;
-	return (uint32_t)mix(random_state ^ cpu_rdtsc());
+	return (uint32_t)mix(random_state ^ cpu_cycles());
 }
 
 /* RFC 6528: a clock of 4 us, plus a function of the connection that only we know. The clock makes
@@ -53,7 +53,7 @@ u32_t netif_port_isn(
 	uint64_t ports = (uint64_t)remote_port << 16 | local_port;
 
 	return (u32_t)mix(mix(random_state ^ ends) ^ ports) +
-	       (u32_t)(cpu_rdtsc() / (clock_tsc_khz() * 4 / 1000 + 1));
+	       (u32_t)(cpu_cycles() / (clock_khz() * 4 / 1000 + 1));
 }
 
 /* Leave the checksum of a TCP segment to the device: it wants the pseudo header's sum in its place.
@@ -136,19 +136,28 @@ static err_t init(struct netif *nif)
 	return ERR_OK;
 }
 
-void netif_port_init(const struct guest_args *args)
+void netif_port_init(void)
+{
+	random_state = cpu_cycles();
+	netif_port_heap = memory_alloc(MEM_SIZE + 4096, 4096);
+	lwip_init();
+	if (!netif_add(&netif, NULL, NULL, NULL, NULL, init, netif_input))
+		panic("lwIP refuses the interface");
+	netif_set_default(&netif);
+}
+
+void netif_port_address(const struct guest_args *args)
 {
 	ip4_addr_t addr, mask, gateway;
 
-	random_state = cpu_rdtsc();
-	netif_port_heap = memory_alloc(MEM_SIZE + 4096, 4096);
+	netif_set_down(&netif); /* which empties the ARP table */
+	random_state = mix(random_state ^ args->seed ^ cpu_cycles());
+	if (args->has_mac)
+		memcpy(netif.hwaddr, args->mac, sizeof(args->mac));
 	memcpy(&addr, args->addr, 4);
 	memcpy(&mask, args->mask, 4);
 	memcpy(&gateway, args->gateway, 4);
-	lwip_init();
-	if (!netif_add(&netif, &addr, &mask, &gateway, NULL, init, netif_input))
-		panic("lwIP refuses the interface");
-	netif_set_default(&netif);
+	netif_set_addr(&netif, &addr, &mask, &gateway);
 	netif_set_up(&netif);
 	virtio_net_flush();
 }

@@ -5,9 +5,12 @@
 
 #include "args.h"
 
-/* Starts lwIP and brings the interface up, which announces the address (gratuitous ARP). The device
- * must be up. */
-void netif_port_init(const struct guest_args *args);
+/* Starts lwIP. The device must be up. */
+void netif_port_init(void);
+
+/* Take an address and announce it (gratuitous ARP); also a MAC address, if args have one. Again:
+ * take another, and forget about whoever talked to the old one. */
+void netif_port_address(const struct guest_args *args);
 
 /* Receive up to a batch of frames and let lwIP answer them; returns how many there were. */
 unsigned netif_port_poll(void);

@@ -16,7 +16,10 @@
 #define KEEPALIVE_MS      10000
 #define KEEPALIVE_COUNT   6
 
+#define MAX_LISTENERS 8
+
 struct stream {
+	struct stream *prev, *next; /* of all */
 	struct tcp_pcb *pcb;
 	const struct stream_ops *ops;
 	struct pbuf *rx;  /* received, not taken by the application */
@@ -28,6 +31,11 @@ struct stream {
 	uint8_t polls;    /* since the last byte, or since FIN was sent */
 	uint64_t state[STREAM_STATE_SIZE / 8];
 };
+
+static struct stream *streams_first;
+static unsigned n_streams, n_listeners;
+static struct tcp_pcb *listeners[MAX_LISTENERS];
+static bool ends;
 
 /* As many as lwIP has connections: an accepted one always finds its stream. */
 LWIP_MEMPOOL_DECLARE(streams, MEMP_NUM_TCP_PCB, sizeof(struct stream), "streams")
@@ -63,6 +71,13 @@ void stream_finish(struct stream *s)
 
 static void stream_free(struct stream *s)
 {
+	if (s->next)
+		s->next->prev = s->prev;
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		streams_first = s->next;
+	n_streams--;
 	if (s->rx)
 		pbuf_free(s->rx);
 	LWIP_MEMPOOL_FREE(streams, s);
@@ -202,6 +217,12 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 	s = LWIP_MEMPOOL_ALLOC(streams);
 	if (!s)
 		return ERR_MEM;
+	s->prev = NULL;
+	s->next = streams_first;
+	if (s->next)
+		s->next->prev = s;
+	streams_first = s;
+	n_streams++;
 	s->pcb = pcb;
 	s->ops = arg;
 	s->rx = NULL;
@@ -239,4 +260,33 @@ void stream_listen(uint16_t port, const struct stream_ops *ops)
 		panic("%s: cannot listen on port %u", ops->name, port);
 	tcp_arg(listener, (void *)ops);
 	tcp_accept(listener, on_accept);
+	if (n_listeners == MAX_LISTENERS)
+		panic("%s: more than %u ports", ops->name, MAX_LISTENERS);
+	listeners[n_listeners++] = listener;
+}
+
+void stream_shutdown(void)
+{
+	struct stream *next;
+
+	ends = true;
+	while (n_listeners > 0)
+		tcp_close(listeners[--n_listeners]);
+	for (struct stream *s = streams_first; s; s = next) {
+		next = s->next;
+		if (s->rx || s->blocked || (s->ops->idle && !s->ops->idle(s)))
+			continue;
+		s->finished = true;
+		stream_run(s);
+	}
+}
+
+bool stream_ends(void)
+{
+	return ends;
+}
+
+unsigned stream_count(void)
+{
+	return n_streams;
 }

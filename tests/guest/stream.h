@@ -23,6 +23,9 @@ struct stream_ops {
 	 * answer (stream_wait(), or a stream_write() that failed). It is then called again once
 	 * there is more room, with what was not taken, which may be nothing. */
 	size_t (*input)(struct stream *s, const char *data, size_t len);
+
+	/* Nothing is owed to the peer: closing now takes nothing from it. NULL: always so. */
+	bool (*idle)(const struct stream *s);
 };
 
 /* Panics if the port is taken. ops lives on. */
@@ -42,5 +45,11 @@ bool stream_write(struct stream *s, const void *data, size_t len, bool copy);
 
 /* What is queued is sent, then the connection is closed. Later input is dropped. */
 void stream_finish(struct stream *s);
+
+/* No more connections; those that are idle are finished, the others are to be when they have been
+ * answered: stream_ends() says so. */
+void stream_shutdown(void);
+bool stream_ends(void);
+unsigned stream_count(void);
 
 #endif

@@ -282,11 +282,11 @@ static bool tx_full(void)
 uint8_t *virtio_net_tx_buffer(void)
 {
 	if (tx_full()) {
-		uint64_t end = cpu_rdtsc() + clock_tsc_khz() * TX_WAIT_US / 1000;
+		uint64_t end = cpu_cycles() + clock_khz() * TX_WAIT_US / 1000;
 
 		virtio_net_flush();
 		while (tx_full()) {
-			if (cpu_rdtsc() >= end)
+			if (cpu_cycles() >= end)
 				return NULL;
 			cpu_relax();
 		}

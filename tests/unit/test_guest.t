@@ -88,7 +88,7 @@ start() { # ACCEL ARGUMENTS [DEVICE OPTIONS [QEMU ARGUMENT...]]
 	started=$(now_ms)
 	# Not in_ns: a function in the background is a shell with a child, and its pid is the shell's.
 	nsenter --net="/run/netns/$ns" qemu-system-x86_64 \
-		-M microvm,ioapic2=off,acpi=off,rtc=off,pit=off,pic=off -accel "$accel" -cpu $cpu \
+		-M "microvm,ioapic2=off,acpi=${acpi:-off},rtc=off,pit=off,pic=off" -accel "$accel" -cpu $cpu \
 		-m "${mem:-64}" -smp 1 -nodefaults -no-user-config -no-reboot -display none \
 		-global virtio-mmio.force-legacy=false \
 		-netdev tap,id=n0,ifname=tap0,script=no,downscript=no \
@@ -235,6 +235,59 @@ check 'without offloads: UDP echo with fragments' client 7 udp 20000
 load 16 1
 ok $? 'without offloads: 16 connections, no error'
 
+# --- the power button, and a configuration in fw_cfg ---------------------------------------------
+qmp() { # COMMAND
+	tests/guest/client.pl "$tmp/qmp" qmp "$1"
+}
+config() { # LINE...
+	{
+		printf 'weft-guest 1\n'
+		printf '%s\n' "$@"
+	} >"$tmp/config"
+	truncate -s 512 "$tmp/config"
+}
+button=(-qmp "unix:$tmp/qmp,server,nowait")
+devices='virtio_mmio.device=512@0xfeb00e00:23 ged.device=0xfea00000:9'
+
+acpi=on boot tcg "netdev.ip=$guest/24:$host $devices -- name=shop.web.1" '' "${button[@]}"
+ok $? 'it boots where devices are told of by weft'
+client 80 late "$tmp/console" 'the power button was pressed' >"$tmp/late" 2>"$tmp/why" &
+late=$!
+wait_for 5 grep -q begun "$tmp/late"
+check 'the power button is pressed' qmp system_powerdown
+wait_for 10 gone
+ok $? 'it powers off'
+wait "$pid"
+is $? 0 'as it wanted to'
+pid=
+wait $late
+is $? 0 'whoever had begun to ask is answered'
+
+config "state=go" "name=shop.web.7" "mac=52:54:00:12:34:57" "ip=$guest/24" "gw=$host" \
+	"seed=00112233445566778899aabbccddeeff"
+acpi=on boot tcg "weft.net=fw_cfg $devices" '' -fw_cfg "name=opt/weft/guest,file=$tmp/config"
+ok $? 'it takes its address from fw_cfg'
+is "$(get / | tr '\0' '?' | grep -o 'instance shop.web.7')" 'instance shop.web.7' 'and its name'
+is "$(in_ns ip -o neigh show $guest | awk '{print $5}')" 52:54:00:12:34:57 'and its MAC address'
+config "state=wait"
+acpi=on start tcg "weft.net=fw_cfg $devices" '' -fw_cfg "name=opt/weft/guest,file=$tmp/config" \
+	"${button[@]}"
+wait_for 10 grep -q 'waiting for an address' "$tmp/console"
+ok $? 'it waits for an address'
+check 'the power button is pressed while it waits' qmp system_powerdown
+wait_for 10 gone
+ok $? 'it powers off then, too'
+pid=
+acpi=on start tcg "weft.net=fw_cfg $devices"
+wait_for 10 gone
+grep -q 'panic: weft.net=fw_cfg, but fw_cfg has no' "$tmp/console"
+ok $? 'no configuration: it says so, and ends'
+config "state=go" "ip=1.2.3"
+acpi=on start tcg "weft.net=fw_cfg $devices" '' -fw_cfg "name=opt/weft/guest,file=$tmp/config"
+wait_for 10 gone
+grep -q 'panic: argument ip=1.2.3: want ip=ADDR/PREFIX' "$tmp/console"
+ok $? 'a configuration that makes no sense: it says so, and ends'
+
 # --- failing visibly -----------------------------------------------------------------------------
 start tcg "netdev.ip=$guest/99:$host"
 wait_for 10 gone
@@ -272,7 +325,7 @@ fi
 
 # --- the image -----------------------------------------------------------------------------------
 is "$(tar -tzf "$B/guest/weft-guest.tar.gz" | tr '\n' ' ')" 'kernel weft.json ' 'the image has its files'
-is "$(tar -xzOf "$B/guest/weft-guest.tar.gz" weft.json)" '{"machine":"microvm","netdev":"ip","ring3":true}' \
+is "$(tar -xzOf "$B/guest/weft-guest.tar.gz" weft.json)" '{"machine":"microvm","netdev":"ip","powerdown":true,"ring3":true,"warm":"can"}' \
 	'weft.json says what it needs'
 echo "1..$n"
 [ $failed = 0 ]

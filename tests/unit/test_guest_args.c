@@ -147,6 +147,63 @@ static void test_too_long(void **state)
 	assert_int_equal(guest_args_parse(line, &args, why, sizeof(why)), -1);
 }
 
+/* --- fw_cfg --------------------------------------------------------------------------------------
+ */
+
+static void test_configuration(void **state)
+{
+	struct guest_args args = parse("weft.net=fw_cfg ged.device=0xfea00000:9 -- keepalive=7");
+	const struct guest_args before = args;
+	char why[160] = "";
+
+	(void)state;
+	assert_true(args.configured);
+	assert_int_equal(args.ged_base, 0xfea00000);
+	assert_int_equal(args.ged_irq, 9);
+	assert_int_equal(
+		guest_args_configure("weft-guest 1\nstate=wait\n\n\n", &args, why, 160), 0);
+	assert_memory_equal(&args, &before, sizeof(args));
+	assert_int_equal(guest_args_configure("weft-guest 1\nstate=go\nname=a.b.1\n"
+					      "mac=02:00:0a:13:01:fE\nip=10.19.1.2/26\n"
+					      "gw=10.19.1.1\ntime_ms=12\nfuture=x\n"
+					      "seed=00112233445566778899aabbccddeeff\n\n",
+				 &args, why, sizeof(why)),
+		0);
+	assert_true(args.go && args.has_mac);
+	assert_bytes(args.addr, 10, 19, 1, 2);
+	assert_bytes(args.mask, 255, 255, 255, 192);
+	assert_bytes(args.gateway, 10, 19, 1, 1);
+	assert_string_equal(args.name, "a.b.1");
+	assert_memory_equal(args.mac, "\x02\x00\x0a\x13\x01\xfe", 6);
+	assert_true(args.seed == 0x0011223344556677);
+	assert_int_equal(args.keepalive, 7);
+	/* Another life: nothing of this one is left but what the command line said. */
+	assert_int_equal(
+		guest_args_configure("weft-guest 1\nstate=go\nip=1.1.1.1/8", &args, why, 160), 0);
+	assert_bytes(args.addr, 1, 1, 1, 1);
+	assert_bytes(args.gateway, 0, 0, 0, 0);
+}
+
+static void test_bad_configuration(void **state)
+{
+	static const char *const bad[] = {"", "weft-guest 2\n", "weft-guest 1",
+		"weft-guest 1\nstate=\n", "weft-guest 1\nstate=gone\n",
+		"weft-guest 1\nmac=02:00:00:00:00\n", "weft-guest 1\nmac=01:00:00:00:00:00\n",
+		"weft-guest 1\nmac=02:00:00:00:00:0g\n", "weft-guest 1\nseed=12\n",
+		"weft-guest 1\nip=1.2.3.4\n", "weft-guest 1\nstate=go\nname=\n"};
+	struct guest_args args = parse("weft.net=fw_cfg");
+	const struct guest_args before = args;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char why[160] = "";
+
+		assert_int_equal(guest_args_configure(bad[i], &args, why, sizeof(why)), -1);
+		assert_true(why[0]);
+		assert_memory_equal(&args, &before, sizeof(args));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,6 +212,8 @@ int main(void)
 		cmocka_unit_test(test_rest),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_configuration),
+		cmocka_unit_test(test_bad_configuration),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,10 +81,11 @@ static void unikraft(void **state)
 	h.kernel_args[0] = '\0';
 	c.machine = weft_qemu_machine(WEFT_ARCH_AMD64, WEFT_MACHINE_MICROVM, true);
 	c.n_virtio = 2;
-	expect(&c, "virtio_mmio.device=512@0xfeb00e00:23 virtio_mmio.device=512@0xfeb00c00:22 --");
+	expect(&c, "virtio_mmio.device=512@0xfeb00e00:23 virtio_mmio.device=512@0xfeb00c00:22 "
+		   "ged.device=0xfea00000:9 --");
 	c.net = NULL;
 	c.n_virtio = 0;
-	expect(&c, "weft.net=fw_cfg --");
+	expect(&c, "weft.net=fw_cfg ged.device=0xfea00000:9 --");
 }
 
 static void linux_form(void **state)

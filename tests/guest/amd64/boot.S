@@ -132,6 +132,10 @@ irq_timer:
 	orb $IRQ_TIMER, irq_pending
 	jmp irq_end
 	.balign 16
+irq_power:
+	orb $IRQ_POWER, irq_pending
+	jmp irq_end
+	.balign 16
 irq_net:
 	orb $IRQ_NET, irq_pending
 irq_end:
@@ -188,7 +192,8 @@ idt:
 	.endr
 	gate (irq_net - text_start)
 	gate (irq_timer - text_start)
-	.rept VECTOR_SPURIOUS - VECTOR_TIMER
+	gate (irq_power - text_start)
+	.rept VECTOR_SPURIOUS - VECTOR_POWER
 	gate (irq_spurious - text_start)
 	.endr
 idt_end:

@@ -56,10 +56,10 @@ static uint64_t tsc_khz_by_apic(void)
 
 	mmio_write(APIC_INIT_COUNT, UINT32_MAX);
 	first = mmio_read(APIC_CURR_COUNT);
-	start = cpu_rdtsc();
+	start = cpu_cycles();
 	for (uint32_t tries = 0; tries < 10000000; tries++) {
 		now = mmio_read(APIC_CURR_COUNT);
-		end = cpu_rdtsc();
+		end = cpu_cycles();
 		if (first - now >= CALIBRATION_MS * TICKS_PER_MS) {
 			mmio_write(APIC_INIT_COUNT, 0);
 			return (end - start) * TICKS_PER_MS / (first - now);
@@ -68,6 +68,7 @@ static uint64_t tsc_khz_by_apic(void)
 	panic("the local APIC's timer does not count: give tsc_khz=");
 }
 
+/* Also enables the local APIC. */
 void clock_init(uint64_t tsc_khz)
 {
 	mmio_write(APIC_SPURIOUS, APIC_ENABLE | VECTOR_SPURIOUS);
@@ -80,17 +81,17 @@ void clock_init(uint64_t tsc_khz)
 		khz = tsc_khz_by_apic();
 	if (!khz)
 		panic("the TSC does not count: give tsc_khz=");
-	tsc_start = cpu_rdtsc();
+	tsc_start = cpu_cycles();
 }
 
-uint64_t clock_tsc_khz(void)
+uint64_t clock_khz(void)
 {
 	return khz;
 }
 
 uint32_t clock_ms(void)
 {
-	return (uint32_t)((cpu_rdtsc() - tsc_start) / khz);
+	return (uint32_t)((cpu_cycles() - tsc_start) / khz);
 }
 
 /* Setting the timer is an exit, so one that is due early enough is left alone: lwIP's are short and

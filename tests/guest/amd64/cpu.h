@@ -10,6 +10,11 @@ static inline void cpu_out8(uint16_t port, uint8_t value)
 	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
 
+static inline void cpu_out32(uint16_t port, uint32_t value)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
+}
+
 static inline uint8_t cpu_in8(uint16_t port)
 {
 	uint8_t value;
@@ -18,7 +23,8 @@ static inline uint8_t cpu_in8(uint16_t port)
 	return value;
 }
 
-static inline uint64_t cpu_rdtsc(void)
+/* The TSC. */
+static inline uint64_t cpu_cycles(void)
 {
 	uint32_t lo, hi;
 
@@ -42,6 +48,15 @@ static inline void cpu_relax(void)
 static inline void cpu_halt(void)
 {
 	__asm__ volatile("hlt" : : : "memory");
+}
+
+/* Start a transfer of fw_cfg's (fw_cfg.c). */
+static inline void cpu_fw_cfg_dma(uint64_t transfer)
+{
+	__asm__ volatile("" : : : "memory");
+	cpu_out32(0x514, __builtin_bswap32((uint32_t)(transfer >> 32)));
+	cpu_out32(0x518, __builtin_bswap32((uint32_t)transfer));
+	__asm__ volatile("" : : : "memory");
 }
 
 static inline uint32_t mmio_read(uintptr_t addr)

@@ -9,10 +9,12 @@
 
 #define VECTOR_NET      0x20
 #define VECTOR_TIMER    0x21
+#define VECTOR_POWER    0x22
 #define VECTOR_SPURIOUS 0x2f
 
 /* Bits of irq_pending: set by the interrupt handlers, cleared by the main loop. */
 #define IRQ_NET   1
 #define IRQ_TIMER 2
+#define IRQ_POWER 4
 
 #endif

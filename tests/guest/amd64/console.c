@@ -60,6 +60,9 @@ void panic(const char *fmt, ...)
 	__builtin_trap();
 }
 
+/* Called by boot.S, in ring 0, for every exception but HLT's. */
+void exception_report(uint64_t vector, uint64_t error, uint64_t rip, uint64_t rsp, uint64_t cr2);
+
 void exception_report(uint64_t vector, uint64_t error, uint64_t rip, uint64_t rsp, uint64_t cr2)
 {
 	console_printf("panic: exception %lu error %lx rip %lx rsp %lx cr2 %lx\n", vector, error,

@@ -20,8 +20,9 @@ extern char guest_end[]; /* link.ld */
 
 static uintptr_t arena, arena_end;
 
-const char *memory_init(const struct hvm_start_info *info)
+const char *memory_init(const void *boot)
 {
+	const struct hvm_start_info *info = boot;
 	const struct hvm_memmap_entry *map;
 
 	if (info->magic != HVM_START_MAGIC || info->version < 1 || !info->cmdline_paddr)
