@@ -14,6 +14,7 @@
 const volatile __u64 flow_seed[2];
 const volatile __u32 flow_mask;   /* buckets - 1 */
 const volatile __u32 overlay_mtu; /* 0: without limit */
+const volatile bool kern_ctx;     /* this kernel has bpf_cast_to_kern_ctx() */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

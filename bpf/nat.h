@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Double NAT: both addresses change, ports stay. Transport checksums may be complete, partial (a
- * pseudo-header sum that the device or the receiver completes) or verified already: only the
- * kernel knows, so bpf_l4_csum_replace does it with BPF_F_PSEUDO_HDR. */
+ * pseudo-header sum that the device or the receiver completes) or verified already: where the
+ * kernel does not say which, bpf_l4_csum_replace does it with BPF_F_PSEUDO_HDR. */
 #ifndef WEFT_BPF_NAT_H
 #define WEFT_BPF_NAT_H
 
+#include "bpf/kern_ctx.h"
 #include "bpf/parse.h"
 
 #define TCP_CHECK_OFF 16
@@ -18,16 +19,42 @@ static __always_inline __u32 csum_fold(__u64 sum)
 	return (sum & 0xffff) + (sum >> 16);
 }
 
+/* As bpf_l4_csum_replace with BPF_F_PSEUDO_HDR and, if optional, BPF_F_MARK_MANGLED_0; without
+ * its call's cost. False when it is to be called after all. */
+static __always_inline bool nat_check_here(
+	struct __sk_buff *skb, __u32 off, __u32 diff, bool optional)
+{
+	enum skb_summed kind = skb_summed(skb);
+	__u16 *check;
+
+	if (kind == SUMMED_COMPLETE || kind == SUMMED_UNKNOWN || off > L4_OFF_MASK)
+		return false;
+	check = (void *)(frame(skb) + off);
+	if ((void *)(check + 1) > frame_end(skb))
+		return false;
+	if (optional && !*check)
+		return true;
+	if (kind == SUMMED_PARTIAL)
+		*check = csum_fold((__u64)*check + diff);
+	else
+		*check = ~csum_fold((__u64)(__u16) ~*check + diff);
+	if (optional && !*check)
+		*check = 0xffff;
+	return true;
+}
+
 static __always_inline int nat_l4_check(struct __sk_buff *skb, const struct packet *p, __u32 diff)
 {
-	if (p->frag_later)
+	bool udp = p->proto == IPPROTO_UDP; /* where 0 says that there is none */
+	__u32 off = p->l4 + (udp ? UDP_CHECK_OFF : TCP_CHECK_OFF);
+
+	/* ICMP covers no addresses. */
+	if (p->frag_later || (p->proto != IPPROTO_TCP && !udp))
 		return 0;
-	if (p->proto == IPPROTO_TCP)
-		return bpf_l4_csum_replace(skb, p->l4 + TCP_CHECK_OFF, 0, diff, BPF_F_PSEUDO_HDR);
-	if (p->proto == IPPROTO_UDP) /* keeps 0, which says that there is none */
-		return bpf_l4_csum_replace(skb, p->l4 + UDP_CHECK_OFF, 0, diff,
-			BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0);
-	return 0; /* ICMP covers no addresses */
+	if (nat_check_here(skb, off, diff, udp))
+		return 0;
+	return bpf_l4_csum_replace(
+		skb, off, 0, diff, BPF_F_PSEUDO_HDR | (udp ? BPF_F_MARK_MANGLED_0 : 0));
 }
 
 static __always_inline int nat_rewrite(

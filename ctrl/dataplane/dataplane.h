@@ -26,9 +26,10 @@ struct weft_dp_config {
 	const char *bpffs_dir; /* pins live here, e.g. /sys/fs/bpf/weft: made if missing. Must be on
 				  a bpffs: open() mounts one at /sys/fs/bpf if nothing is there */
 	uint32_t max_flows;    /* flow table entries, 0: the default; ignored when taking over */
-	uint32_t mtu; /* of the overlay, 576..65535: TCP's MSS is lowered to it, a larger packet
-			 that must not be fragmented is answered by ICMP; 0: no limit */
-	bool clsact;  /* attach by clsact even where the kernel has tcx */
+	uint32_t mtu;   /* of the overlay, 576..65535: TCP's MSS is lowered to it, a larger packet
+			   that must not be fragmented is answered by ICMP; 0: no limit */
+	bool clsact;    /* attach by clsact even where the kernel has tcx */
+	bool no_kfuncs; /* do without functions of the kernel even where it has them */
 };
 
 /* Load and pin, or take over. err names the missing kernel feature or privilege. */

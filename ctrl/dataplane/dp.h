@@ -14,6 +14,7 @@
 
 struct bpf_object;
 struct bpf_map;
+struct bpf_insn;
 struct tc_instance; /* the skeleton */
 struct dp_uplink;   /* dp_uplink.c */
 struct dp_peer;     /* dp_peer.c */
@@ -21,7 +22,7 @@ struct dp_peer;     /* dp_peer.c */
 struct weft_dp {
 	char *dir;
 	struct tc_instance *skel;
-	bool tcx;
+	bool tcx, kern_ctx;
 	uint64_t seed[2];
 	uint32_t mtu;
 
@@ -72,8 +73,17 @@ void dp_quiet_libbpf(void);
 		(rodata)->flow_seed[1] = (dp)->seed[1];       \
 		(rodata)->flow_mask = (dp)->flow_buckets - 1; \
 		(rodata)->overlay_mtu = (dp)->mtu;            \
+		(rodata)->kern_ctx = (dp)->kern_ctx;          \
 	} while (0)
 int dp_prepare(struct weft_dp *dp, struct bpf_object *obj);
+
+/* --- dp_probe.c: what this kernel has --- */
+/* bpf_cast_to_kern_ctx(), Linux 6.2: sk_buff's own fields. */
+bool dp_probe_kern_ctx(void);
+/* Make libbpf, before it loads a program, take the calls of kernel functions out that this kernel
+ * has not. They are never reached, but Linux before 5.16 refuses them all the same. */
+int dp_probe_prepare(void);
+void dp_drop_missing_calls(struct bpf_insn *insns, size_t n);
 
 /* --- dp_pin.c: the directory of pins --- */
 /* Make dir and what is below it, on a bpffs; mount one at /sys/fs/bpf if that is meant and empty.

@@ -177,11 +177,14 @@ static int load(struct weft_dp *dp, const struct weft_dp_config *config,
 	dp->seed[1] = meta->seed[1];
 	dp->mtu = config->mtu;
 	dp->flow_buckets = meta->flow_buckets;
+	dp->kern_ctx = !config->no_kfuncs && dp_probe_kern_ctx();
 	dp->skel = tc_instance__open();
 	if (!dp->skel)
 		return load_error(-errno, dp->dir, meta->layout, err);
 	DP_CONSTANTS(dp, dp->skel->rodata);
-	r = dp_prepare(dp, dp->skel->obj);
+	r = dp_probe_prepare();
+	if (r == 0)
+		r = dp_prepare(dp, dp->skel->obj);
 	if (r == 0)
 		r = tc_instance__load(dp->skel);
 	return r < 0 ? load_error(r, dp->dir, meta->layout, err) : 0;

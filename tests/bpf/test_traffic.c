@@ -43,7 +43,7 @@ static struct {
 	int host_ns, ns[4];
 	struct weft_dp_instance instances[HOST + 1];
 	uint32_t mtu;
-	bool clsact;
+	bool old_kernel;
 	int tcp[3], udp[3]; /* listening, on backends 1 and 2 */
 } lab;
 
@@ -92,12 +92,17 @@ static void set_weights(uint32_t a, uint32_t b)
 	lab_weights(lab.dp, SERVICE, w, 2);
 }
 
-static void open_dp(bool clsact)
+static void open_dp(bool old_kernel)
 {
-	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .mtu = lab.mtu, .clsact = clsact};
+	const struct weft_dp_config config = {
+		.bpffs_dir = LAB_PINS,
+		.mtu = lab.mtu,
+		.clsact = old_kernel,
+		.no_kfuncs = old_kernel,
+	};
 	struct weft_err err = {0};
 
-	lab.clsact = clsact;
+	lab.old_kernel = old_kernel;
 	if (weft_dp_open(&config, &lab.dp, &err) < 0)
 		fail_msg("%s", err.msg);
 	lab_service(lab.dp, SERVICE, VIP);
@@ -759,7 +764,7 @@ static void path_mtu_is_discovered(void **state)
 	assert_int_equal(path_mtu(a), 1450);
 	weft_dp_free(lab.dp);
 	lab.mtu = 1300;
-	open_dp(lab.clsact);
+	open_dp(lab.old_kernel);
 	/* Opened before: it hears of the new limit by ICMP. */
 	bulk(a, b, 4 << 20);
 	bulk(b, a, 4 << 20);
@@ -793,7 +798,7 @@ static void path_mtu_is_discovered(void **state)
 	close(fd);
 	weft_dp_free(lab.dp);
 	lab.mtu = 0;
-	open_dp(lab.clsact);
+	open_dp(lab.old_kernel);
 }
 
 static void daemon_comes_and_goes(void **state)
@@ -833,8 +838,8 @@ static void nothing_was_lost(void **state)
 	assert_int_equal(events.displaced, 0);
 }
 
-/* All of it again on kernels without tcx. */
-static void attached_by_clsact(void **state)
+/* All of it again as on kernels that have neither tcx nor functions to call. */
+static void on_an_old_kernel(void **state)
 {
 	weft_dp_free(lab.dp);
 	lab.dp = NULL;
@@ -881,7 +886,7 @@ int main(void)
 		cmocka_unit_test(path_mtu_is_discovered),
 		cmocka_unit_test(daemon_comes_and_goes),
 		cmocka_unit_test(nothing_was_lost),
-		cmocka_unit_test(attached_by_clsact),
+		cmocka_unit_test(on_an_old_kernel),
 	};
 
 	if (!lab_enter())

@@ -135,6 +135,23 @@ static inline uint64_t bpf_jiffies64(void)
 	return native_clock;
 }
 
+/* In bpf/kern_ctx.h's place. */
+#define WEFT_BPF_KERN_CTX_H
+enum skb_summed {
+	SUMMED_NONE,
+	SUMMED_UNNECESSARY,
+	SUMMED_COMPLETE,
+	SUMMED_PARTIAL,
+	SUMMED_UNKNOWN,
+};
+static enum skb_summed native_summed = SUMMED_UNKNOWN;
+
+static inline enum skb_summed skb_summed(struct __sk_buff *skb)
+{
+	(void)skb;
+	return native_summed;
+}
+
 static inline long bpf_skb_pull_data(struct __sk_buff *skb, uint32_t len)
 {
 	if (len > skb->len)

@@ -261,6 +261,7 @@ static void run(uint8_t *in, uint32_t len, uint32_t who, uint32_t linear)
 	native_frame(in, len, linear);
 	native_skb.ifindex = 100 + who;
 	native_skb.pkt_type = PACKET_OTHERHOST;
+	native_summed = linear % 2 ? SUMMED_NONE : SUMMED_UNKNOWN;
 	verdict = tc_instance(&native_skb);
 	switch (verdict) {
 	case TC_ACT_SHOT:
