@@ -90,6 +90,11 @@ const char *weft_qemu_program(enum weft_arch arch)
 	return arch == WEFT_ARCH_ARM64 ? WEFT_QEMU_ARM64 : WEFT_QEMU_AMD64;
 }
 
+const char *weft_qemu_package(enum weft_arch arch)
+{
+	return arch == WEFT_ARCH_ARM64 ? "qemu-system-arm" : "qemu-system-x86";
+}
+
 struct words {
 	char **v;
 	unsigned n;
@@ -152,27 +157,35 @@ static void add_confinement(struct words *w, const struct weft_qemu_args *a)
 	add(w, "on,obsolete=deny,spawn=deny,resourcecontrol=deny");
 }
 
+/* Memory has a name of ours wherever it is, as a checkpoint remembers it by name. */
+static void add_memory(struct words *w, const struct weft_qemu_args *a)
+{
+	char before[96];
+
+	add(w, "-m");
+	add(w, "%uM", a->memory_mb);
+	add(w, "-object");
+	if (!a->ram) {
+		add(w, "memory-backend-ram,id=ram,size=%uM", a->memory_mb);
+		return;
+	}
+	snprintf(before, sizeof(before),
+		"memory-backend-file,id=ram,size=%uM,share=%s,mem-path=", a->memory_mb,
+		a->ram_shared ? "on" : "off");
+	add_path(w, before, a->ram, "");
+}
+
 static void add_machine(struct words *w, const struct weft_qemu_args *a)
 {
 	add(w, "-M");
-	add(w, "%s%s", a->machine->options, a->ram ? ",memory-backend=ram" : "");
+	add(w, "%s,memory-backend=ram", a->machine->options);
 	add(w, "-accel");
 	add(w, "%s", a->kvm ? "kvm" : "tcg,tb-size=128");
 	add(w, "-cpu");
 	add(w, "%s", a->kvm ? a->machine->kvm_cpu : a->machine->tcg_cpu);
-	add(w, "-m");
-	add(w, "%uM", a->memory_mb);
 	add(w, "-smp");
 	add(w, "%u", a->vcpus);
-	if (a->ram) {
-		char before[96];
-
-		snprintf(before, sizeof(before),
-			"memory-backend-file,id=ram,size=%uM,share=%s,mem-path=", a->memory_mb,
-			a->ram_shared ? "on" : "off");
-		add(w, "-object");
-		add_path(w, before, a->ram, "");
-	}
+	add_memory(w, a);
 	add_all(w, a->machine->more, ARRAY_SIZE(a->machine->more));
 }
 
@@ -310,4 +323,15 @@ int weft_qemu_argv(const struct weft_qemu_args *a, char ***ret)
 		return -ENOMEM;
 	*ret = TAKE_PTR(v);
 	return 0;
+}
+
+void weft_qemu_shape(const struct weft_qemu_args *a, const char *version, const char *image,
+	char *buf, size_t size)
+{
+	snprintf(buf, size,
+		"qemu=%s accel=%s arch=%s machine=%s,powerdown=%d image=%s memory=%u vcpus=%u "
+		"queues=%u mtu=%u config=%d mounts=%u",
+		version, a->kvm ? "kvm" : "tcg", weft_arch_name(a->machine->arch),
+		weft_machine_name(a->machine->machine), a->machine->powerdown, image, a->memory_mb,
+		a->vcpus, a->queues, a->mtu ? a->mtu : 1500, a->config, a->n_mounts);
 }

@@ -25,20 +25,21 @@ struct weft_qemu_machine {
 	const char *tcg_cpu, *kvm_cpu;
 	const char *net_device; /* -device, without the properties all have */
 	const char *fs_device, *panic_device;
-	const char *watchdog; /* NULL: none */
-	const char *more[3];  /* further words */
-	bool powerdown;       /* has a power button */
-	bool pci;             /* else virtio-mmio */
-	uint64_t mmio_at;     /* of the first virtio device, which the guest is told; ... */
+	const char *watchdog;  /* NULL: none */
+	const char *more[3];   /* further words */
+	bool powerdown;        /* has a power button */
+	bool pci;              /* else virtio-mmio */
+	uint64_t mmio_at;      /* of the first virtio device, which the guest is told; ... */
 	const char *power_arg; /* how the guest is told of the button; NULL: it need not be */
-	unsigned mmio_irq;    /* ... each further one has the next lower; 0: qemu tells it */
+	unsigned mmio_irq;     /* ... each further one has the next lower; 0: qemu tells it */
 };
 
 /* NULL: weft has no machine for it. powerdown: wanted, where there is a choice. */
 const struct weft_qemu_machine *weft_qemu_machine(
 	enum weft_arch arch, enum weft_machine machine, bool powerdown);
-/* The name of the program for it. */
+/* The program for it, and Debian's package that has it. */
 const char *weft_qemu_program(enum weft_arch arch);
+const char *weft_qemu_package(enum weft_arch arch);
 
 /* Descriptors as the new process will see them. The monitor's is followed by those of the tap's
  * queues, of vhost-net for each queue, and of the guest's configuration. */
@@ -67,6 +68,11 @@ struct weft_qemu_args {
 
 /* Virtio devices that args asks for. */
 unsigned weft_qemu_virtio_count(const struct weft_qemu_args *args);
+
+/* All that has to be equal where a checkpoint is restored (checkpoint.h), in one line. image is its
+ * reference. */
+void weft_qemu_shape(const struct weft_qemu_args *args, const char *version, const char *image,
+	char *buf, size_t size);
 
 /* qemu's argument vector, for the image's directory as working directory. *ret is owned by the
  * caller (strv_free). */

@@ -352,4 +352,5 @@ const struct weft_runtime_ops weft_runtime_qemu = {
 	.pause = weft_vm_pause,
 	.resume = weft_vm_resume,
 	.kill = weft_vm_signal,
+	.checkpoint = weft_vm_checkpoint,
 };

@@ -156,9 +156,45 @@ static int flush(struct weft_qmp *q)
 	return sd_event_source_set_io_events(q->io, q->out_size > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-static int submit(struct weft_qmp *q, const json_t *message)
+/* The descriptor travels with the first byte of its command, which has to be the first byte sent.
+ */
+static int flush_with(struct weft_qmp *q, int fd)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {};
+	struct iovec iov = {.iov_base = q->out, .iov_len = q->out_size};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	do
+		n = sendmsg(q->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0) {
+		q->out_size = 0; /* it was the only command in it */
+		return n < 0 ? -errno : -EAGAIN;
+	}
+	q->out_size -= (size_t)n;
+	memmove(q->out, q->out + n, q->out_size);
+	return flush(q);
+}
+
+/* fd -1: none */
+static int submit(struct weft_qmp *q, const json_t *message, int fd)
 {
 	size_t room = MAX_OUTPUT - q->out_size, n;
+
+	if (fd >= 0 && q->out_size > 0)
+		return -EAGAIN;
 
 	n = json_dumpb(message, q->out + q->out_size, room, JSON_COMPACT);
 	if (n == 0)
@@ -167,7 +203,7 @@ static int submit(struct weft_qmp *q, const json_t *message)
 		return -EBUSY;
 	q->out[q->out_size + n] = '\n';
 	q->out_size += n + 1;
-	return flush(q);
+	return fd < 0 ? flush(q) : flush_with(q, fd);
 }
 
 static int on_reply_timeout(sd_event_source *source, uint64_t usec, void *userdata)
@@ -183,8 +219,8 @@ static int on_reply_timeout(sd_event_source *source, uint64_t usec, void *userda
 	return 0;
 }
 
-static int execute(struct weft_qmp *q, const char *command, json_t *arguments, unsigned timeout_ms,
-	weft_qmp_reply_t reply, void *userdata)
+static int execute(struct weft_qmp *q, const char *command, json_t *arguments, int fd,
+	unsigned timeout_ms, weft_qmp_reply_t reply, void *userdata)
 {
 	json_auto_t *args = arguments, *message = NULL;
 	struct pending *p;
@@ -207,7 +243,7 @@ static int execute(struct weft_qmp *q, const char *command, json_t *arguments, u
 	r = sd_event_add_time_relative(q->event, &p->timer, CLOCK_MONOTONIC, timeout_ms * 1000ULL,
 		1000, on_reply_timeout, p);
 	if (r >= 0)
-		r = submit(q, message);
+		r = submit(q, message, fd);
 	if (r < 0) {
 		pending_free(p);
 		return r;
@@ -225,7 +261,16 @@ int weft_qmp_execute(struct weft_qmp *q, const char *command, json_t *arguments,
 		json_decref(arguments);
 		return -ENOTCONN;
 	}
-	return execute(q, command, arguments, timeout_ms, reply, userdata);
+	return execute(q, command, arguments, -1, timeout_ms, reply, userdata);
+}
+
+int weft_qmp_getfd(struct weft_qmp *q, const char *name, int fd, unsigned timeout_ms,
+	weft_qmp_reply_t reply, void *userdata)
+{
+	if (q->state != READY)
+		return -ENOTCONN;
+	return execute(
+		q, "getfd", json_pack("{s:s}", "fdname", name), fd, timeout_ms, reply, userdata);
 }
 
 /* --- receiving -----------------------------------------------------------------------------------
@@ -279,7 +324,7 @@ static void on_line(struct weft_qmp *q, const char *line, size_t size)
 	} else if (m.kind == WEFT_QMP_GREETING) {
 		q->state = NEGOTIATING;
 		/* The connection's own deadline is the shorter one. */
-		if (execute(q, "qmp_capabilities", NULL, 3600 * 1000, on_negotiated, q) < 0)
+		if (execute(q, "qmp_capabilities", NULL, -1, 3600 * 1000, on_negotiated, q) < 0)
 			end(q, -ECONNRESET, "it closed the connection");
 	} else if (m.kind == WEFT_QMP_EVENT) {
 		q->callbacks.event(q->userdata, m.name, json_is_object(m.data) ? m.data : NULL);

@@ -46,6 +46,11 @@ WEFT_DEFINE_CLEANUP(struct weft_qmp *, weft_qmp_free);
 int weft_qmp_execute(struct weft_qmp *q, const char *command, json_t *arguments,
 	unsigned timeout_ms, weft_qmp_reply_t reply, void *userdata);
 
+/* Give qemu a copy of a descriptor, which its commands then know by name ("fd:NAME"). As above;
+ * -EAGAIN: not before what has been sent is read. */
+int weft_qmp_getfd(struct weft_qmp *q, const char *name, int fd, unsigned timeout_ms,
+	weft_qmp_reply_t reply, void *userdata);
+
 /* Handle now what has been received: when the process has ended, its last events may still lie in
  * the socket. */
 void weft_qmp_drain(struct weft_qmp *q);

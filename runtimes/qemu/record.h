@@ -14,7 +14,9 @@ struct weft_vm_record {
 	char *image; /* "sha256:..." */
 	char *accel; /* "kvm" or "tcg" */
 	char *machine;
-	bool powerdown; /* the machine has a power button */
+	char *shape;    /* weft_qemu_shape() */
+	bool powerdown; /* the guest heeds the power button */
+	bool saving;    /* a checkpoint is being made: it stands still only for that */
 };
 
 /* dir holds one file per id. -ENOENT when there is none, -EBADMSG when it cannot be read. */

@@ -10,6 +10,7 @@
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
+#include "runtimes/qemu/migrate.h"
 
 #define KILL_MS    5000 /* a process that survives SIGKILL for this long hangs in the kernel */
 #define QUIT_SHARE 4    /* of the grace: so much is left for qemu when its guest did not heed */
@@ -31,7 +32,7 @@ int weft_vm_new(
 		return -ENOMEM;
 	vm->rt = rt;
 	vm->phase = phase;
-	vm->pidfd = -1;
+	vm->pidfd = vm->restore_fd = -1;
 	for (size_t i = 0; i < ARRAY_SIZE(vm->taps); i++)
 		vm->taps[i] = -1;
 	vm->next = rt->vms;
@@ -60,7 +61,9 @@ void weft_vm_free(struct weft_vm *vm)
 		vm->rt->vms = vm->next;
 	weft_accel_cancel(vm->ask);
 	weft_qmp_free(vm->qmp);
+	weft_migration_free(vm->loading);
 	weft_vm_calls_end(vm, "weftd ends");
+	weft_vm_checkpoint_end(vm, "weftd ends");
 	weft_process_unwatch(vm->watch);
 	weft_log_rotate_free(vm->rotate);
 	sd_event_source_disable_unref(vm->timer);
@@ -69,6 +72,7 @@ void weft_vm_free(struct weft_vm *vm)
 	for (unsigned i = 0; i < vm->n_waiters; i++)
 		weft_deferred_drop(vm->waiters[i]);
 	closep(&vm->pidfd);
+	closep(&vm->restore_fd);
 	for (size_t i = 0; i < ARRAY_SIZE(vm->taps); i++)
 		closep(&vm->taps[i]);
 	for (unsigned i = 0; i < vm->args.n_mounts; i++) {
@@ -82,6 +86,7 @@ void weft_vm_free(struct weft_vm *vm)
 	free(vm->dir);
 	free(vm->log_path);
 	free(vm->netns);
+	free(vm->restore);
 	free(vm->cmdline);
 	free(vm->cgroup);
 	free(vm->id);
@@ -127,6 +132,10 @@ void weft_vm_runs(struct weft_vm *vm)
 	weft_vm_disarm(vm);
 	vm->phase = VM_RUNNING;
 	vm->lost_ns = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(vm->taps); i++) {
+		closep(&vm->taps[i]); /* qemu has its own */
+		vm->taps[i] = -1;
+	}
 	weft_deferred_post(TAKE_PTR(vm->started), 0, NULL);
 	r = weft_vm_beat_start(vm);
 	if (r == 0 && vm->log_max && vm->log_path)

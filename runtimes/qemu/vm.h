@@ -29,7 +29,8 @@
 
 enum weft_vm_phase { VM_WAITING, VM_STARTING, VM_ADOPTING, VM_RUNNING, VM_ENDING };
 
-struct weft_vm_call; /* pause(), resume() or checkpoint() under way (vm_control.c) */
+struct weft_vm_call;       /* pause() or resume() under way (vm_control.c) */
+struct weft_vm_checkpoint; /* (vm_checkpoint.c) */
 
 struct weft_vm {
 	struct weft_runtime *rt;
@@ -47,6 +48,8 @@ struct weft_vm {
 	struct weft_qemu_args args;
 	struct weft_cgroup_limits limits;
 	uint64_t log_max;
+	char *restore; /* the checkpoint to begin from, NULL: boot */
+	int restore_fd;
 	struct weft_accel_ask *ask;
 
 	/* the process */
@@ -73,6 +76,8 @@ struct weft_vm {
 	struct weft_deferred *waiters[WEFT_VM_WAITERS]; /* owed to stop() and delete() */
 	unsigned n_waiters;
 	struct weft_vm_call *calls;
+	struct weft_vm_checkpoint *checkpoint;
+	struct weft_migration *loading;
 };
 
 struct weft_runtime {
@@ -132,8 +137,14 @@ int weft_vm_resume(struct weft_runtime *rt, const char *id, weft_runtime_done_t 
 	void *userdata, struct weft_err *err);
 int weft_vm_signal(struct weft_runtime *rt, const char *id, int signal, weft_runtime_done_t done,
 	void *userdata, struct weft_err *err);
+int weft_vm_checkpoint(struct weft_runtime *rt, const char *id, const char *file,
+	weft_runtime_done_t done, void *userdata, struct weft_err *err);
 /* Its calls fail, as it ends. */
 void weft_vm_calls_end(struct weft_vm *vm, const char *why);
+void weft_vm_checkpoint_end(struct weft_vm *vm, const char *why);
+/* One that takes calls; -ENOENT, -EBUSY. */
+int weft_vm_find_running(
+	struct weft_runtime *rt, const char *id, struct weft_vm **ret, struct weft_err *err);
 
 /* SIGKILL; what follows is weft_vm_ended(). */
 void weft_vm_kill(struct weft_vm *vm);

@@ -37,8 +37,8 @@ void weft_vm_calls_end(struct weft_vm *vm, const char *why)
 	}
 }
 
-/* A vm that takes calls. */
-static int find(struct weft_runtime *rt, const char *id, struct weft_vm **ret, struct weft_err *err)
+int weft_vm_find_running(
+	struct weft_runtime *rt, const char *id, struct weft_vm **ret, struct weft_err *err)
 {
 	struct weft_vm *vm = weft_vm_find(rt, id);
 
@@ -77,10 +77,13 @@ static int change(struct weft_runtime *rt, const char *id, bool pause, weft_runt
 {
 	struct weft_vm_call *call;
 	struct weft_vm *vm = NULL;
-	int r = find(rt, id, &vm, err);
+	int r = weft_vm_find_running(rt, id, &vm, err);
 
 	if (r < 0)
 		return r;
+	if (vm->checkpoint)
+		return weft_err_set(
+			err, EBUSY, "instance %s: a checkpoint is being made of it", id);
 	call = calloc(1, sizeof(*call));
 	if (!call)
 		return weft_err_set(err, ENOMEM, "instance %s: out of memory", id);
@@ -133,7 +136,7 @@ int weft_vm_signal(struct weft_runtime *rt, const char *id, int signal, weft_run
 {
 	struct weft_deferred *answer;
 	struct weft_vm *vm = NULL;
-	int r = find(rt, id, &vm, err);
+	int r = weft_vm_find_running(rt, id, &vm, err);
 
 	if (r < 0)
 		return r;

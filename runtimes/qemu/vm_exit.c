@@ -93,6 +93,7 @@ void weft_vm_ended(void *userdata, int status)
 	vm->ended = true;
 	if (vm->qmp)
 		weft_qmp_drain(vm->qmp);
+	weft_qmp_free(TAKE_PTR(vm->qmp)); /* nobody is called from it any more */
 	good = explain(vm, status, why, sizeof(why));
 	log_debug("%s: qemu pid %d ended: %s", vm->id, (int)vm->record.pid, why);
 	r = weft_vm_clean(vm->rt, vm->id, vm->record.qmp_path);
@@ -101,6 +102,7 @@ void weft_vm_ended(void *userdata, int status)
 	if (vm->started)
 		answer_start(vm, why);
 	weft_vm_calls_end(vm, why);
+	weft_vm_checkpoint_end(vm, why);
 	while (vm->n_waiters > 0)
 		weft_deferred_post(vm->waiters[--vm->n_waiters], 0, NULL);
 	id = TAKE_PTR(vm->id);

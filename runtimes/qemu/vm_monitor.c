@@ -6,6 +6,7 @@
 
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
+#include "runtimes/qemu/migrate.h"
 #include "runtimes/qemu/vm.h"
 
 #define DOOM_MS 2000 /* from the guest's end to qemu's */
@@ -80,7 +81,9 @@ static void on_continued(void *userdata, int r, const json_t *result, const stru
 	(void)result;
 	if (r < 0)
 		log_debug("%s: %s", vm->id, err->msg);
-	else if (!vm->fate[0] && !vm->ended && vm->phase != VM_ENDING)
+	if (r < 0 && vm->phase != VM_ADOPTING)
+		return;
+	if (!vm->fate[0] && !vm->ended && vm->phase != VM_ENDING)
 		weft_vm_query(vm);
 }
 
@@ -111,7 +114,8 @@ void weft_vm_status(struct weft_vm *vm, const char *status)
 		on_running(vm);
 	else if (strcmp(status, "prelaunch") == 0)
 		on_prelaunch(vm);
-	else if (strcmp(status, "paused") == 0 || strcmp(status, "suspended") == 0)
+	else if (strcmp(status, "paused") == 0 || strcmp(status, "suspended") == 0 ||
+		 strcmp(status, "postmigrate") == 0)
 		on_paused(vm);
 	/* else on its way to running: RESUME follows */
 }
@@ -138,9 +142,48 @@ void weft_vm_query(struct weft_vm *vm)
 		log_debug("%s: query-status: %s", vm->id, strerror(-r));
 }
 
+static void on_loaded(void *userdata, int r, const struct weft_err *err)
+{
+	struct weft_vm *vm = userdata;
+
+	if (vm->ended || vm->phase != VM_STARTING)
+		return;
+	if (r == 0) {
+		on_prelaunch(vm);
+		return;
+	}
+	if (r == -ECONNRESET) /* qemu ends, and its last words say why */
+		return;
+	if (!vm->failure.code)
+		weft_err_set(&vm->failure, r, "checkpoint %s: %s", vm->restore, err->msg);
+	weft_vm_kill(vm);
+}
+
+/* A daemon that was killed while it made a checkpoint has left the guest standing. */
+static void end_checkpoint(struct weft_vm *vm)
+{
+	vm->record.saving = false;
+	(void)weft_vm_record_save(vm->rt->dir, vm->id, &vm->record);
+	(void)weft_qmp_execute(vm->qmp, "migrate_cancel", NULL, vm->rt->hang_ms, NULL, NULL);
+	on_prelaunch(vm);
+}
+
 static void on_ready(void *userdata)
 {
-	weft_vm_query(userdata);
+	struct weft_vm *vm = userdata;
+	int r;
+
+	if (vm->phase == VM_STARTING && vm->restore_fd >= 0) {
+		r = weft_migration_load(vm->rt->config.event, vm->qmp, vm->restore_fd,
+			vm->args.ram != NULL, vm->rt->start_ms, on_loaded, vm, &vm->loading);
+		if (r < 0)
+			log_debug("%s: load: %s", vm->id, strerror(-r)); /* the deadline goes on */
+		return;
+	}
+	if (vm->phase == VM_ADOPTING && vm->record.saving)
+		end_checkpoint(vm);
+	else
+		weft_vm_query(vm);
 }
 
 static void on_event(void *userdata, const char *name, const json_t *data)

@@ -147,7 +147,9 @@ static int keep(struct weft_vm *vm, const struct weft_runtime_spec *spec, struct
 	vm->log_path = strdup(spec->log_path);
 	vm->log_max = spec->log_max_bytes;
 	vm->netns = net->netns ? strdup(net->netns) : NULL;
-	if (!vm->image_ref || !vm->dir || !vm->log_path || (net->netns && !vm->netns))
+	vm->restore = spec->restore ? strdup(spec->restore) : NULL;
+	if (!vm->image_ref || !vm->dir || !vm->log_path || (net->netns && !vm->netns) ||
+		(spec->restore && !vm->restore))
 		return no_memory(err);
 	vm->net = *net;
 	vm->net.netns = vm->net.ifname = NULL;
@@ -158,6 +160,7 @@ static int keep(struct weft_vm *vm, const struct weft_runtime_spec *spec, struct
 	vm->args.log_path = vm->log_path;
 	memcpy(vm->args.mac, net->mac, sizeof(vm->args.mac));
 	vm->args.mtu = net->mtu;
+	vm->args.config = vm->image->what.hints.warm != WEFT_WARM_NO;
 	vm->args.drop = geteuid() == 0;
 	return copy_mounts(vm, spec, err);
 }

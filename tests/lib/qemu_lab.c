@@ -3,14 +3,20 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +45,15 @@ bool qlab_available(void)
 	else
 		return true;
 	return false;
+}
+
+bool qlab_guest_image(char path[PATH_MAX])
+{
+	const char *build = getenv("B");
+	char image[PATH_MAX];
+
+	snprintf(image, sizeof(image), "%s/guest/weft-guest.tar.gz", build ? build : "build");
+	return realpath(image, path);
 }
 
 static unsigned count_fds(void)
@@ -280,4 +295,58 @@ int qlab_teardown(void **state)
 	assert_int_equal(count_fds(), f->fds);
 	free(f);
 	return 0;
+}
+
+/* --- network -------------------------------------------------------------------------------------
+ */
+
+int qlab_tap(const char *name, const char *addr)
+{
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	struct sockaddr_in *sin = (struct sockaddr_in *)&ifr.ifr_addr;
+	_cleanup_(closep) int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	assert_true(tap >= 0 && s >= 0);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(tap, TUNSETIFF, &ifr), 0);
+	sin->sin_family = AF_INET;
+	assert_int_equal(inet_pton(AF_INET, addr, &sin->sin_addr), 1);
+	assert_int_equal(ioctl(s, SIOCSIFADDR, &ifr), 0);
+	assert_int_equal(inet_pton(AF_INET, "255.255.255.0", &sin->sin_addr), 1);
+	assert_int_equal(ioctl(s, SIOCSIFNETMASK, &ifr), 0);
+	ifr.ifr_flags = IFF_UP;
+	assert_int_equal(ioctl(s, SIOCSIFFLAGS, &ifr), 0);
+	return tap;
+}
+
+bool qlab_http(const char *addr, const char *text)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(80)};
+	struct timeval patience = {.tv_usec = 500000};
+	_cleanup_(closep) int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	static const char get[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+	char buf[2048] = "";
+
+	inet_pton(AF_INET, addr, &sin.sin_addr);
+	setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	return connect(s, (struct sockaddr *)&sin, sizeof(sin)) == 0 &&
+	       send(s, get, sizeof(get) - 1, MSG_NOSIGNAL) > 0 &&
+	       recv(s, buf, sizeof(buf) - 1, 0) > 0 && strncmp(buf, "HTTP/1.1 200", 12) == 0 &&
+	       (!text || strstr(buf, text));
+}
+
+unsigned qlab_await_http(struct qlab *f, const char *addr, const char *text, uint64_t start_ns)
+{
+	uint64_t end = weft_now_ns() + QLAB_DEADLINE_NS;
+
+	while (!qlab_http(addr, text)) {
+		assert_true(sd_event_run(f->event, 0) >= 0);
+		if (f->events)
+			fail_msg("%s ended: %s", addr, f->detail);
+		if (weft_now_ns() > end)
+			fail_msg("no answer from %s", addr);
+	}
+	return (unsigned)((weft_now_ns() - start_ns) / 1000000);
 }

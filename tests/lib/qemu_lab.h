@@ -19,6 +19,8 @@ extern char qlab_libexec[PATH_MAX];
 
 /* Can guests be started here? Else the plan that skips all has been printed. Fills qlab_libexec. */
 bool qlab_available(void);
+/* Where the own guest's image is; false: not built. */
+bool qlab_guest_image(char path[PATH_MAX]);
 
 struct qlab {
 	char dir[64], inst[PATH_MAX], log[PATH_MAX], cgroup_root[64], cgroup[160];
@@ -63,5 +65,12 @@ int qlab_delete(struct qlab *f);
 int qlab_adopt(struct qlab *f);
 pid_t qlab_pid(struct qlab *f);
 void qlab_assert_nothing_left(struct qlab *f);
+
+/* A tap in the current network namespace, with this address/24; its descriptor. */
+int qlab_tap(const char *name, const char *addr);
+/* GET / on port 80 once: true when it answers 200 (and says text, unless NULL). */
+bool qlab_http(const char *addr, const char *text);
+/* Until it does, or the instance ends, or QLAB_DEADLINE_NS; then the test fails. ms since start. */
+unsigned qlab_await_http(struct qlab *f, const char *addr, const char *text, uint64_t start_ns);
 
 #endif

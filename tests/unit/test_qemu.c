@@ -2,8 +2,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -13,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -522,47 +518,10 @@ static void freed_while_starting(void **state)
 /* --- the project's own guest ---------------------------------------------------------------------
  */
 
-static int open_tap(const char *name, const char *addr)
-{
-	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-	struct sockaddr_in *sin = (struct sockaddr_in *)&ifr.ifr_addr;
-	_cleanup_(closep) int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-
-	assert_true(tap >= 0 && s >= 0);
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	assert_int_equal(ioctl(tap, TUNSETIFF, &ifr), 0);
-	sin->sin_family = AF_INET;
-	assert_int_equal(inet_pton(AF_INET, addr, &sin->sin_addr), 1);
-	assert_int_equal(ioctl(s, SIOCSIFADDR, &ifr), 0);
-	assert_int_equal(inet_pton(AF_INET, "255.255.255.0", &sin->sin_addr), 1);
-	assert_int_equal(ioctl(s, SIOCSIFNETMASK, &ifr), 0);
-	ifr.ifr_flags = IFF_UP;
-	assert_int_equal(ioctl(s, SIOCSIFFLAGS, &ifr), 0);
-	return tap;
-}
-
-/* GET / once: true when it answers 200. */
-static bool http_get(const char *addr)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(80)};
-	struct timeval patience = {.tv_usec = 500000};
-	_cleanup_(closep) int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	static const char get[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-	char buf[512] = "";
-
-	inet_pton(AF_INET, addr, &sin.sin_addr);
-	setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	return connect(s, (struct sockaddr *)&sin, sizeof(sin)) == 0 &&
-	       send(s, get, sizeof(get) - 1, MSG_NOSIGNAL) > 0 &&
-	       recv(s, buf, sizeof(buf) - 1, 0) > 0 && strncmp(buf, "HTTP/1.1 200", 12) == 0;
-}
-
 static void own_guest(void **state)
 {
 	struct qlab *f = *state;
-	_cleanup_(closep) int tap = open_tap("wqemu0", "10.19.77.1");
+	_cleanup_(closep) int tap = qlab_tap("wqemu0", "10.19.77.1");
 	struct weft_runtime_spec spec;
 	uint64_t t, end;
 	bool answered = false;
@@ -580,7 +539,7 @@ static void own_guest(void **state)
 		fail_msg("%s", f->err.msg);
 	end = t + QLAB_DEADLINE_NS;
 	while (!answered && weft_now_ns() < end && f->events == 0) {
-		answered = http_get("10.19.77.2");
+		answered = qlab_http("10.19.77.2", NULL);
 		assert_true(sd_event_run(f->event, 0) >= 0);
 	}
 	if (!answered)
@@ -614,16 +573,12 @@ int main(void)
 	const struct CMUnitTest with_guest[] = {
 		cmocka_unit_test_setup_teardown(own_guest, qlab_setup, qlab_teardown),
 	};
-	const char *build = getenv("B");
-	char path[PATH_MAX];
 	int failed;
 
-	build = build ? build : "build";
 	if (!qlab_available())
 		return 0;
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	snprintf(path, sizeof(path), "%s/guest/weft-guest.tar.gz", build);
-	if (realpath(path, guest_image) && unshare(CLONE_NEWNET) == 0)
+	if (qlab_guest_image(guest_image) && unshare(CLONE_NEWNET) == 0)
 		failed += cmocka_run_group_tests(with_guest, NULL, NULL);
 	return failed;
 }
