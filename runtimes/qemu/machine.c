@@ -333,5 +333,5 @@ void weft_qemu_shape(const struct weft_qemu_args *a, const char *version, const 
 		"queues=%u mtu=%u config=%d mounts=%u",
 		version, a->kvm ? "kvm" : "tcg", weft_arch_name(a->machine->arch),
 		weft_machine_name(a->machine->machine), a->machine->powerdown, image, a->memory_mb,
-		a->vcpus, a->queues, a->mtu ? a->mtu : 1500, a->config, a->n_mounts);
+		a->vcpus, a->queues, a->mtu ? (unsigned)a->mtu : 1500U, a->config, a->n_mounts);
 }
