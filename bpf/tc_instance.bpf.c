@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/arp.h"
+#include "bpf/borrowed.h"
 #include "bpf/forward.h"
 #include "bpf/icmp.h"
 #include "bpf/reset.h"
@@ -102,15 +103,12 @@ static __always_inline int ipv4(
 	return from->device == WEFT_DEVICE_HOST ? DROP(UNKNOWN_ADDR) : pass_to_host(skb);
 }
 
-static __always_inline int handle(struct __sk_buff *skb)
+static __always_inline int handle(
+	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 id)
 {
-	__u32 id = device_instance(skb->ifindex);
-	const struct weft_bpf_instance *from = instance_get(id);
 	const struct ethhdr *eth;
 	int ret;
 
-	if (!from)
-		return DROP(UNKNOWN_DEVICE);
 	/* The kernel has taken the outermost tag out of the frame, one behind it is still inside.
 	 */
 	if (skb->vlan_present) {
@@ -148,8 +146,15 @@ static __always_inline int handle(struct __sk_buff *skb)
 SEC("tc")
 int tc_instance(struct __sk_buff *skb)
 {
-	int ret = handle(skb);
+	__u32 id = device_instance(skb->ifindex);
+	const struct weft_bpf_instance *from = instance_get(id);
+	int ret = DROP(UNKNOWN_DEVICE);
 
+	if (from) {
+		if (from->active & WEFT_INSTANCE_BORROWED && !for_overlay(skb, from->ns_addr))
+			return TC_ACT_UNSPEC;
+		ret = handle(skb, from, id);
+	}
 	if (ret >= 0)
 		return ret;
 	count_drop(DROP_REASON(ret));

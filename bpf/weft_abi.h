@@ -100,13 +100,19 @@ enum weft_device {
 };
 
 /* A cache line. An instance has addresses of one family or of both; an absent one is 0. */
+/* All other fields are valid; its device carries other traffic too, which is none of weft's
+ * business; and that device got its clsact qdisc from weft, which takes it away again. */
+#define WEFT_INSTANCE_ACTIVE   1
+#define WEFT_INSTANCE_BORROWED 2
+#define WEFT_INSTANCE_QDISC    4
+
 struct weft_bpf_instance {
 	__be32 ns_addr;
 	__be32 inst_addr;
 	__u32 ifindex;    /* 0: WEFT_DEVICE_REMOTE */
 	__u16 service;    /* 0: backend of none */
 	__u8 device;      /* enum weft_device */
-	__u8 active;      /* all other fields are valid; stored last, cleared first */
+	__u8 active;      /* WEFT_INSTANCE_*; 0: nobody. Stored last, cleared first */
 	__u32 generation; /* of its flows as a backend: raised to forget them */
 	__u32 epoch;      /* unique to this holder of the id: part of every flow's key */
 	__u8 mac[6];

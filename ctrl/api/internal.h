@@ -19,6 +19,7 @@ API_REQUEST(api_logs);
 API_REQUEST(api_events);
 API_REQUEST(api_weights);
 API_REQUEST(api_swap);
+API_REQUEST(api_attach);
 API_REQUEST(api_dp_lb);
 API_REQUEST(api_dp_flows);
 API_REQUEST(api_dp_stats);

@@ -149,33 +149,35 @@ int api_weights(struct weft_engine *e, const struct weft_api_request *q, const c
 	return r < 0 ? r : api_answer(ret, 200, view);
 }
 
-static int bad_key(const char *key, const char *wants, struct weft_err *err)
+static int bad_key(const char *what, const char *key, const char *wants, struct weft_err *err)
 {
-	return weft_err_set(err, EINVAL, "swap: %s: must be %s", key, wants);
+	return weft_err_set(err, EINVAL, "%s: %s: must be %s", what, key, wants);
 }
 
-static int get_int(const json_t *doc, const char *key, int64_t *ret, struct weft_err *err)
+static int get_int(
+	const json_t *doc, const char *what, const char *key, int64_t *ret, struct weft_err *err)
 {
 	const json_t *v = json_object_get(doc, key);
 
 	if (!v)
 		return 0;
 	if (!json_is_integer(v) || json_integer_value(v) < 0)
-		return bad_key(key, "a whole number", err);
+		return bad_key(what, key, "a whole number", err);
 	*ret = json_integer_value(v);
 	return 0;
 }
 
-static int get_text(const json_t *doc, const char *key, const char **ret, struct weft_err *err)
+static int get_text(const json_t *doc, const char *what, const char *key, const char **ret,
+	struct weft_err *err)
 {
 	const json_t *v = json_object_get(doc, key);
 
 	if (v && !json_is_string(v))
-		return bad_key(key, "a string", err);
+		return bad_key(what, key, "a string", err);
 	if (!v && !*ret)
 		return 0;
 	if (!v)
-		return bad_key(key, "given", err);
+		return bad_key(what, key, "given", err);
 	*ret = json_string_value(v);
 	return 0;
 }
@@ -215,10 +217,10 @@ static int get_guard(json_t *doc, struct weft_swap_request *swap, struct weft_er
 	if (!guard)
 		return 0;
 	if (!json_is_object(guard))
-		return bad_key("guard", "an object", err);
+		return bad_key("swap", "guard", "an object", err);
 	r = check_keys(guard, "swap: guard", keys, err);
 	for (size_t i = 0; i < ARRAY_SIZE(fields) && r == 0; i++)
-		r = get_int(guard, keys[i], fields[i], err);
+		r = get_int(guard, "swap", keys[i], fields[i], err);
 	return r;
 }
 
@@ -229,21 +231,21 @@ static int get_swap(json_t *doc, struct weft_swap_request *swap, struct weft_err
 	int r = check_keys(doc, "swap", keys, err);
 
 	if (r == 0)
-		r = get_text(doc, "service", &swap->service, err);
+		r = get_text(doc, "swap", "service", &swap->service, err);
 	if (r == 0)
-		r = get_text(doc, "to", &swap->to, err);
+		r = get_text(doc, "swap", "to", &swap->to, err);
 	if (r == 0)
-		r = get_text(doc, "strategy", &swap->strategy, err);
+		r = get_text(doc, "swap", "strategy", &swap->strategy, err);
 	if (r == 0)
-		r = get_text(doc, "steps", &swap->steps, err);
+		r = get_text(doc, "swap", "steps", &swap->steps, err);
 	if (r == 0)
-		r = get_int(doc, "duration_ms", &swap->duration_ms, err);
+		r = get_int(doc, "swap", "duration_ms", &swap->duration_ms, err);
 	if (r == 0)
-		r = get_int(doc, "drain_ms", &swap->drain_ms, err);
+		r = get_int(doc, "swap", "drain_ms", &swap->drain_ms, err);
 	if (r == 0)
-		r = get_int(doc, "hold_ms", &swap->hold_ms, err);
+		r = get_int(doc, "swap", "hold_ms", &swap->hold_ms, err);
 	if (r == 0)
-		r = get_int(doc, "at_a_time", &swap->at_a_time, err);
+		r = get_int(doc, "swap", "at_a_time", &swap->at_a_time, err);
 	return r < 0 ? r : get_guard(doc, swap, err);
 }
 
@@ -260,6 +262,29 @@ int api_swap(struct weft_engine *e, const struct weft_api_request *q, const char
 		r = get_swap(doc, &swap, err);
 	if (r == 0)
 		r = weft_engine_swap_start(e, &swap, &view, err);
+	return r < 0 ? r : api_answer(ret, 201, view);
+}
+
+int api_attach(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	static const char *const keys[] = {
+		"name", "service", "device", "netns", "ns_addr", "mac", "weight", NULL};
+	struct weft_attach_request a = {.name = "", .ns_addr = "", .weight = -1};
+	const char **const texts[] = {&a.name, &a.service, &a.device, &a.netns, &a.ns_addr, &a.mac};
+	json_auto_t *doc = NULL;
+	json_t *view = NULL;
+	int r = load_body(q, &doc, err);
+
+	(void)name;
+	if (r == 0)
+		r = check_keys(doc, "attach", keys, err);
+	for (size_t i = 0; i < ARRAY_SIZE(texts) && r == 0; i++)
+		r = get_text(doc, "attach", keys[i], texts[i], err);
+	if (r == 0)
+		r = get_int(doc, "attach", "weight", &a.weight, err);
+	if (r == 0)
+		r = weft_engine_attach(e, &a, &view, err);
 	return r < 0 ? r : api_answer(ret, 201, view);
 }
 

@@ -54,6 +54,8 @@ static const struct route {
 	{"POST", "/v1/services/*/weights", 200, NULL, NULL, api_weights},
 	{"DELETE", "/v1/services/*/weights", 200, NULL, weft_engine_weights_reset, NULL},
 	{"GET", "/v1/instances", 200, weft_engine_instances, NULL, NULL},
+	{"POST", "/v1/instances", 201, NULL, NULL, api_attach},
+	{"DELETE", "/v1/instances/*", 200, NULL, weft_engine_detach, NULL},
 	{"GET", "/v1/instances/*", 200, NULL, weft_engine_instance, NULL},
 	{"GET", "/v1/instances/*/logs", 200, NULL, NULL, api_logs},
 	{"POST", "/v1/swaps", 201, NULL, NULL, api_swap},

@@ -294,3 +294,25 @@ bool weft_name_valid(const char *s, size_t max)
 	n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
 	return s[n] == '\0' && n <= max;
 }
+
+int weft_mac_parse(const char *s, uint8_t ret[6])
+{
+	unsigned b[6], any = 0;
+	uint8_t mac[6];
+	int end = 0;
+
+	/* sscanf() alone would take blanks, signs and single digits. */
+	if (strlen(s) != 17 || strspn(s, "0123456789abcdefABCDEF:") != 17 ||
+		sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+			&end) != 6 ||
+		end != 17)
+		return -EINVAL;
+	for (int i = 0; i < 6; i++) {
+		mac[i] = (uint8_t)b[i];
+		any |= b[i];
+	}
+	if (!any || mac[0] & 1)
+		return -EINVAL;
+	memcpy(ret, mac, sizeof(mac));
+	return 0;
+}

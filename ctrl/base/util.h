@@ -44,6 +44,9 @@ char *weft_text_clean(char *s);
 /* The same on one line: tab and newline become spaces. */
 char *weft_text_clean_line(char *s);
 
+/* Six pairs of hexadecimal digits with ':' between. -EINVAL also for what is no unicast address. */
+int weft_mac_parse(const char *s, uint8_t ret[6]);
+
 /* Does s match [a-zA-Z0-9]([a-zA-Z0-9._-]*) and is it at most max long? */
 bool weft_name_valid(const char *s, size_t max);
 

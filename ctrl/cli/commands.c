@@ -28,6 +28,13 @@ const struct cli_command cli_commands[] = {
 	{"instance show", "ID", 1, 1, SHOWN, cli_cmd_instance_show, "one instance", NULL},
 	{"instance logs", "ID", 1, 1, CLI_OPT_TAIL, cli_cmd_instance_logs,
 		"what an instance wrote to its console", NULL},
+	{"instance attach", "NAME", 1, 1, CLI_OPT_SERVICE | CLI_OPT_ATTACH, cli_cmd_instance_attach,
+		"bring an interface into the overlay that weft did not make",
+		"Another engine's container by the host side of its veth or by its namespace, a "
+		"virtual machine\nby its tap or macvtap. With --service it is one of its "
+		"backends, without a client. Nothing\nof the interface is changed."},
+	{"instance detach", "NAME", 1, 1, 0, cli_cmd_instance_detach,
+		"take such an interface out again", NULL},
 	{"logs", "ID", 1, 1, CLI_OPT_TAIL, cli_cmd_instance_logs, "the same", NULL},
 	{"swap start", "SERVICE", 1, 1, CLI_OPT_TO | CLI_OPT_WATCH | CLI_OPT_WAIT,
 		cli_cmd_swap_start, "move a running service to another virtualization",

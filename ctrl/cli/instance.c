@@ -24,6 +24,7 @@ static const struct cli_column columns[] = {
 	{"INSTANCE-IP", "inst_addr", cli_cell_text, CLI_COL_WIDE},
 	{"MAC", "mac", cli_cell_text, CLI_COL_WIDE},
 	{"NETWORK", "network", cli_cell_text, CLI_COL_WIDE},
+	{"DEVICE", "device", cli_cell_text, CLI_COL_WIDE},
 	{"IMAGE", "image", cli_cell_text, CLI_COL_WIDE},
 	{"DETAIL", "detail", cli_cell_text, CLI_COL_WIDE},
 };

@@ -57,6 +57,8 @@ struct weft_dp_instance {
 	uint8_t mac[6];             /* of its interface: destination of what is delivered */
 	uint32_t ifindex;           /* host side, in the caller's namespace */
 	enum weft_dp_device device;
+	bool borrowed; /* the device carries other traffic too: what is not for the overlay passes
+			  by it, and removing the instance leaves the device as it was */
 	uint32_t peer; /* REMOTE: the peer it is behind, and no ifindex and mac; else 0 */
 };
 

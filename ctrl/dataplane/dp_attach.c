@@ -5,6 +5,8 @@
  * libbpf 1.1 has no name for tcx; the attach type's number is enough for bpf_link_create(). */
 #include <errno.h>
 #include <limits.h>
+#include <linux/pkt_sched.h>
+#include <netlink/route/classifier.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -86,13 +88,13 @@ static int attach_clsact(int prog, uint32_t ifindex, struct weft_err *err)
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog, .handle = FILTER_HANDLE,
 		.priority = FILTER_PRIORITY, .flags = BPF_TC_F_REPLACE);
-	int r;
+	int made, r;
 
-	r = bpf_tc_hook_create(&hook);
-	if (r < 0 && r != -EEXIST)
-		return attach_error(err, r, ifindex);
+	made = bpf_tc_hook_create(&hook);
+	if (made < 0 && made != -EEXIST)
+		return attach_error(err, made, ifindex);
 	r = bpf_tc_attach(&hook, &opts);
-	return r < 0 ? attach_error(err, r, ifindex) : 0;
+	return r < 0 ? attach_error(err, r, ifindex) : made == 0;
 }
 
 /* The qdisc stays: it may be somebody else's, and goes with the device. */
@@ -148,13 +150,41 @@ int dp_attach_refresh(struct weft_dp *dp, uint32_t id, uint32_t ifindex)
 {
 	_cleanup_(freep) char *path = dp_pin_link(dp->dir, id);
 	_cleanup_(closep) int link = -1;
+	int r;
 
 	if (!path)
 		return -ENOMEM;
 	link = bpf_obj_get(path);
 	if (link >= 0)
 		return bpf_link_update(link, program(dp), NULL);
-	return dp->tcx ? 0 : attach_clsact(program(dp), ifindex, NULL);
+	r = dp->tcx ? 0 : attach_clsact(program(dp), ifindex, NULL);
+	return r < 0 ? r : 0;
+}
+
+/* Has the parent any filter, of whatever kind? */
+static bool has_filters(struct nl_sock *sk, uint32_t ifindex, uint32_t parent)
+{
+	struct nl_cache *cache = NULL;
+	bool any;
+
+	if (rtnl_cls_alloc_cache(sk, (int)ifindex, parent, &cache) < 0)
+		return true;
+	any = nl_cache_nitems(cache) > 0;
+	nl_cache_free(cache);
+	return any;
+}
+
+void dp_detach_qdisc(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
+		.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	struct nl_sock *sk = nl_socket_alloc();
+
+	if (sk && nl_connect(sk, NETLINK_ROUTE) == 0 &&
+		!has_filters(sk, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)) &&
+		!has_filters(sk, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)))
+		bpf_tc_hook_destroy(&hook);
+	nl_socket_free(sk);
 }
 
 void dp_detach(const char *dir, uint32_t id, uint32_t ifindex)

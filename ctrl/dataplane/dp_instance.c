@@ -282,7 +282,27 @@ static void fill(struct weft_dp *dp, const struct weft_dp_instance *i)
 	inst->epoch = __atomic_add_fetch(&dp->meta->epoch, 1, __ATOMIC_RELAXED);
 }
 
-/* Attached to its device, or to none when it is of another node. */
+static void detach(struct weft_dp *dp, uint32_t id, uint8_t active)
+{
+	dp_detach(dp->dir, id, dp->instances[id].ifindex);
+	if (active & WEFT_INSTANCE_QDISC)
+		dp_detach_qdisc(dp->instances[id].ifindex);
+}
+
+/* What it will be when it is active; before it is filled in. */
+static uint8_t active_flags(struct weft_dp *dp, const struct weft_dp_instance *i, bool made_qdisc)
+{
+	const struct weft_bpf_instance *now = &dp->instances[i->id];
+	bool has = now->active & WEFT_INSTANCE_QDISC && now->ifindex == i->ifindex;
+
+	if (!i->borrowed)
+		return WEFT_INSTANCE_ACTIVE;
+	return WEFT_INSTANCE_ACTIVE | WEFT_INSTANCE_BORROWED |
+	       (made_qdisc || has ? WEFT_INSTANCE_QDISC : 0);
+}
+
+/* Attached to its device, or to none when it is of another node. 1: the device got a qdisc for it.
+ */
 static int attach(struct weft_dp *dp, const struct weft_dp_instance *i, struct weft_err *err)
 {
 	int r;
@@ -297,9 +317,9 @@ static int attach(struct weft_dp *dp, const struct weft_dp_instance *i, struct w
 	return r;
 }
 
-static void forget(struct weft_dp *dp, uint32_t id)
+static void forget(struct weft_dp *dp, uint32_t id, uint8_t active)
 {
-	dp_detach(dp->dir, id, dp->instances[id].ifindex);
+	detach(dp, id, active);
 	retire(dp, id);
 	__atomic_add_fetch(&dp->instances[id].generation, 1, __ATOMIC_RELEASE);
 	dp_flows_forget(dp, id);
@@ -308,6 +328,7 @@ static void forget(struct weft_dp *dp, uint32_t id)
 int weft_dp_instance_set(
 	struct weft_dp *dp, const struct weft_dp_instance *inst, struct weft_err *err)
 {
+	uint8_t active;
 	int r;
 
 	r = check(inst, err);
@@ -317,6 +338,7 @@ int weft_dp_instance_set(
 		r = attach(dp, inst, err);
 	if (r < 0)
 		return r;
+	active = active_flags(dp, inst, r > 0);
 	if (!same(&dp->instances[inst->id], inst)) {
 		retire(dp, inst->id);
 		dp_grace(dp, dp->retired_ns[inst->id]);
@@ -326,11 +348,11 @@ int weft_dp_instance_set(
 	}
 	r = publish(dp, inst);
 	if (r < 0) {
-		forget(dp, inst->id);
+		forget(dp, inst->id, active);
 		errno = -r;
 		return weft_err_set(err, r, "instance %u: entering it in the maps: %m", inst->id);
 	}
-	__atomic_store_n(&dp->instances[inst->id].active, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&dp->instances[inst->id].active, active, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -339,6 +361,6 @@ int weft_dp_instance_remove(struct weft_dp *dp, uint32_t id)
 	if (id == 0 || id >= WEFT_MAX_INSTANCES)
 		return -EINVAL;
 	if (dp->instances[id].active)
-		forget(dp, id);
+		forget(dp, id, dp->instances[id].active);
 	return 0;
 }

@@ -120,8 +120,11 @@ static void detach_instances(const char *dir)
 		return;
 	inst = calloc(1, info.value_size + sizeof(*inst));
 	for (uint32_t id = 1; inst && id < info.max_entries; id++)
-		if (bpf_map_lookup_elem(fd, &id, inst) == 0 && inst->active)
+		if (bpf_map_lookup_elem(fd, &id, inst) == 0 && inst->active) {
 			dp_detach(dir, id, inst->ifindex);
+			if (inst->active & WEFT_INSTANCE_QDISC)
+				dp_detach_qdisc(inst->ifindex);
+		}
 }
 
 static void detach_links(const char *dir)

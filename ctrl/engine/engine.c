@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "ctrl/base/log.h"
 #include "ctrl/engine/internal.h"
@@ -17,7 +18,7 @@ static bool is_busy(const struct weft_engine *e)
 		if (s->swap || s->deleting)
 			return true;
 	for (struct instance *i = e->instances; i; i = i->next)
-		if (i->phase != PHASE_READY)
+		if (i->phase != PHASE_READY && !i->borrowed)
 			return true;
 	return false;
 }
@@ -175,6 +176,8 @@ static int restore(struct weft_engine *e, struct weft_err *err)
 	if (r == 0)
 		r = weft_store_each(e->store, "instance", instance_restore, e, err);
 	if (r == 0)
+		r = weft_store_each(e->store, "attached", attached_restore, e, err);
+	if (r == 0)
 		r = weft_store_each(e->store, "swap", swap_restore, e, err);
 	if (r < 0)
 		return err->code ? r
@@ -203,6 +206,50 @@ static int restore(struct weft_engine *e, struct weft_err *err)
 	return 0;
 }
 
+static void on_link(void *userdata, uint32_t ifindex, bool gone)
+{
+	struct weft_engine *e = userdata;
+
+	for (struct instance *i = e->instances, *next; i; i = next) {
+		next = i->next;
+		if (i->borrowed)
+			attached_link(i, ifindex, gone);
+		else if (gone && i->ifindex == ifindex)
+			instance_device_gone(i);
+	}
+	engine_kick(e);
+}
+
+static int on_links(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct weft_engine *e = userdata;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	/* Some of what happened was lost: look for ourselves. */
+	if (weft_link_watch_run(e->links) < 0)
+		for (struct instance *i = e->instances, *next; i; i = next) {
+			char name[IFNAMSIZ];
+
+			next = i->next;
+			if (i->ifindex && !if_indextoname(i->ifindex, name))
+				on_link(e, i->ifindex, true);
+		}
+	return 0;
+}
+
+static int watch_links(struct weft_engine *e, struct weft_err *err)
+{
+	int r = weft_link_watch_open(on_link, e, &e->links, err);
+
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(
+		e->event, &e->links_io, weft_link_watch_fd(e->links), EPOLLIN, on_links, e);
+	return r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r)) : 0;
+}
+
 int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 	struct weft_engine **ret, struct weft_err *err)
 {
@@ -228,6 +275,8 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 	if (r == 0)
 		r = engine_runtimes_open(e, err);
 	if (r == 0)
+		r = watch_links(e, err);
+	if (r == 0)
 		r = restore(e, err);
 	if (r < 0)
 		return r;
@@ -251,6 +300,8 @@ void weft_engine_free(struct weft_engine *e)
 		return;
 	sd_event_source_disable_unref(e->tick);
 	e->tick = NULL;
+	sd_event_source_disable_unref(e->links_io);
+	weft_link_watch_free(e->links);
 	for (unsigned i = 0; i < N_RUNTIMES; i++)
 		if (e->runtimes[i].rt)
 			e->runtimes[i].ops->free_(e->runtimes[i].rt);
@@ -286,6 +337,11 @@ void weft_engine_purge(struct weft_engine *e, void (*done)(void *userdata), void
 		s->deleting = true;
 		if (s->swap && !s->swap->error.code && weft_swap_can_turn_back(s->swap->state))
 			weft_err_set(&s->swap->error, ECANCELED, "the node is being purged");
+	}
+	for (struct instance *i = e->instances, *next; i; i = next) {
+		next = i->next;
+		if (i->borrowed)
+			instance_destroy(i);
 	}
 	engine_kick(e);
 }

@@ -66,6 +66,18 @@ int weft_engine_weights_reset(
 int weft_engine_instances(struct weft_engine *e, json_t **ret, struct weft_err *err);
 int weft_engine_instance(
 	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
+/* Bring an interface into the overlay that weft did not make; see `weft instance attach`. */
+struct weft_attach_request {
+	const char *name;
+	const char *service;        /* NULL: a plain client */
+	const char *device, *netns; /* one of them, the other NULL */
+	const char *ns_addr;        /* IPv4 */
+	const char *mac;            /* NULL: find out */
+	int64_t weight;             /* beside the others of the service; -1: 1 */
+};
+int weft_engine_attach(struct weft_engine *e, const struct weft_attach_request *request,
+	json_t **ret, struct weft_err *err);
+int weft_engine_detach(struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
 /* The last `lines` lines of its log, of at most 1 MiB; the caller frees *ret. */
 int weft_engine_logs(
 	struct weft_engine *e, const char *name, unsigned lines, char **ret, struct weft_err *err);

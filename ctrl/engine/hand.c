@@ -80,7 +80,7 @@ static bool is_vacant(const struct service *s, const struct hand_weight *h)
 {
 	const struct instance *i = instance_find(s->engine, h->instance);
 
-	return !i || i->service != s || i->phase >= PHASE_DRAINING;
+	return !i || i->service != s || (i->phase >= PHASE_DRAINING && !i->borrowed);
 }
 
 static void rename_entry(struct hand_weight *h, const char *name)
@@ -108,6 +108,12 @@ void hand_adopt(struct service *s, const struct instance *inst)
 		return;
 	}
 	hand_append(s, inst->name, (uint32_t)((sum + s->n_hand - 1) / s->n_hand));
+}
+
+void hand_add(struct service *s, const struct instance *inst, uint32_t weight)
+{
+	if (s->hand && !hand_find(s, inst->name))
+		hand_append(s, inst->name, weight);
 }
 
 void hand_inherit(struct service *s, const struct instance *inst, const char *from)
@@ -178,7 +184,7 @@ static int check_weights(struct service *s, const struct weft_engine_weight *w, 
 				w[i].instance);
 			return weft_err_hint(err, "weft service show %s", s->name);
 		}
-		if (ret[i]->phase >= PHASE_DRAINING)
+		if (ret[i]->phase >= PHASE_DRAINING && !ret[i]->borrowed)
 			return weft_err_set(err, EBUSY, "instance %s is %s: it gets no new flows",
 				ret[i]->name, phase_name(ret[i]->phase));
 		if (w[i].weight > WEFT_DP_MAX_WEIGHT)
@@ -256,7 +262,7 @@ int weft_engine_weights_set(struct weft_engine *e, const char *name,
 	for (struct instance *i = e->instances; i && r == 0; i = i->next) {
 		uint32_t weight = 0;
 
-		if (i->service != s || i->phase >= PHASE_DRAINING)
+		if (i->service != s || (i->phase >= PHASE_DRAINING && !i->borrowed))
 			continue;
 		for (size_t k = 0; k < n; k++)
 			weight = named[k] == i ? w[k].weight : weight;

@@ -21,6 +21,7 @@ static const char *const phases[] = {
 	[PHASE_DRAINING] = "draining",
 	[PHASE_STOPPING] = "stopping",
 	[PHASE_FAILED] = "failed",
+	[PHASE_LOST] = "lost",
 };
 _Static_assert(ARRAY_SIZE(phases) == PHASE_COUNT, "a name for every phase");
 
@@ -37,6 +38,18 @@ int phase_parse(const char *s)
 	return -EINVAL;
 }
 
+const char *instance_kind(const struct instance *inst)
+{
+	return inst->borrowed ? "attached" : weft_virt_name(inst->virt);
+}
+
+char *instance_mac(const struct instance *inst, char buf[18])
+{
+	snprintf(buf, 18, "%02x:%02x:%02x:%02x:%02x:%02x", inst->mac[0], inst->mac[1], inst->mac[2],
+		inst->mac[3], inst->mac[4], inst->mac[5]);
+	return buf;
+}
+
 struct instance *instance_find(struct weft_engine *e, const char *name)
 {
 	for (struct instance *i = e->instances; i; i = i->next)
@@ -47,7 +60,7 @@ struct instance *instance_find(struct weft_engine *e, const char *name)
 
 bool instance_is_new(const struct instance *inst)
 {
-	const struct weft_swap *swap = inst->service->swap;
+	const struct weft_swap *swap = inst->service ? inst->service->swap : NULL;
 
 	for (unsigned i = 0; swap && i < swap->n_new; i++)
 		if (strcmp(swap->new_ids[i], inst->name) == 0)
@@ -83,7 +96,11 @@ int instance_new(struct service *s, const struct weft_sla_variant *v, struct ins
 	inst->net = v->virt == WEFT_VIRT_UNIKERNEL ? v->net : WEFT_NET_VETH;
 	inst->tap_fd = -1;
 	inst->created_ms = weft_realtime_ms();
-	inst->name = make_name(s);
+	/* One that was attached may have taken a name of ours. */
+	while ((inst->name = make_name(s)) && instance_find(e, inst->name)) {
+		free(inst->name);
+		s->next_number++;
+	}
 	r = inst->name ? engine_place(e, s, v, &inst->arch, err)
 		       : weft_err_set(err, ENOMEM, "out of memory");
 	if (r == 0) {
@@ -117,6 +134,7 @@ void instance_free(struct instance *inst)
 	weft_probe_free(inst->probe);
 	if (inst->tap_fd >= 0)
 		close(inst->tap_fd);
+	borrowed_free(inst->borrowed);
 	free(inst->name);
 	free(inst->code);
 	free(inst->image);
@@ -140,8 +158,9 @@ void instance_say(const struct instance *inst, const char *action)
 	const char *error = inst->error.code ? inst->error.msg : NULL;
 
 	weft_events_add(inst->engine->events, "instance", action, inst->name,
-		json_pack("{s:s, s:s, s:s*}", "service", inst->service->name, "virtualization",
-			weft_virt_name(inst->virt), "error", error));
+		json_pack("{s:s*, s:s, s:s*}", "service",
+			inst->service ? inst->service->name : NULL, "virtualization",
+			instance_kind(inst), "error", error));
 }
 
 void instance_set_phase(struct instance *inst, enum phase phase)
@@ -245,6 +264,14 @@ static void stop_now(struct instance *inst)
 
 void instance_destroy(struct instance *inst)
 {
+	struct weft_err err = {0};
+
+	if (inst->borrowed) {
+		if (attached_destroy(inst, &err) < 0)
+			log_warning("instance %s: not detached, will try again: %s", inst->name,
+				err.msg);
+		return;
+	}
 	inst->unwanted = true;
 	if (inst->phase != PHASE_STOPPING && inst->phase != PHASE_FAILED)
 		instance_set_phase(inst, PHASE_STOPPING);
@@ -499,6 +526,10 @@ void instance_resume(struct instance *inst)
 	struct weft_err err = {0};
 	int r;
 
+	if (inst->borrowed) {
+		attached_resume(inst);
+		return;
+	}
 	switch (inst->phase) {
 	case PHASE_PREPARING:
 	case PHASE_STARTING:
@@ -524,9 +555,17 @@ void instance_resume(struct instance *inst)
 	case PHASE_FAILED:
 		remove_now(inst);
 		break;
+	case PHASE_LOST:
 	case PHASE_COUNT:
 		break;
 	}
+}
+
+/* A guest's tap goes with it: then what the runtime says of its end is the better reason. */
+void instance_device_gone(struct instance *inst)
+{
+	inst->ifindex = 0;
+	inst->gone_ns = weft_now_ns() + RETRY_NS;
 }
 
 void instance_event(void *engine, const char *id, enum weft_runtime_event event, const char *detail)
@@ -534,7 +573,7 @@ void instance_event(void *engine, const char *id, enum weft_runtime_event event,
 	struct instance *inst = instance_find(engine, id);
 	struct weft_err err = {0};
 
-	if (!inst)
+	if (!inst || inst->borrowed)
 		return;
 	log_info("instance %s: runtime says: %s", id, detail);
 	inst->oom |= event == WEFT_RUNTIME_OOM;
@@ -548,8 +587,21 @@ void instance_event(void *engine, const char *id, enum weft_runtime_event event,
 
 void instance_tick(struct instance *inst, uint64_t now)
 {
+	if (inst->borrowed) {
+		attached_tick(inst, now);
+		return;
+	}
 	if (inst->unstored && now >= inst->store_ns)
 		keep_record(inst);
+	if (inst->gone_ns && now >= inst->gone_ns) {
+		struct weft_err err = {0};
+
+		inst->gone_ns = 0;
+		weft_err_set(&err, ENODEV, "instance %s: its device %s is gone", inst->name,
+			inst->device);
+		instance_fail(inst, &err);
+		return;
+	}
 	if (inst->phase == PHASE_DRAINING && !inst->busy &&
 		(inst->engine->flows[inst->id] == 0 || now >= inst->drain_until_ns ||
 			inst->service->deleting)) {

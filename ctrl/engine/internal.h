@@ -3,11 +3,13 @@
 #ifndef WEFT_ENGINE_INTERNAL_H
 #define WEFT_ENGINE_INTERNAL_H
 
+#include <net/if.h>
 #include <stdbool.h>
 
 #include "ctrl/base/util.h"
 #include "ctrl/dataplane/dataplane.h"
 #include "ctrl/dataplane/link.h"
+#include "ctrl/dataplane/link_watch.h"
 #include "ctrl/engine/engine.h"
 #include "ctrl/engine/events.h"
 #include "ctrl/health/probe.h"
@@ -31,6 +33,7 @@ enum phase {
 	PHASE_DRAINING,
 	PHASE_STOPPING,
 	PHASE_FAILED,
+	PHASE_LOST, /* attached, and its device has gone */
 	PHASE_COUNT,
 };
 
@@ -63,11 +66,22 @@ struct service {
 	struct weft_engine *engine;
 };
 
+/* How an attached instance, which weft did not start, is found. */
+struct borrowed {
+	char *device, *netns; /* one of them */
+	bool mac_given;
+	uint32_t weight;
+};
+
 struct instance {
 	struct instance *next;
 	struct weft_engine *engine;
-	struct service *service;
-	uint32_t id; /* in the data plane */
+	struct service *service;   /* NULL only when attached: a plain client */
+	struct borrowed *borrowed; /* attached; NULL: weft's own */
+	char device[IFNAMSIZ];     /* its host side, */
+	uint32_t ifindex;          /* 0: not in the data plane */
+	uint64_t gone_ns;          /* it has vanished: time for its runtime to say why */
+	uint32_t id;               /* in the data plane */
 	char *name;
 	enum weft_virt virt;
 	enum weft_arch arch;
@@ -125,7 +139,9 @@ struct weft_engine {
 	uint32_t last_ns_host, last_inst_host;
 	uint32_t flows[WEFT_DP_MAX_INSTANCES];
 	uint64_t sweep_ns; /* when they are counted next, at the latest */
-	bool restoring;    /* the data plane does not know every instance yet */
+	struct weft_link_watch *links;
+	sd_event_source *links_io;
+	bool restoring; /* the data plane does not know every instance yet */
 	bool purging;
 	void (*purged)(void *userdata);
 	void *purged_userdata;
@@ -137,6 +153,8 @@ int engine_runtimes_open(struct weft_engine *e, struct weft_err *err);
 void engine_runtimes_tick(struct weft_engine *e, uint64_t now);
 int engine_alloc_vip(struct weft_engine *e, struct in_addr *ret, struct weft_err *err);
 int engine_alloc_instance(struct weft_engine *e, struct instance *inst, struct weft_err *err);
+int engine_alloc_attached(struct weft_engine *e, struct instance *inst, struct weft_err *err);
+bool engine_ns_addr_taken(struct weft_engine *e, struct in_addr a, const char **by);
 void engine_mac(struct instance *inst); /* from its address */
 bool engine_vip_taken(
 	struct weft_engine *e, struct in_addr vip, const struct service *but, const char **by);
@@ -166,6 +184,8 @@ uint32_t hand_weight(const struct instance *inst);
 void hand_adopt(struct service *s, const struct instance *inst);
 /* The same, for one that a swap brings for from, which may be NULL. */
 void hand_inherit(struct service *s, const struct instance *inst, const char *from);
+/* The same, for one that comes with a weight of its own. */
+void hand_add(struct service *s, const struct instance *inst, uint32_t weight);
 void hand_drop(struct service *s, const struct instance *inst);
 void hand_prune(struct service *s); /* after a start: of those that are gone */
 void hand_forget(struct service *s);
@@ -174,6 +194,8 @@ int hand_from_json(struct service *s, const json_t *doc);
 
 /* instance.c: life of an instance */
 const char *phase_name(enum phase p);
+const char *instance_kind(const struct instance *inst); /* its virtualization, or "attached" */
+char *instance_mac(const struct instance *inst, char buf[18]);
 int phase_parse(const char *s);
 struct instance *instance_find(struct weft_engine *e, const char *name);
 /* Make a record for one more instance of a variant, with addresses; not stored, not started. */
@@ -188,6 +210,7 @@ void instance_fail(struct instance *inst, const struct weft_err *why);
 void instance_destroy(struct instance *inst);
 void instance_retire(struct instance *inst, unsigned drain_ms);
 void instance_tick(struct instance *inst, uint64_t now);
+void instance_device_gone(struct instance *inst);
 void instance_event(
 	void *engine, const char *id, enum weft_runtime_event event, const char *detail);
 void instance_set_phase(struct instance *inst, enum phase phase);
@@ -202,6 +225,15 @@ struct instance_spec {
 };
 int instance_spec_fill(struct instance *inst, struct instance_spec *ret, struct weft_err *err);
 void instance_spec_done(struct instance_spec *s);
+
+/* attach.c: instances that weft did not start */
+int attached_restore(void *engine, const char *name, const json_t *doc);
+void attached_resume(struct instance *inst);
+void attached_tick(struct instance *inst, uint64_t now);
+void attached_link(struct instance *inst, uint32_t ifindex, bool gone);
+void attached_lost(struct instance *inst, const struct weft_err *why);
+int attached_destroy(struct instance *inst, struct weft_err *err); /* frees it, unless it fails */
+void borrowed_free(struct borrowed *b);
 
 /* network.c */
 int instance_network_add(struct instance *inst, struct weft_err *err);
@@ -227,6 +259,8 @@ void swap_keep(struct weft_engine *e, struct weft_swap *swap);
 json_t *view_address(struct in_addr a);
 json_t *view_counters(const struct weft_dp_counters *c);
 int view_items(json_t *list, json_t **ret); /* takes list over */
+/* What its runtime says it uses; all 0 where nobody knows. */
+void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret);
 json_t *view_service(const struct service *s);
 json_t *view_instance(const struct instance *inst);
 json_t *view_swap(const struct service *s, const struct weft_swap *swap);

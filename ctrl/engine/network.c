@@ -38,9 +38,15 @@ static int join_dataplane(struct instance *inst, uint32_t ifindex, struct weft_e
 		.ifindex = ifindex,
 		.device = inst->net == WEFT_NET_TAP ? WEFT_DP_DEV_DIRECT : WEFT_DP_DEV_PEER,
 	};
+	int r;
 
 	memcpy(dpi.mac, inst->mac, sizeof(dpi.mac));
-	return weft_dp_instance_set(inst->engine->dp, &dpi, err);
+	r = weft_dp_instance_set(inst->engine->dp, &dpi, err);
+	if (r < 0)
+		return r;
+	device_name(inst, inst->device);
+	inst->ifindex = ifindex;
+	return 0;
 }
 
 static int add_veth(
@@ -128,6 +134,8 @@ void instance_network_del(struct instance *inst)
 
 	if (inst->tap_fd >= 0)
 		close(TAKE_FD(inst->tap_fd));
+	inst->ifindex = 0; /* what is told of it from now on is no news */
+	inst->gone_ns = 0;
 	device_name(inst, device);
 	r = weft_dp_instance_remove(inst->engine->dp, inst->id);
 	if (r < 0)

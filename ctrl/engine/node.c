@@ -129,6 +129,17 @@ bool engine_vip_taken(
 	return ntohl(vip.s_addr) == (POOL_BASE | 253u << 8 | 253u);
 }
 
+bool engine_ns_addr_taken(struct weft_engine *e, struct in_addr a, const char **by)
+{
+	for (struct instance *i = e->instances; i; i = i->next)
+		if (i->ns_addr.s_addr == a.s_addr) {
+			*by = i->name;
+			return true;
+		}
+	*by = "the node itself";
+	return a.s_addr == e->gateway.s_addr;
+}
+
 static bool in_pool(uint32_t low)
 {
 	return (low & 0xff) <= 253;
@@ -192,6 +203,21 @@ void engine_mac(struct instance *inst)
 	memcpy(inst->mac + 2, &inst->ns_addr.s_addr, 4);
 }
 
+/* One that has its address already. */
+int engine_alloc_attached(struct weft_engine *e, struct instance *inst, struct weft_err *err)
+{
+	uint32_t id = next_id(e), in;
+
+	in = next_free(e, POOL_BASE, INST_FIRST, INST_LAST, e->last_inst_host);
+	if (!id || !in)
+		return weft_err_set(err, ENODEV, "node %s: no instance address is left for %s",
+			e->config.node, inst->name);
+	e->last_instance_id = inst->id = id;
+	e->last_inst_host = in;
+	inst->inst_addr.s_addr = htonl(POOL_BASE | in);
+	return 0;
+}
+
 int engine_alloc_instance(struct weft_engine *e, struct instance *inst, struct weft_err *err)
 {
 	uint32_t base = ntohl(e->config.subnet.s_addr), size = 1u << (32 - e->config.subnet_len);
@@ -242,8 +268,11 @@ static void describe_node(struct weft_engine *e, struct weft_sched_node *node)
 			node->offers[cap->virt][cap->arch] |= cap->usable;
 		}
 	for (struct instance *i = e->instances; i; i = i->next) {
-		const struct weft_sla_variant *v = service_variant(i->service, i->virt);
+		const struct weft_sla_variant *v;
 
+		if (i->borrowed)
+			continue;
+		v = service_variant(i->service, i->virt);
 		used++;
 		if (i->phase == PHASE_FAILED || !v)
 			continue;

@@ -142,7 +142,7 @@ static struct instance *surplus(struct service *s, unsigned have, unsigned ready
 	struct instance *found = NULL;
 
 	for (struct instance *i = s->engine->instances; i; i = i->next) {
-		if (i->service != s || i->phase >= PHASE_DRAINING)
+		if (i->service != s || i->borrowed || i->phase >= PHASE_DRAINING)
 			continue;
 		if (i->virt != s->active && ready >= s->spec->replicas)
 			return i;
@@ -206,7 +206,7 @@ void service_reconcile(struct service *s, uint64_t now)
 	if (s->swap)
 		return;
 	for (inst = s->engine->instances; inst; inst = inst->next) {
-		if (inst->service != s || inst->virt != s->active)
+		if (inst->service != s || inst->borrowed || inst->virt != s->active)
 			continue;
 		have += inst->phase < PHASE_DRAINING;
 		ready += inst->phase == PHASE_READY;

@@ -136,7 +136,7 @@ int weft_engine_swap_start(struct weft_engine *e, const struct weft_swap_request
 	swap->to = to;
 	swap->wanted = s->spec->replicas;
 	for (struct instance *i = e->instances; i; i = i->next)
-		if (i->service == s && swap->n_old < WEFT_SWAP_MAX_INSTANCES)
+		if (i->service == s && !i->borrowed && swap->n_old < WEFT_SWAP_MAX_INSTANCES)
 			swap->old_ids[swap->n_old++] = strdup(i->name);
 	weft_swap_enter(swap, WEFT_SWAP_PREPARE, swap->started_ms);
 	weft_swap_mark(swap, 0, swap->started_ms);

@@ -32,7 +32,7 @@ static unsigned count_ready(const struct service *s)
 	unsigned n = 0;
 
 	for (struct instance *i = s->engine->instances; i; i = i->next)
-		n += i->service == s && i->phase == PHASE_READY;
+		n += i->service == s && !i->borrowed && i->phase == PHASE_READY;
 	return n;
 }
 
@@ -82,31 +82,41 @@ json_t *view_service(const struct service *s)
 		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c));
 }
 
+void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)
+{
+	struct runtime_slot *slot;
+
+	*ret = (struct weft_runtime_stats){0};
+	if (inst->borrowed || inst->phase < PHASE_STARTING || inst->phase > PHASE_STOPPING)
+		return;
+	slot = engine_runtime(inst->engine, inst->virt);
+	slot->ops->stats(slot->rt, inst->name, ret);
+}
+
 json_t *view_instance(const struct instance *inst)
 {
 	struct weft_engine *e = inst->engine;
-	struct runtime_slot *slot = engine_runtime(e, inst->virt);
 	struct weft_runtime_stats stats = {0};
 	struct weft_dp_counters c = {0};
 	char mac[18];
 
-	if (inst->phase >= PHASE_STARTING && inst->phase <= PHASE_STOPPING)
-		slot->ops->stats(slot->rt, inst->name, &stats);
+	instance_stats(inst, &stats);
 	weft_dp_instance_counters(e->dp, inst->id, &c);
-	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", inst->mac[0], inst->mac[1],
-		inst->mac[2], inst->mac[3], inst->mac[4], inst->mac[5]);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:i, s:i, s:i, "
-			 "s:I, s:I, s:s, s:I, s:o, s:o, s:o}",
-		"id", inst->name, "service", inst->service->name, "virtualization",
-		weft_virt_name(inst->virt), "arch", weft_arch_name(inst->arch), "node",
-		e->config.node, "phase", phase_name(inst->phase), "detail", inst->error.msg,
-		"ns_addr", view_address(inst->ns_addr), "inst_addr", view_address(inst->inst_addr),
-		"mac", mac, "network", weft_net_kind_name(inst->net), "weight", (int)inst->weight,
-		"flows", (int)e->flows[inst->id], "pid", (int)stats.pid, "cpu_ns",
-		(json_int_t)stats.cpu_ns, "memory_bytes", (json_int_t)stats.memory_bytes, "image",
-		inst->code, "created_ms", (json_int_t)inst->created_ms, "started_ms",
-		time_or_null(inst->started_ms), "ready_ms", time_or_null(inst->ready_ms),
-		"counters", view_counters(&c));
+	return json_pack(
+		"{s:s, s:s?, s:s, s:s?, s:s, s:s, s:s, s:o, s:o, s:s, s:s?, s:s, s:i, s:i, "
+		"s:i, s:I, s:I, s:s, s:I, s:o, s:o, s:o}",
+		"id", inst->name, "service", inst->service ? inst->service->name : NULL,
+		"virtualization", instance_kind(inst), "arch",
+		inst->borrowed ? NULL : weft_arch_name(inst->arch), "node", e->config.node, "phase",
+		phase_name(inst->phase), "detail", inst->error.msg, "ns_addr",
+		view_address(inst->ns_addr), "inst_addr", view_address(inst->inst_addr), "mac",
+		instance_mac(inst, mac), "network",
+		inst->borrowed ? NULL : weft_net_kind_name(inst->net), "device",
+		inst->ifindex ? inst->device : "", "weight", (int)inst->weight, "flows",
+		(int)e->flows[inst->id], "pid", (int)stats.pid, "cpu_ns", (json_int_t)stats.cpu_ns,
+		"memory_bytes", (json_int_t)stats.memory_bytes, "image", inst->code, "created_ms",
+		(json_int_t)inst->created_ms, "started_ms", time_or_null(inst->started_ms),
+		"ready_ms", time_or_null(inst->ready_ms), "counters", view_counters(&c));
 }
 
 json_t *view_swap(const struct service *s, const struct weft_swap *swap)
@@ -202,15 +212,21 @@ int weft_engine_logs(
 	_cleanup_(freep) char *path = weft_strf("%s/logs/%s.log", e->config.state_dir, name);
 	_cleanup_(freep) char *buf = malloc(MAX_LOG_BYTES + 1);
 	_cleanup_(fclosep) FILE *f = NULL;
+	const struct instance *inst;
 	size_t n;
 
 	if (!path || !buf)
 		return weft_err_set(err, ENOMEM, "out of memory");
 	if (!weft_name_valid(name, 128))
 		return no_instance(name, err);
+	inst = instance_find(e, name);
+	if (inst && inst->borrowed) {
+		weft_err_set(err, ENOENT, "instance %s was attached: weft has no log of it", name);
+		return weft_err_hint(err, "whoever started it has");
+	}
 	f = fopen(path, "re");
 	if (!f)
-		return errno == ENOENT && !instance_find(e, name)
+		return errno == ENOENT && !inst
 			       ? no_instance(name, err)
 			       : weft_err_set(err, errno, "instance %s: log %s: %s", name, path,
 					 strerror(errno));

@@ -14,7 +14,7 @@ static json_t *lb_row(const struct service *s, const struct instance *i, uint64_
 	weft_dp_instance_counters(s->engine->dp, i->id, &c);
 	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:i, s:f, s:i, s:I, s:I, s:I}", "service",
 		s->name, "vip", view_address(s->vip), "instance", i->name, "virtualization",
-		weft_virt_name(i->virt), "addr", view_address(i->ns_addr), "weight", (int)i->weight,
+		instance_kind(i), "addr", view_address(i->ns_addr), "weight", (int)i->weight,
 		"share", total ? (double)i->weight / (double)total : 0.0, "flows",
 		(int)s->engine->flows[i->id], "packets", (json_int_t)c.packets, "bytes",
 		(json_int_t)c.bytes, "new_flows", (json_int_t)c.flows);

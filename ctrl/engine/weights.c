@@ -25,7 +25,11 @@ static uint64_t own_weight(const struct sums *sums, const struct instance *inst)
 {
 	if (inst->phase != PHASE_READY)
 		return 0;
-	return inst->service->hand && !sums->equal ? hand_weight(inst) : 1;
+	if (sums->equal)
+		return 1;
+	if (inst->service->hand)
+		return hand_weight(inst);
+	return inst->borrowed ? inst->borrowed->weight : 1;
 }
 
 static void add_up(const struct service *s, struct sums *sums)

@@ -95,6 +95,21 @@ struct weft_events *weft_engine_events(struct weft_engine *e)
 	return fake_engine.events;
 }
 
+FAKE_ITEM(detach)
+
+int weft_engine_attach(struct weft_engine *e, const struct weft_attach_request *q, json_t **ret,
+	struct weft_err *err)
+{
+	(void)e;
+	if (!q->name || !q->ns_addr || q->weight < -1)
+		abort();
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked),
+		"attach %.99s %.99s %.99s %.99s %.99s %.99s %lld", q->name,
+		q->service ? q->service : "-", q->device ? q->device : "-",
+		q->netns ? q->netns : "-", q->ns_addr, q->mac ? q->mac : "-", (long long)q->weight);
+	return fake_answer(ret, err);
+}
+
 int weft_engine_apply(struct weft_engine *e, const char *file, const char *text, size_t size,
 	json_t **ret, struct weft_err *err)
 {
