@@ -64,6 +64,15 @@ static void on_link(struct nl_object *o, void *arg)
 	l->list[l->n++] = (struct rtnl_link *)o;
 }
 
+/* Ours to change, for one question. */
+static struct nl_cb *own_cb(struct weft_nl *nl)
+{
+	struct nl_cb *theirs = nl_socket_get_cb(nl->sk), *cb = nl_cb_clone(theirs);
+
+	nl_cb_put(theirs);
+	return cb;
+}
+
 static int on_message(struct nl_msg *msg, void *arg)
 {
 	nl_msg_parse(msg, on_link, arg);
@@ -84,7 +93,7 @@ static int open_to_ask(struct weft_nl *nl, const char *netns, struct weft_err *e
 static int list_links(struct weft_nl *nl, int nsid, struct links *ret, struct weft_err *err)
 {
 	_cleanup_(nlmsg_freep) struct nl_msg *msg = nlmsg_alloc_simple(RTM_GETLINK, NLM_F_DUMP);
-	_cleanup_(nl_cb_putp) struct nl_cb *cb = nl_cb_clone(nl_socket_get_cb(nl->sk));
+	_cleanup_(nl_cb_putp) struct nl_cb *cb = own_cb(nl);
 	struct ifinfomsg header = {.ifi_family = AF_UNSPEC};
 	int r;
 
@@ -116,7 +125,7 @@ static int get_nsid(struct weft_nl *nl, const char *path, int *ret, struct weft_
 {
 	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_(nlmsg_freep) struct nl_msg *msg = nlmsg_alloc_simple(RTM_GETNSID, 0);
-	_cleanup_(nl_cb_putp) struct nl_cb *cb = nl_cb_clone(nl_socket_get_cb(nl->sk));
+	_cleanup_(nl_cb_putp) struct nl_cb *cb = own_cb(nl);
 	struct rtgenmsg header = {.rtgen_family = AF_UNSPEC};
 	int r;
 
@@ -261,7 +270,7 @@ int weft_link_find_device(const char *device, struct weft_link_found *ret, struc
 			link = ours.list[i];
 	if (!link) {
 		weft_err_set(
-			err, ENODEV, "device %s: weftd's namespace has no such device", device);
+			err, ENOENT, "device %s: weftd's namespace has no such device", device);
 		return weft_err_hint(err, "ip link; or name the namespace it is in: --netns PATH");
 	}
 	if (is_kind(link, "veth")) {

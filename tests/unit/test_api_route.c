@@ -99,6 +99,7 @@ static void test_table(void **state)
 		{"DELETE", "/v1/services/shop.web", 202, "service_delete shop.web"},
 		{"GET", "/v1/instances", 200, "instances"},
 		{"GET", "/v1/instances/shop.web.1", 200, "instance shop.web.1"},
+		{"DELETE", "/v1/instances/vm1", 200, "detach vm1"},
 		{"GET", "/v1/instances/shop.web.1/logs", 200, "logs shop.web.1 100"},
 		{"GET", "/v1/swaps", 200, "swaps"},
 		{"GET", "/v1/swaps/7f3a", 200, "swap 7f3a"},
@@ -252,6 +253,38 @@ static void test_weights(void **state)
 	}
 	ask("GET", "/v1/services/shop.web/weights");
 	expect_error(405, "invalid", "no such method", "POST, DELETE");
+}
+
+static void test_attach(void **state)
+{
+	static const struct {
+		const char *body, *message;
+	} bad[] = {
+		{"{}", "attach: name: must be given"},
+		{"{\"name\": \"a\"}", "attach: ns_addr: must be given"},
+		{"{\"name\": 1}", "attach: name: must be a string"},
+		{"{\"name\": \"a\", \"ns_addr\": \"b\", \"weight\": -1}",
+			"attach: weight: must be"},
+		{"{\"name\": \"a\", \"ns_addr\": \"b\", \"dev\": \"c\"}",
+			"attach: unknown key \"dev\""},
+	};
+
+	(void)state;
+	ask_with("POST", "/v1/instances",
+		"{\"name\": \"vm1\", \"device\": \"tap0\", \"ns_addr\": \"10.18.0.40\"}", NULL);
+	assert_int_equal(got.status, 201);
+	assert_string_equal(fake_engine.asked, "attach vm1 - tap0 - 10.18.0.40 - -1");
+	ask_with("POST", "/v1/instances",
+		"{\"name\": \"vm1\", \"service\": \"shop.web\", \"netns\": \"/run/netns/x\", "
+		"\"ns_addr\": \"a\", \"mac\": \"b\", \"weight\": 7}",
+		NULL);
+	assert_string_equal(fake_engine.asked, "attach vm1 shop.web - /run/netns/x a b 7");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		fake_engine.calls = 0;
+		ask_with("POST", "/v1/instances", bad[i].body, NULL);
+		expect_error(400, "invalid", bad[i].message, "");
+		assert_int_equal(fake_engine.calls, 0);
+	}
 }
 
 static void test_events(void **state)
@@ -418,6 +451,7 @@ int main(void)
 		TEST(test_swap),
 		TEST(test_one_service),
 		TEST(test_weights),
+		TEST(test_attach),
 		TEST(test_events),
 		TEST(test_bad_swaps),
 		TEST(test_deep_json),

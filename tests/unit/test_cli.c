@@ -563,6 +563,48 @@ static void weights_are_set_and_given_back(void **state)
 	cli_run_done(&r);
 }
 
+static void interfaces_come_and_go(void **state)
+{
+	static const char vm1[] = "{\"id\": \"vm1\", \"device\": \"tap0\", \"inst_addr\": "
+				  "\"10.30.128.3\"}";
+	const struct fake_route *routes =
+		ROUTES(ROUTE("POST /v1/instances", {.status = 201, .body = vm1}),
+			ROUTE("DELETE /v1/instances/vm1", {.status = 200, .body = vm1}));
+	struct cli_run r = cli_run(routes,
+		"instance attach vm1 --service shop.web --device tap0 --ns-addr 10.18.0.40 --mac "
+		"52:54:00:12:34:56 --weight 2");
+
+	(void)state;
+	assert_run(&r, 0, "instance vm1: attached by tap0, instance address 10.30.128.3\n", "");
+	assert_string_equal(r.requests,
+		"POST /v1/instances {\"name\":\"vm1\",\"service\":\"shop.web\",\"device\":\"tap0\","
+		"\"ns_addr\":\"10.18.0.40\",\"mac\":\"52:54:00:12:34:56\",\"weight\":2}\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "instance attach vm1 --netns blue --ns-addr 10.18.0.40 -o name");
+	assert_run(&r, 0, "vm1\n", "");
+	assert_string_equal(r.requests,
+		"POST /v1/instances {\"name\":\"vm1\",\"netns\":\"/run/netns/blue\",\"ns_addr\":"
+		"\"10.18.0.40\"}\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "instance detach vm1");
+	assert_run(&r, 0, "instance vm1: detached\n", "");
+	cli_run_done(&r);
+	r = cli_run(routes, "instance attach vm1 --ns-addr 10.18.0.40");
+	assert_run(&r, 2, "",
+		"error: weft instance attach vm1: by which device, or in which namespace?\n"
+		"hint: one of --device NAME and --netns PATH\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "instance attach vm1 --device a --netns b --ns-addr 10.18.0.40");
+	assert_int_equal(r.status, 2);
+	cli_run_done(&r);
+	r = cli_run(routes, "instance attach vm1 --device a");
+	assert_run(&r, 2, "",
+		"error: weft instance attach vm1: which address does it have?\n"
+		"hint: --ns-addr ADDR: that of the interface itself\n");
+	assert_string_equal(r.requests, "");
+	cli_run_done(&r);
+}
+
 /* A stream that ends is asked for again from where it ended; empty lines are signs of life. */
 static void events_are_followed(void **state)
 {
@@ -630,6 +672,7 @@ int main(void)
 		cmocka_unit_test(doctor_looks_around_without_the_daemon),
 		cmocka_unit_test(numbers_are_for_people),
 		cmocka_unit_test(weights_are_set_and_given_back),
+		cmocka_unit_test(interfaces_come_and_go),
 		cmocka_unit_test(events_are_followed),
 		cmocka_unit_test(a_stream_of_something_else_is_an_error),
 	};

@@ -66,7 +66,7 @@ static const char instance_doc[] =
 	"{\"id\": \"shop.web.1\", \"service\": \"shop.web\", \"virtualization\": \"container\", "
 	"\"arch\": \"amd64\", \"node\": \"edge-1\", \"phase\": \"ready\", \"detail\": \"\", "
 	"\"ns_addr\": \"10.18.0.2\", \"inst_addr\": \"10.30.1.1\", \"mac\": \"02:00:0a:12:00:02\", "
-	"\"network\": \"veth\", \"weight\": 100, \"flows\": 12, \"pid\": 4121, \"cpu_ns\": "
+	"\"network\": \"veth\", \"device\": \"weft0.1\", \"weight\": 100, \"flows\": 12, \"pid\": 4121, \"cpu_ns\": "
 	"190400000, \"memory_bytes\": 9751756, \"image\": \"sha256:9c1\", \"created_ms\": @90, "
 	"\"started_ms\": @90, \"ready_ms\": @89}";
 
@@ -177,6 +177,7 @@ static const struct {
 		"INSTANCE-IP  10.30.1.1\n"
 		"MAC          02:00:0a:12:00:02\n"
 		"NETWORK      veth\n"
+		"DEVICE       weft0.1\n"
 		"IMAGE        sha256:9c1\n"
 		"DETAIL       -\n"},
 	{"swap list -o wide", "GET /v1/swaps", swap_doc, 1, NULL},

@@ -281,6 +281,23 @@ static void test_log(void **state)
 	assert_int_equal(weft_log_parse_level("loud"), -EINVAL);
 }
 
+static void hardware_addresses(void **state)
+{
+	static const char *const bad[] = {"", "52:54:00:12:34", "52:54:00:12:34:5",
+		"52:54:00:12:34:567", "52-54-00-12-34-56", "52:54:00:12:34:5g", "01:00:5e:00:00:01",
+		"ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", " 2:54:00:12:34:56", "+2:54:00:12:34:56",
+		"525:4:00:12:34:56", "0x:54:00:12:34:56", "5:254:00:12:34:56"};
+	uint8_t mac[6] = {9};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(weft_mac_parse(bad[i], mac), -EINVAL);
+		assert_int_equal(mac[0], 9);
+	}
+	assert_int_equal(weft_mac_parse("52:54:00:aB:Cd:ef", mac), 0);
+	assert_memory_equal(mac, "\x52\x54\x00\xab\xcd\xef", 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_clocks),
 		cmocka_unit_test(test_virt),
 		cmocka_unit_test(test_log),
+		cmocka_unit_test(hardware_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
