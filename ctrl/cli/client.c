@@ -354,12 +354,12 @@ int cli_stream(struct cli *cli, const char *path, unsigned seconds, cli_line_t l
 	c = perform(cli, "GET", path, NULL, 0, &sink);
 	reply.body = sink.data ? sink.data : strdup("");
 	reply.size = sink.size;
+	curl_easy_getinfo(cli->curl, CURLINFO_RESPONSE_CODE, &reply.status);
+	cli->contacted |= reply.status > 0;
 	if (sink.r < 0)
 		return sink.r;
 	if (c != CURLE_OK)
 		return explain_transport(cli, c, sink.too_large, err);
-	cli->contacted = true;
-	curl_easy_getinfo(cli->curl, CURLINFO_RESPONSE_CODE, &reply.status);
 	return reply.status >= 300 ? explain_refusal(&reply, err) : 0;
 }
 

@@ -60,6 +60,16 @@ static bool put_runtimes(const struct cli *cli, const json_t *doc)
 	return any;
 }
 
+static void put_problems(const struct cli *cli, const json_t *doc)
+{
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach (json_object_get(doc, "problems"), i, v)
+		if (json_is_string(v))
+			put_check(cli, BAD, "now", json_string_value(v), NULL);
+}
+
 static int diagnose(const struct cli *cli, const json_t *doc)
 {
 	const json_t *dp = json_object_get(doc, "dataplane"),
@@ -85,6 +95,7 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 		store_ok ? cli_str(store, "kind", "?") : store_state,
 		store_ok ? NULL : "is there room and permission in weftd's --state-dir?");
 	any = put_runtimes(cli, doc);
+	put_problems(cli, doc);
 	return dp_ok && store_ok && any ? 0 : 1;
 }
 

@@ -164,14 +164,12 @@ static int follow(struct cli *cli, struct weft_err *err)
 		unsigned seconds = seconds_left(cli);
 		_cleanup_(freep) char *path =
 			weft_strf("/v1/events?since=%" PRIu64 "&wait=%u", f.since, seconds);
-		bool known = cli->contacted;
-
 		r = path ? cli_stream(cli, path, seconds, on_line, &f, err) : -ENOMEM;
 		if (r == -EPROTO && !err->code)
 			weft_err_set(err, EPROTO, "weftd's events are not JSON");
 		if (r == -EPIPE)
 			return 0; /* the reader of a pipe is gone */
-		r = cli_patience(cli, r, known, &away_ns, err);
+		r = cli_patience(cli, r, cli->contacted, &away_ns, err);
 	} while ((r == 0 && !cli_expired(cli)) || r == -EAGAIN);
 	return r == -EINTR || cli_expired(cli) ? 0 : r;
 }

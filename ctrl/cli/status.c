@@ -48,6 +48,21 @@ static json_t *status_rows(const json_t *status)
 	return rows;
 }
 
+static void put_problems(const struct cli *cli, const json_t *doc)
+{
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach (json_object_get(doc, "problems"), i, v) {
+		const char *text = json_string_value(v);
+		_cleanup_(freep) char *clean = text ? cli_clean(text, cli->io.utf8) : NULL;
+
+		if (clean)
+			fprintf(cli->io.out, "%s!%s %s\n", cli->colored ? "\033[31m" : "",
+				cli->colored ? "\033[0m" : "", clean);
+	}
+}
+
 static int render(const struct cli *cli, const json_t *doc)
 {
 	const json_t *node = json_object_get(doc, "node"), *dp = json_object_get(doc, "dataplane");
@@ -69,6 +84,7 @@ static int render(const struct cli *cli, const json_t *doc)
 	if (cli_u64(doc, "swaps_running"))
 		fprintf(cli->io.out, "swaps running: %" PRIu64 "  (weft swap list)\n",
 			cli_u64(doc, "swaps_running"));
+	put_problems(cli, doc);
 	return cli_table(cli, columns, ARRAY_SIZE(columns), rows);
 }
 

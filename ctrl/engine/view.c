@@ -299,6 +299,24 @@ static uint64_t all_drops(struct weft_engine *e)
 	return sum;
 }
 
+/* What somebody should look at, a sentence each. */
+static json_t *view_problems(struct weft_engine *e)
+{
+	json_t *list = json_array();
+
+	for (struct instance *i = e->instances; i; i = i->next) {
+		_cleanup_(freep) char *text = NULL;
+
+		if (!i->error.code || i->phase == PHASE_READY)
+			continue;
+		text = strstr(i->error.msg, i->name)
+			       ? strdup(i->error.msg)
+			       : weft_strf("instance %s: %s", i->name, i->error.msg);
+		json_array_append_new(list, json_string(text));
+	}
+	return list;
+}
+
 int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err)
 {
 	int services = 0, instances = 0, swaps = 0;
@@ -316,7 +334,7 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 	}
 	*ret = json_pack(
 		"{s:s, s:I, s:s, s:{s:s, s:s}, s:o, s:{s:s, s:s, s:i, s:i, s:I, s:I, s:I}, "
-		"s:{s:s, s:s}, s:i, s:i, s:i}",
+		"s:{s:s, s:s}, s:i, s:i, s:i, s:o}",
 		"version", WEFT_VERSION, "uptime_s",
 		(json_int_t)((weft_now_ns() - e->started_ns) / 1000000000ULL), "role", "all",
 		"node", "name", e->config.node, "arch", weft_arch_name(weft_arch_host()),
@@ -325,6 +343,6 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		"flow_capacity", (json_int_t)weft_dp_flow_capacity(e->dp), "drops",
 		(json_int_t)all_drops(e), "store", "kind", "sqlite", "state",
 		weft_store_state(e->store), "services", services, "instances", instances,
-		"swaps_running", swaps);
+		"swaps_running", swaps, "problems", view_problems(e));
 	return *ret ? 0 : -ENOMEM;
 }

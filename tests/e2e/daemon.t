@@ -6,34 +6,12 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/tap.sh
 . scripts/lab.sh
+. tests/lib/native.sh
 
 vip=10.30.0.2 other_ip='.applications[0].microservices[0].addresses.rr_ip = "10.30.0.9"'
 
 # --- a service of nginx processes ----------------------------------------------------------------
 
-nginx_conf() {
-	cat >"$LAB_DIR/nginx.conf" <<-'EOF2'
-		daemon off; master_process off; pid nginx.pid; error_log stderr;
-		events { worker_connections 256; }
-		http {
-			access_log off;
-			client_body_temp_path t; proxy_temp_path t; fastcgi_temp_path t; uwsgi_temp_path t; scgi_temp_path t;
-			server { listen 80; location / { return 200 "$server_addr\n"; } }
-		}
-	EOF2
-}
-
-descriptor() { # NAME REPLICAS [JQ]
-	jq -n --arg app "${1%.*}" --arg name "${1#*.}" --argjson n "$2" --arg conf "$LAB_DIR/nginx.conf" '{
-		sla_version: "v2.0", customerID: "test", applications: [{
-			application_name: $app, application_namespace: "default", microservices: [{
-				microservice_name: $name, microservice_namespace: "default", replicas: $n,
-				virtualization: "native", readiness: {type: "http", port: 80, timeout_s: 10},
-				swap: {drain_s: 5}, cmd: ["nginx", "-p", ".", "-e", "stderr", "-c", $conf]
-			}]
-		}]
-	} | '"${3:-.}" >"$LAB_DIR/$1.json"
-}
 at_vip() { descriptor "$1" "$2" ".applications[0].microservices[0].addresses.rr_ip = \"$vip\""; }
 apply() { at_vip shop.web "$1" && lab_weft apply -f "$LAB_DIR/shop.web.json" "${@:2}"; }
 service() { lab_weft service show "$1" -o json | jq -r "$2"; }
