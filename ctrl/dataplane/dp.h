@@ -99,12 +99,12 @@ int dp_refused(struct weft_err *err, int code, const char *what);
 /* --- dp_attach.c --- */
 /* Does the kernel have tcx? prog_fd is any loaded TC program. */
 bool dp_attach_probe(int prog_fd);
-/* Make the program run on ifindex for instance id, whatever it was attached to before. */
-/* 1: the device had no clsact qdisc before. */
+/* Make the program run on ifindex for instance id, whatever it was attached to before. 1: the
+ * device got a clsact qdisc for it, */
 int dp_attach(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct weft_err *err);
-/* Take such a qdisc away, unless others have come to use it. */
+/* which this takes away, unless others have come to use it. */
 void dp_detach_qdisc(uint32_t ifindex);
-/* The same for another program, by a pin of that name. */
+/* Make another program run there, by a pin of that name. */
 int dp_attach_program(
 	struct weft_dp *dp, int prog, const char *name, uint32_t ifindex, struct weft_err *err);
 void dp_detach_program(const char *dir, const char *name, uint32_t ifindex);

@@ -111,10 +111,12 @@ int dp_attach_program(
 	struct weft_dp *dp, int prog, const char *name, uint32_t ifindex, struct weft_err *err)
 {
 	_cleanup_(freep) char *path = dp_pin_name(dp->dir, name);
+	int r;
 
 	if (!path)
 		return weft_err_set(err, ENOMEM, "out of memory");
-	return dp->tcx ? attach_tcx(prog, path, ifindex, err) : attach_clsact(prog, ifindex, err);
+	r = dp->tcx ? attach_tcx(prog, path, ifindex, err) : attach_clsact(prog, ifindex, err);
+	return r < 0 ? r : 0;
 }
 
 void dp_detach_program(const char *dir, const char *name, uint32_t ifindex)
