@@ -3,7 +3,7 @@
 # The speed of the data plane beside a direct veth pair, a bridge, routing, nftables, HAProxy and a
 # TUN proxy, all in turn within one run. Writes build/results/bench-dataplane.json and prints it.
 #   QUICK=1              coarse figures in half a minute
-#   ROUNDS=25            how often each figure is taken
+#   ROUNDS=120           how often each figure is taken
 #   WITHOUT="haproxy"    variants to leave out
 #   OTHER=/other/build   another build's weft beside this one's: what a change brings
 #   RESULTS=build/results

@@ -15,8 +15,9 @@
 #define PORT_SINK 7002 /* TCP: answers a struct sink_report at the end; UDP: counts */
 #define PORT_ONCE 7003 /* TCP: one answer, then the server closes */
 
-#define REQUEST_SIZE 64
-#define SMALL_SIZE   18 /* of a UDP payload: with its headers the smallest Ethernet frame */
+#define REQUEST_SIZE   64
+#define STREAM_WARM_UP (1 << 20) /* bytes: windows open, and do not count */
+#define SMALL_SIZE     18 /* of a UDP payload: with its headers the smallest Ethernet frame */
 
 /* What a sink has seen since the first datagram, or since a stream was warm, to the last. Both ends
  * are on one machine: no conversion. */

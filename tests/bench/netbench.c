@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The client of every variant: one measurement against a netserve (or, for udp_rr, a tap_echo),
- * printed as one line of JSON.
- *   netbench MEASURE ADDRESS SECONDS CPU
+/* The client of all variants: takes one measure of them in turn, round after round, against the
+ * netserve (or, for udp_rr, the tap_echo) of each. A slice is short, so that whatever else the
+ * machine does at the time meets all variants alike. Odd rounds go through them in the given order,
+ * even ones backwards.
+ *   netbench MEASURE FIRST-ROUND ROUNDS MICROSECONDS CPUS NAME,NETNS,ADDRESS...
  *     tcp_rr udp_rr    64 bytes there and back                       {"value": p50 µs, "p99", ...}
  *     tcp_crr          connect, 64 bytes there and back, close       the same
  *     tcp_stream       one connection, as much as goes through       {"value": Gbit/s}
- *     udp_pps          the smallest datagrams, one sender            {"value": 1000 received/s,
- * ...} A request that is not answered within half a second counts as lost. */
+ *     udp_pps          the smallest datagrams, one sender            {"value": 1000 received/s}
+ * prints a line of JSON per slice, in which CPUS only says on how many the ends are. A request that
+ * is not answered within half a second counts as lost. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -22,43 +26,56 @@
 #include "ctrl/base/util.h"
 #include "tests/bench/bench.h"
 
-#define WARM_UP   100 /* transactions */
-#define LOST_MAX  20  /* then something is broken */
-#define BATCH     32
-#define ASK_TRIES 25
+#define VARIANTS_MAX 32
+#define WARM_UP      20 /* transactions of each slice */
+#define LOST_MAX     20 /* then something is broken */
+#define BATCH        32
+#define ASK_TRIES    25
 
-struct run {
+struct variant {
+	const char *name;
+	int ns;
 	struct sockaddr_in to;
-	uint64_t ns;
-	int fd;
+	int fd; /* of measures that keep one connection for all their slices */
 	uint64_t sequence;
 };
 
-static int dial(const struct run *r, int type)
+static struct {
+	struct variant list[VARIANTS_MAX];
+	unsigned n;
+	uint64_t slice_ns;
+} bench;
+
+__attribute__((noreturn)) static void give_up(const struct variant *v, const char *what)
+{
+	err(1, "%s: %s", v->name, what);
+}
+
+static int dial(const struct variant *v, int type)
 {
 	static const struct timeval patience = {.tv_usec = 500000};
 	static const int on = 1;
 	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
-		err(1, "socket");
+		give_up(v, "socket");
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (type == SOCK_STREAM)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connect(fd, (const void *)&r->to, sizeof(r->to)) < 0) {
+	if (connect(fd, (const void *)&v->to, sizeof(v->to)) < 0) {
 		close(fd);
 		return -1;
 	}
 	return fd;
 }
 
-static int dial_now(const struct run *r, int type)
+static int dial_now(const struct variant *v, int type)
 {
-	int fd = dial(r, type);
+	int fd = dial(v, type);
 
 	if (fd < 0)
-		err(1, "connect");
+		give_up(v, "connect");
 	return fd;
 }
 
@@ -81,43 +98,39 @@ static bool exchange(int fd)
 	return true;
 }
 
-static bool tcp_rr(struct run *r)
+/* What comes late would pass for the next answer: a connection on which one is missing is over. */
+static bool tcp_rr(struct variant *v)
 {
-	return exchange(r->fd);
+	if (exchange(v->fd))
+		return true;
+	close(v->fd);
+	v->fd = dial_now(v, SOCK_STREAM);
+	return false;
 }
 
-static bool tcp_crr(struct run *r)
+static bool tcp_crr(struct variant *v)
 {
-	_cleanup_(closep) int fd = dial(r, SOCK_STREAM);
+	_cleanup_(closep) int fd = dial(v, SOCK_STREAM);
 	char end;
 
 	return fd >= 0 && exchange(fd) && recv(fd, &end, 1, 0) == 0;
 }
 
 /* An answer that comes after its time must not pass for the next one's. */
-static bool udp_rr(struct run *r)
+static bool udp_rr(struct variant *v)
 {
-	uint64_t data[REQUEST_SIZE / sizeof(uint64_t)] = {++r->sequence};
+	uint64_t data[REQUEST_SIZE / sizeof(uint64_t)] = {++v->sequence};
 
-	if (send(r->fd, data, sizeof(data), 0) != sizeof(data))
+	if (send(v->fd, data, sizeof(data), 0) != sizeof(data))
 		return false;
 	do {
-		if (recv(r->fd, data, sizeof(data), 0) != sizeof(data))
+		if (recv(v->fd, data, sizeof(data), 0) != sizeof(data))
 			return false;
-	} while (data[0] != r->sequence);
+	} while (data[0] != v->sequence);
 	return true;
 }
 
-static void report_latency(const struct weft_hist *h, uint64_t lost)
-{
-	if (!weft_hist_count(h))
-		errx(1, "no request was answered");
-	printf("{\"value\": %.3f, \"p99\": %.3f, \"n\": %" PRIu64 ", \"lost\": %" PRIu64 "}\n",
-		(double)weft_hist_percentile(h, 50) / 1e3,
-		(double)weft_hist_percentile(h, 99) / 1e3, weft_hist_count(h), lost);
-}
-
-static void latency(struct run *r, bool (*once)(struct run *))
+static void latency(struct variant *v, bool (*once)(struct variant *))
 {
 	_cleanup_(weft_hist_freep) struct weft_hist *h = NULL;
 	uint64_t end, before, now, lost = 0;
@@ -125,10 +138,10 @@ static void latency(struct run *r, bool (*once)(struct run *))
 	if (weft_hist_new(4, 10 * 1000000000ULL, &h) < 0)
 		errx(1, "histogram: out of memory");
 	for (int i = 0; i < WARM_UP && lost <= LOST_MAX; i++)
-		lost += !once(r);
+		lost += !once(v);
 	before = weft_now_ns();
-	for (end = before + r->ns; before < end && lost <= LOST_MAX; before = now) {
-		bool answered = once(r);
+	for (end = before + bench.slice_ns; before < end && lost <= LOST_MAX; before = now) {
+		bool answered = once(v);
 
 		now = weft_now_ns();
 		if (answered)
@@ -136,35 +149,62 @@ static void latency(struct run *r, bool (*once)(struct run *))
 		else
 			lost++;
 	}
-	report_latency(h, lost);
+	if (!weft_hist_count(h))
+		errx(1, "%s: no request was answered", v->name);
+	printf("\"value\": %.3f, \"p99\": %.3f, \"n\": %" PRIu64 ", \"lost\": %" PRIu64,
+		(double)weft_hist_percentile(h, 50) / 1e3,
+		(double)weft_hist_percentile(h, 99) / 1e3, weft_hist_count(h), lost);
+}
+
+static void tcp_rr_latency(struct variant *v)
+{
+	latency(v, tcp_rr);
+}
+
+static void udp_rr_latency(struct variant *v)
+{
+	latency(v, udp_rr);
+}
+
+static void tcp_crr_latency(struct variant *v)
+{
+	latency(v, tcp_crr);
 }
 
 /* --- throughput: what the receiver has seen counts --- */
 
-static void tcp_stream(struct run *r)
+static void tcp_stream(struct variant *v)
 {
 	static char data[128 * 1024];
-	_cleanup_(closep) int fd = dial_now(r, SOCK_STREAM);
-	uint64_t end = weft_now_ns() + r->ns;
+	_cleanup_(closep) int fd = dial_now(v, SOCK_STREAM);
 	struct timeval patience = {.tv_sec = 10}; /* for what is still under way */
 	struct sink_report seen;
+	uint64_t sent = 0, end;
 
-	while (weft_now_ns() < end)
+	/* It is the receiver who leaves out what came before the stream was warm. */
+	while (sent < STREAM_WARM_UP) {
+		ssize_t n = send(fd, data, sizeof(data), MSG_NOSIGNAL);
+
+		if (n < 0)
+			give_up(v, "send");
+		sent += (uint64_t)n;
+	}
+	for (end = weft_now_ns() + bench.slice_ns; weft_now_ns() < end;)
 		if (send(fd, data, sizeof(data), MSG_NOSIGNAL) < 0)
-			err(1, "send");
+			give_up(v, "send");
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (shutdown(fd, SHUT_WR) < 0 ||
 		recv(fd, &seen, sizeof(seen), MSG_WAITALL) != sizeof(seen) || !seen.ns)
-		errx(1, "the receiver's report did not come");
-	printf("{\"value\": %.3f, \"n\": %" PRIu64 "}\n", (double)seen.count * 8 / (double)seen.ns,
+		errx(1, "%s: the receiver's report did not come", v->name);
+	printf("\"value\": %.3f, \"n\": %" PRIu64, (double)seen.count * 8 / (double)seen.ns,
 		seen.count);
 }
 
-static uint64_t flood(int fd, const struct small_datagram *d, uint64_t ns)
+static uint64_t flood(const struct variant *v, int fd, const struct small_datagram *d)
 {
 	struct iovec part = {(void *)(uintptr_t)d, SMALL_SIZE};
 	struct mmsghdr messages[BATCH] = {0};
-	uint64_t end = weft_now_ns() + ns, sent = 0;
+	uint64_t end = weft_now_ns() + bench.slice_ns, sent = 0;
 
 	for (int i = 0; i < BATCH; i++) {
 		messages[i].msg_hdr.msg_iov = &part;
@@ -174,86 +214,114 @@ static uint64_t flood(int fd, const struct small_datagram *d, uint64_t ns)
 		int n = sendmmsg(fd, messages, BATCH, 0);
 
 		if (n < 0 && errno != ENOBUFS)
-			err(1, "send");
+			give_up(v, "send");
 		sent += n > 0 ? (uint64_t)n : 0;
 	}
 	return sent;
 }
 
-static void udp_pps(struct run *r)
+static void udp_pps(struct variant *v)
 {
-	_cleanup_(closep) int fd = dial_now(r, SOCK_DGRAM);
-	struct small_datagram d = {.run = weft_now_ns()};
+	_cleanup_(closep) int fd = dial_now(v, SOCK_DGRAM);
+	struct small_datagram d = {.run = weft_now_ns(), .ask = 1};
 	struct sink_report seen = {0};
 	uint64_t sent;
 
 	/* The first one opens the flow and resolves addresses. */
-	d.ask = 1;
 	if (send(fd, &d, SMALL_SIZE, 0) < 0 || recv(fd, &seen, sizeof(seen), 0) < 0)
-		err(1, "the receiver does not answer");
+		give_up(v, "the receiver does not answer");
 	d.ask = 0;
-	sent = flood(fd, &d, r->ns);
+	sent = flood(v, fd, &d);
 	d.ask = 1;
 	for (int i = 0; i < ASK_TRIES; i++) {
 		if (send(fd, &d, SMALL_SIZE, 0) < 0 || recv(fd, &seen, sizeof(seen), 0) < 0 ||
 			seen.run != d.run)
 			continue;
-		printf("{\"value\": %.3f, \"n\": %" PRIu64 ", \"sent\": %" PRIu64 "}\n",
+		printf("\"value\": %.3f, \"n\": %" PRIu64 ", \"sent\": %" PRIu64,
 			(double)seen.count * 1e6 / (double)seen.ns, seen.count, sent);
 		return;
 	}
-	errx(1, "the receiver's report did not come");
+	errx(1, "%s: the receiver's report did not come", v->name);
 }
 
-static void tcp_rr_latency(struct run *r)
-{
-	r->fd = dial_now(r, SOCK_STREAM);
-	latency(r, tcp_rr);
-}
+/* --- all of them in turn --- */
 
-static void udp_rr_latency(struct run *r)
-{
-	r->fd = dial_now(r, SOCK_DGRAM);
-	latency(r, udp_rr);
-}
-
-static void tcp_crr_latency(struct run *r)
-{
-	latency(r, tcp_crr);
-}
-
-static const struct {
+static const struct measure {
 	const char *name;
 	uint16_t port;
-	void (*measure)(struct run *);
+	int type;                        /* of the connection that is kept, 0: none */
+	void (*slice)(struct variant *); /* prints the inside of a JSON object */
 } measures[] = {
-	{"tcp_rr", PORT_ECHO, tcp_rr_latency},
-	{"udp_rr", PORT_ECHO, udp_rr_latency},
-	{"tcp_crr", PORT_ONCE, tcp_crr_latency},
-	{"tcp_stream", PORT_SINK, tcp_stream},
-	{"udp_pps", PORT_SINK, udp_pps},
+	{"tcp_rr", PORT_ECHO, SOCK_STREAM, tcp_rr_latency},
+	{"udp_rr", PORT_ECHO, SOCK_DGRAM, udp_rr_latency},
+	{"tcp_crr", PORT_ONCE, 0, tcp_crr_latency},
+	{"tcp_stream", PORT_SINK, 0, tcp_stream},
+	{"udp_pps", PORT_SINK, 0, udp_pps},
 };
+
+static void enter(const struct variant *v)
+{
+	if (setns(v->ns, CLONE_NEWNET) < 0)
+		give_up(v, "its network namespace");
+}
+
+static void take(const struct measure *m, struct variant *v, uint64_t round, uint64_t cpus)
+{
+	enter(v);
+	printf("{\"round\": %" PRIu64 ", \"cpus\": %" PRIu64
+	       ", \"variant\": \"%s\", \"measure\": \"%s\", ",
+		round, cpus, v->name, m->name);
+	m->slice(v);
+	puts("}");
+}
+
+static void add(char *text, const struct measure *m)
+{
+	struct variant *v = &bench.list[bench.n];
+	const char *ns, *addr;
+
+	v->name = strsep(&text, ",");
+	ns = strsep(&text, ",");
+	addr = strsep(&text, ",");
+	if (!addr || bench.n == VARIANTS_MAX)
+		errx(2, "%s: not NAME,NETNS,ADDRESS, or one too many", v->name);
+	v->to = socket_address(addr, m->port);
+	v->ns = open(ns, O_RDONLY | O_CLOEXEC);
+	if (v->ns < 0)
+		give_up(v, ns);
+	v->fd = -1;
+	enter(v);
+	if (m->type)
+		v->fd = dial_now(v, m->type);
+	bench.n++;
+}
+
+static const struct measure *measure_by_name(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(measures); i++)
+		if (strcmp(name, measures[i].name) == 0)
+			return &measures[i];
+	errx(2, "%s: no such measure", name);
+}
 
 int main(int argc, char **argv)
 {
-	struct run r = {.fd = -1};
-	double seconds;
-	uint64_t cpu;
-	char *end;
+	uint64_t first, rounds, us, cpus;
+	const struct measure *m;
 
-	if (argc != 5 || weft_parse_u64(argv[4], 0, CPU_SETSIZE - 1, &cpu) < 0)
-		errx(2, "usage: netbench MEASURE ADDRESS SECONDS CPU");
-	seconds = strtod(argv[3], &end);
-	if (*end || !(seconds > 0 && seconds <= 60))
-		errx(2, "%s: not a number of seconds up to 60", argv[3]);
-	pin(cpu);
-	for (size_t i = 0; i < ARRAY_SIZE(measures); i++) {
-		if (strcmp(argv[1], measures[i].name) != 0)
-			continue;
-		r.to = socket_address(argv[2], measures[i].port);
-		r.ns = (uint64_t)(seconds * 1e9);
-		measures[i].measure(&r);
-		return 0;
-	}
-	errx(2, "%s: no such measure", argv[1]);
+	if (argc < 7 || weft_parse_u64(argv[2], 1, 1000000, &first) < 0 ||
+		weft_parse_u64(argv[3], 1, 100000, &rounds) < 0 ||
+		weft_parse_u64(argv[4], 1, 60000000, &us) < 0 ||
+		weft_parse_u64(argv[5], 1, CPU_SETSIZE, &cpus) < 0)
+		errx(2, "usage: netbench MEASURE FIRST-ROUND ROUNDS MICROSECONDS CPUS "
+			"NAME,NETNS,ADDRESS...");
+	pin(0);
+	m = measure_by_name(argv[1]);
+	bench.slice_ns = us * 1000;
+	for (int i = 6; i < argc; i++)
+		add(argv[i], m);
+	for (uint64_t round = first; round < first + rounds; round++)
+		for (unsigned i = 0; i < bench.n; i++)
+			take(m, &bench.list[round % 2 ? i : bench.n - 1 - i], round, cpus);
+	return 0;
 }

@@ -16,7 +16,6 @@
 
 #define BATCH       64
 #define SINK_BUFFER (8 << 20)
-#define WARM_UP     (2 << 20) /* bytes of a stream: windows open */
 
 struct endpoint {
 	int fd;
@@ -83,7 +82,7 @@ static void swallow(struct endpoint *e)
 {
 	ssize_t n = recv(e->fd, buffer, sizeof(buffer), 0);
 
-	if (n > 0 && e->before < WARM_UP) {
+	if (n > 0 && e->before < STREAM_WARM_UP) {
 		e->before += (uint64_t)n;
 		return;
 	}

@@ -3,9 +3,9 @@
 # Measure, within the namespaces that scripts/bench-dataplane.sh made for it: one line of JSON per
 # definition and per figure on stdout. Never run it elsewhere: it mounts over /run.
 #   run.sh [WITHOUT]
-# A measure is taken of a base and of all that is compared with it in turn, then the next measure;
-# in one order in odd rounds and in the other in even ones. So what the machine does meanwhile meets
-# all alike, and each figure has its base's of the same moment to be divided by.
+# A measure is taken of a base and of all that is compared with it in turn, in slices of
+# milliseconds: what the machine does meanwhile meets all alike, and each figure has its base's of
+# the same moment to be divided by. Then the next measure; and all of it in several passes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/lab.sh
@@ -13,39 +13,36 @@ cd "$(dirname "$0")/../.."
 programs=$LAB_BUILD/tests/bench dir=/run/bench without=${1:-}
 . tests/bench/lab.sh
 
+passes=3
 if [ -n "${QUICK:-}" ]; then
-	rounds=${ROUNDS:-3} spread=2
-	declare -A seconds=([tcp_stream]=0.08 [udp_pps]=0.06 [any]=0.03)
+	rounds=${ROUNDS:-9}
+	declare -A slice=([tcp_stream]=12000 [udp_pps]=10000 [any]=5000) # µs
 else
-	rounds=${ROUNDS:-25} spread=4
-	declare -A seconds=([tcp_stream]=0.2 [udp_pps]=0.15 [any]=0.1)
+	rounds=${ROUNDS:-120}
+	declare -A slice=([tcp_stream]=30000 [udp_pps]=20000 [any]=15000)
 fi
 all_measures=(tcp_rr tcp_crr udp_rr tcp_stream udp_pps)
 
 left_out() { [[ " $without " == *" $1 "* ]]; }
 takes() { [[ " ${measures[$1]} " == *" $2 "* ]]; }
 
-# measure ROUND CPUS VARIANT MEASURE
+# measure FIRST-ROUND ROUNDS CPUS MEASURE VARIANT...
 measure() {
-	local figures
-	figures=$(within "${client[$3]}" "$programs/netbench" "$4" "${address[$3]}" \
-		"${seconds[$4]:-${seconds[any]}}" 0) || lab_die "variant $3: $4 failed"
-	printf '{"round": %d, "cpus": %d, "variant": "%s", "measure": "%s", %s\n' "$1" "$2" "$3" "$4" \
-		"${figures#\{}"
+	local args=("$4" "$1" "$2" "${slice[$4]:-${slice[any]}}" "$3") v
+	for v in "${@:5}"; do args+=("$v,/run/netns/${client[$v]},${address[$v]}"); done
+	"$programs/netbench" "${args[@]}"
 }
 
-# measure_group ROUND CPUS BASE: the base and all that is compared with it.
+# measure_group FIRST-ROUND ROUNDS CPUS BASE: the base and all that is compared with it.
 measure_group() {
-	local what variant i group
+	local what v group
 	for what in "${all_measures[@]}"; do
 		group=()
-		for variant in "${variants[@]}"; do
-			[ "$variant" = "$3" ] || [ "${base[$variant]}" = "$3" ] || continue
-			if takes "$variant" "$what"; then group+=("$variant"); fi
+		for v in "${variants[@]}"; do
+			[ "$v" = "$4" ] || [ "${base[$v]}" = "$4" ] || continue
+			if takes "$v" "$what"; then group+=("$v"); fi
 		done
-		for ((i = 0; i < ${#group[@]}; i++)); do
-			measure "$1" "$2" "${group[$1 % 2 ? i : ${#group[@]} - 1 - i]}" "$what"
-		done
+		[ ${#group[@]} = 0 ] || measure "$1" "$2" "$3" "$what" "${group[@]}"
 	done
 }
 
@@ -56,7 +53,7 @@ place() {
 	done
 }
 
-answers() { within "${client[$1]}" "$programs/netbench" "$2" "${address[$1]}" 0.001 0; }
+answers() { "$programs/netbench" "$2" 1 1 1000 1 "$1,/run/netns/${client[$1]},${address[$1]}"; }
 
 # Before whatever else runs on this machine: a figure that it took part in says nothing.
 renice -n -20 $$ >/dev/null
@@ -78,14 +75,15 @@ for v in "${variants[@]}"; do
 	done
 done
 
-for ((round = 1; round <= rounds; round++)); do
-	echo "bench: round $round of $rounds" >&2
+each=$(((rounds + passes - 1) / passes))
+for ((pass = 0; pass < passes; pass++)); do
+	echo "bench: pass $((pass + 1)) of $passes" >&2
 	for v in "${variants[@]}"; do
-		if [ "${base[$v]}" = - ]; then measure_group "$round" 1 "$v"; fi
+		if [ "${base[$v]}" = - ]; then measure_group $((pass * each + 1)) $each 1 "$v"; fi
 	done
-	if [ $((round % spread)) = 1 ] && [ "$(nproc)" -gt 1 ]; then
+	if [ "$(nproc)" -gt 1 ]; then
 		place 1
-		measure_group "$round" 2 direct
+		measure_group $((pass * each + 1)) $(((each + 2) / 3)) 2 direct
 		place 0
 	fi
 done

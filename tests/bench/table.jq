@@ -40,13 +40,13 @@ def between($name): $doc.spread[$name] | "(\(.[0]) – \(.[1]))";
 "",
 table("one CPU"; "direct"; 1), table("two CPUs"; "direct"; 2),
 ($doc.variants[] | select(.base == "-" and .name != "direct") | .name as $b | table(""; $b; 1)),
-"program and tables alone (BPF_PROG_TEST_RUN, net of the empty program): median, quartiles",
+(if [$doc.runs[] | select(.variant == null)] == [] then empty else "program and tables alone (BPF_PROG_TEST_RUN, net of the empty program): median, quartiles" end),
 (reduce ($doc.runs[] | select(.variant == null)) as $r ([]; if any(.measure == $r.measure) then . else . + [$r] end)
 	| .[] | "  " + (.what | pad(58)) + ($doc.metrics[.measure] | num(1; 9)) + " \(.unit)  " + between(.measure)),
 "",
-("metric" | pad(22)) + "    value" + "  " + ("quartiles" | pad(18)) + "to reach",
-($doc.targets | to_entries[] | .key as $name | ($name | pad(22))
-	+ if $doc.metrics[$name] == null then "not measured" else ($doc.metrics[$name] | num(3; 9))
+("metric" | pad(24)) + "    value" + "  " + ("quartiles" | pad(18)) + "to reach",
+($doc.targets | to_entries[] | .key as $name | ($name | pad(24))
+	+ if $doc.metrics[$name] == null then "  not measured" else ($doc.metrics[$name] | num(3; 9))
 		+ "  " + (between($name) | pad(18)) + (.value | pad(16))
 		+ (if $doc.checks[$name] then "✓" else "missed" end) end),
 "nothing lost: \(if $doc.checks.nothing_lost then "✓" else "NO" end);  load before \($doc.host.load_before), after \($doc.host.load_after)"

@@ -50,7 +50,7 @@ interrupted() { # SIGNAL
 	RESULTS=$out QUICK=1 perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' \
 		setsid scripts/bench-dataplane.sh >/dev/null 2>"$out/log" &
 	pid=$!
-	wait_for 60 grep -q 'round 1' "$out/log" || return 1
+	wait_for 60 grep -q 'pass 1' "$out/log" || return 1
 	kill "-$1" "$pid"
 	wait "$pid" && return 1
 	[ ! -e "$doc" ] && wait_for 10 gone "$out/log"
