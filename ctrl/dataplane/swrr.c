@@ -30,6 +30,22 @@ static int in_turn(const struct weft_dp_weight *w, unsigned n, uint16_t *ret)
 	return period;
 }
 
+/* Of two candidates, as in a swap, each has what the other lacks: one credit tells both. */
+static int by_turns_of_two(const struct weft_dp_weight *w, uint16_t *ret, int period)
+{
+	int64_t sum = (int64_t)w[0].weight + w[1].weight, credit = 0;
+
+	for (int turn = 0; turn < period; turn++) {
+		bool first;
+
+		credit += w[0].weight;
+		first = 2 * credit >= sum;
+		credit -= first ? sum : 0;
+		ret[turn] = !first;
+	}
+	return period;
+}
+
 int weft_dp_swrr(const struct weft_dp_weight *w, unsigned n, uint16_t *ret, unsigned max)
 {
 	_cleanup_(freep) int64_t *credit = NULL;
@@ -49,17 +65,23 @@ int weft_dp_swrr(const struct weft_dp_weight *w, unsigned n, uint16_t *ret, unsi
 		return -E2BIG;
 	if (most == unit)
 		return in_turn(w, n, ret);
+	if (n == 2)
+		return by_turns_of_two(w, ret, (int)period);
 	credit = calloc(n, sizeof(*credit));
 	if (!credit)
 		return -ENOMEM;
 
 	for (unsigned turn = 0; turn < period; turn++) {
+		int64_t top = INT64_MIN;
 		unsigned best = 0;
 
+		/* Without branches: nobody could predict them. */
 		for (unsigned i = 0; i < n; i++) {
-			credit[i] += w[i].weight;
-			if (credit[i] > credit[best])
-				best = i;
+			int64_t c = credit[i] += w[i].weight;
+			bool richer = c > top;
+
+			top = richer ? c : top;
+			best = richer ? i : best;
 		}
 		credit[best] -= (int64_t)sum;
 		ret[turn] = (uint16_t)best;
