@@ -18,8 +18,11 @@ static const struct cli_column lb_columns[] = {
 	{"SHARE", "share", cli_cell_share, CLI_COL_RIGHT},
 	{"FLOWS", "flows", cli_cell_count, CLI_COL_RIGHT},
 	{"NEW-FLOWS", "new_flows", cli_cell_count, CLI_COL_RIGHT},
+	{"NEW/S", "new_flows/s", cli_cell_count, CLI_COL_RIGHT | CLI_COL_RATE},
 	{"PACKETS", "packets", cli_cell_count, CLI_COL_RIGHT},
+	{"PACKETS/S", "packets/s", cli_cell_count, CLI_COL_RIGHT | CLI_COL_RATE},
 	{"BYTES", "bytes", cli_cell_bytes, CLI_COL_RIGHT},
+	{"BYTES/S", "bytes/s", cli_cell_bytes, CLI_COL_RIGHT | CLI_COL_RATE},
 };
 
 static const struct cli_column flow_columns[] = {
@@ -33,6 +36,7 @@ static const struct cli_column flow_columns[] = {
 static const struct cli_column drop_columns[] = {
 	{"REASON", "reason", cli_cell_text, 0},
 	{"PACKETS", "packets", cli_cell_count, CLI_COL_RIGHT},
+	{"PACKETS/S", "packets/s", cli_cell_count, CLI_COL_RIGHT | CLI_COL_RATE},
 	{"MEANING", "text", cli_cell_text, 0},
 };
 
@@ -40,10 +44,15 @@ static const struct cli_column stat_columns[] = {
 	{"KIND", "kind", cli_cell_text, 0},
 	{"NAME", "name", cli_cell_text, 0},
 	{"NEW-FLOWS", "new_flows", cli_cell_count, CLI_COL_RIGHT},
+	{"NEW/S", "new_flows/s", cli_cell_count, CLI_COL_RIGHT | CLI_COL_RATE},
 	{"PACKETS", "packets", cli_cell_count, CLI_COL_RIGHT},
+	{"PACKETS/S", "packets/s", cli_cell_count, CLI_COL_RIGHT | CLI_COL_RATE},
 	{"BYTES", "bytes", cli_cell_bytes, CLI_COL_RIGHT},
+	{"BYTES/S", "bytes/s", cli_cell_bytes, CLI_COL_RIGHT | CLI_COL_RATE},
 	{"RX-PACKETS", "rx_packets", cli_cell_count, CLI_COL_RIGHT},
+	{"RX-PACKETS/S", "rx_packets/s", cli_cell_count, CLI_COL_RIGHT | CLI_COL_RATE},
 	{"RX-BYTES", "rx_bytes", cli_cell_bytes, CLI_COL_RIGHT},
+	{"RX-BYTES/S", "rx_bytes/s", cli_cell_bytes, CLI_COL_RIGHT | CLI_COL_RATE},
 };
 
 static int render_lb(const struct cli *cli, const json_t *doc)
@@ -65,24 +74,23 @@ static int render_flows(const struct cli *cli, const json_t *doc)
 	return r;
 }
 
+static bool has_counted(const struct cli *cli, const json_t *drop)
+{
+	return cli->all || cli_u64(drop, "packets") > 0;
+}
+
 static int render_drops(const struct cli *cli, const json_t *doc)
 {
-	json_auto_t *counted = json_array();
-	const json_t *item;
-	size_t i;
-
-	json_array_foreach ((json_t *)cli_items(doc), i, item)
-		if (cli->all || cli_u64(item, "packets") > 0)
-			json_array_append(counted, (json_t *)item);
-	if (json_array_size(counted) == 0 && json_array_size(cli_items(doc)) > 0)
-		fputs("no packet was dropped\n", cli->io.err);
-	return cli_table(cli, drop_columns, ARRAY_SIZE(drop_columns), counted);
+	return cli_table(cli, drop_columns, ARRAY_SIZE(drop_columns), cli_items(doc));
 }
 
 static int render_stats(const struct cli *cli, const json_t *doc)
 {
 	return cli_table(cli, stat_columns, ARRAY_SIZE(stat_columns), cli_items(doc));
 }
+
+static const char *const counters[] = {
+	"new_flows", "packets", "bytes", "rx_packets", "rx_bytes", NULL};
 
 /* With --service, of that one only. */
 static char *path_of(const struct cli *cli, const char *path)
@@ -97,7 +105,15 @@ static char *path_of(const struct cli *cli, const char *path)
 int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err)
 {
 	_cleanup_(freep) char *path = path_of(cli, "/v1/dp/lb");
-	const struct cli_view view = {path, "instance", render_lb, "no backends"};
+	static const char *const identity[] = {"service", "instance", "policy", NULL};
+	const struct cli_view view = {
+		.path = path,
+		.name_key = "instance",
+		.render = render_lb,
+		.empty = "no backends",
+		.rates = counters,
+		.identity = identity,
+	};
 
 	return cli_show(cli, &view, err);
 }
@@ -105,14 +121,24 @@ int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err)
 int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err)
 {
 	_cleanup_(freep) char *path = path_of(cli, "/v1/dp/flows");
-	const struct cli_view view = {path, "instance", render_flows, "no flows"};
+	const struct cli_view view = {
+		.path = path, .name_key = "instance", .render = render_flows, .empty = "no flows"};
 
 	return cli_show(cli, &view, err);
 }
 
 int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err)
 {
-	const struct cli_view view = {"/v1/dp/drops", "reason", render_drops, NULL};
+	static const char *const identity[] = {"reason", NULL};
+	const struct cli_view view = {
+		.path = "/v1/dp/drops",
+		.name_key = "reason",
+		.render = render_drops,
+		.empty = "no packet was dropped",
+		.keep = has_counted,
+		.rates = counters,
+		.identity = identity,
+	};
 
 	return cli_show(cli, &view, err);
 }
@@ -120,7 +146,15 @@ int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err)
 int cli_cmd_dp_stats(struct cli *cli, struct weft_err *err)
 {
 	_cleanup_(freep) char *path = path_of(cli, "/v1/dp/stats");
-	const struct cli_view view = {path, "name", render_stats, "nothing counted yet"};
+	static const char *const identity[] = {"kind", "name", NULL};
+	const struct cli_view view = {
+		.path = path,
+		.name_key = "name",
+		.render = render_stats,
+		.empty = "nothing counted yet",
+		.rates = counters,
+		.identity = identity,
+	};
 
 	return cli_show(cli, &view, err);
 }

@@ -179,7 +179,10 @@ int cli_cmd_events(struct cli *cli, struct weft_err *err)
 	_cleanup_(freep) char *path = cli->since == UINT64_MAX
 					      ? strdup("/v1/events")
 					      : weft_strf("/v1/events?since=%" PRIu64, cli->since);
-	const struct cli_view view = {path, "seq", render, "nothing has happened yet"};
+	const struct cli_view view = {.path = path,
+		.name_key = "seq",
+		.render = render,
+		.empty = "nothing has happened yet"};
 	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
 	int r;
 

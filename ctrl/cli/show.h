@@ -3,6 +3,8 @@
 #ifndef WEFT_CLI_SHOW_H
 #define WEFT_CLI_SHOW_H
 
+#include <stdbool.h>
+
 #include "ctrl/cli/client.h"
 
 /* Write the document for people (-o table and wide). */
@@ -13,6 +15,13 @@ struct cli_view {
 	const char *name_key; /* of the object or of each item, for -o name */
 	cli_render_t render;
 	const char *empty; /* talk when there are no items, or NULL */
+
+	/* Which items are shown at all, but for -o json; NULL: all. */
+	bool (*keep)(const struct cli *cli, const json_t *item);
+	/* Counters of an item, and the keys that together tell it from the others; both end with
+	 * NULL. While watching, what a counter has grown by in a second is put beside it, as
+	 * "KEY/s", for columns with CLI_COL_RATE. */
+	const char *const *rates, *const *identity;
 };
 
 int cli_show(struct cli *cli, const struct cli_view *view, struct weft_err *err);

@@ -47,7 +47,8 @@ static int render_list(const struct cli *cli, const json_t *doc)
 
 int cli_cmd_swap_list(struct cli *cli, struct weft_err *err)
 {
-	const struct cli_view view = {"/v1/swaps", "id", render_list, "no swaps"};
+	const struct cli_view view = {
+		.path = "/v1/swaps", .name_key = "id", .render = render_list, .empty = "no swaps"};
 
 	return cli_show(cli, &view, err);
 }

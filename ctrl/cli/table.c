@@ -61,6 +61,12 @@ static int set_cell(struct libscols_line *line, size_t n, const char *text, bool
 	return r;
 }
 
+static bool is_shown(const struct cli *cli, const struct cli_column *c)
+{
+	return (!(c->flags & CLI_COL_WIDE) || cli->output == CLI_WIDE) &&
+	       (!(c->flags & CLI_COL_RATE) || cli->watch);
+}
+
 static int add_row(const struct cli *cli, struct libscols_table *t,
 	const struct cli_column *columns, size_t n, const json_t *row)
 {
@@ -71,7 +77,7 @@ static int add_row(const struct cli *cli, struct libscols_table *t,
 	for (size_t i = 0; i < n && r == 0; i++) {
 		_cleanup_(freep) char *text = NULL;
 
-		if ((columns[i].flags & CLI_COL_WIDE) && cli->output != CLI_WIDE)
+		if (!is_shown(cli, &columns[i]))
 			continue;
 		text = columns[i].cell(cli, row, columns[i].key);
 		r = text ? set_cell(line, at++, text, columns[i].flags & CLI_COL_STATE) : -ENOMEM;
@@ -87,7 +93,7 @@ int cli_table(const struct cli *cli, const struct cli_column *columns, size_t n,
 	size_t k;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
-		if ((columns[i].flags & CLI_COL_WIDE) && cli->output != CLI_WIDE)
+		if (!is_shown(cli, &columns[i]))
 			continue;
 		/* a title that is not shown must not take its width either */
 		if (!scols_table_new_column(t, cli->no_headers ? "" : columns[i].title, 0,
@@ -108,9 +114,15 @@ int cli_record(const struct cli *cli, const struct cli_column *columns, size_t n
 		return -ENOMEM;
 	scols_table_enable_noheadings(t, 1);
 	for (size_t i = 0; i < n; i++) {
-		_cleanup_(freep) char *text = columns[i].cell(cli, obj, columns[i].key);
-		struct libscols_line *line = scols_table_new_line(t, NULL);
-		int r = text && line ? scols_line_set_data(line, 0, columns[i].title) : -ENOMEM;
+		_cleanup_(freep) char *text = NULL;
+		struct libscols_line *line;
+		int r;
+
+		if (columns[i].flags & CLI_COL_RATE)
+			continue;
+		text = columns[i].cell(cli, obj, columns[i].key);
+		line = scols_table_new_line(t, NULL);
+		r = text && line ? scols_line_set_data(line, 0, columns[i].title) : -ENOMEM;
 
 		if (r == 0)
 			r = set_cell(line, 1, text, columns[i].flags & CLI_COL_STATE);

@@ -11,6 +11,7 @@ enum {
 	CLI_COL_RIGHT = 1 << 0,
 	CLI_COL_WIDE = 1 << 1,  /* only with -o wide, and in records */
 	CLI_COL_STATE = 1 << 2, /* coloured by what it says */
+	CLI_COL_RATE = 1 << 3,  /* only while watching */
 };
 
 /* The text of one cell, malloc'ed; NULL when out of memory. */

@@ -77,7 +77,10 @@ int cli_cmd_service_weights(struct cli *cli, struct weft_err *err)
 {
 	_cleanup_(freep) char *path = cli_path("/v1/services/", cli->args[0], "/weights");
 	_cleanup_(freep) char *shown = cli_path("/v1/dp/lb?service=", cli->args[0], "");
-	const struct cli_view view = {shown, "instance", render, "no instance is ready"};
+	const struct cli_view view = {.path = shown,
+		.name_key = "instance",
+		.render = render,
+		.empty = "no instance is ready"};
 	bool changes = cli->reset || cli->n_args > 1;
 	int r;
 

@@ -246,6 +246,64 @@ static void each_table_looks_like_this(void **state)
 	}
 }
 
+/* What a counter has grown by between two looks, a second apart; one that began anew has no rate.
+ */
+static void watching_shows_rates(void **state)
+{
+	static const char first[] =
+		"{\"items\": [{\"kind\": \"service\", \"name\": \"a\", \"packets\": 1000, \"bytes\": 7}, "
+		"{\"kind\": \"instance\", \"name\": \"a\", \"packets\": 5, \"bytes\": 0}]}";
+	static const char second[] =
+		"{\"items\": [{\"kind\": \"instance\", \"name\": \"a\", \"packets\": 4, \"bytes\": 0}, "
+		"{\"kind\": \"service\", \"name\": \"a\", \"packets\": 9001000, \"bytes\": 7}]}";
+	struct fake_reply replies[] = {{.status = 200, .body = first},
+		{.status = 200, .body = second}, {.status = 404, .body = "{}"}};
+	struct fake_route routes[] = {{"GET /v1/dp/stats", replies, 3}, {0}};
+	struct cli_run r = cli_run(routes, "dp stats -w --no-headers");
+	char rate[16] = "";
+
+	(void)state;
+	/* nothing to compare the first look with */
+	if (!strstr(r.out, "service   a  -  -  1.0k  -  7 B  -  -  -  -  -\n"))
+		fail_msg("%s", r.out);
+	if (!strstr(r.out, "-  0 B  0 B  -  -  -  -\n"))
+		fail_msg("%s", r.out);
+	assert_non_null(strstr(r.out, "9.0M"));
+	assert_int_equal(sscanf(strstr(r.out, "9.0M"), "9.0M %15s 7 B 0 B", rate), 1);
+	/* nine million in a second or, on a machine that is busy, some more */
+	assert_non_null(strpbrk(rate, "kM"));
+	assert_in_range(atoi(rate), 1, 999);
+	cli_run_done(&r);
+}
+
+static void drops_that_counted_nothing_are_left_out(void **state)
+{
+	static const char doc[] = "{\"items\": [{\"reason\": \"truncated\", \"text\": \"a\", "
+				  "\"packets\": 0}, {\"reason\": \"vlan\", \"text\": \"b\", "
+				  "\"packets\": 3}]}";
+	static const char none[] = "{\"items\": [{\"reason\": \"truncated\", \"packets\": 0}]}";
+	struct fake_reply reply = {.status = 200, .body = doc};
+	struct fake_route routes[] = {{"GET /v1/dp/drops", &reply, 1}, {0}};
+	struct cli_run r = cli_run(routes, "dp drops --no-headers");
+
+	(void)state;
+	assert_run(&r, 0, "vlan  3  b\n", "");
+	cli_run_done(&r);
+	r = cli_run(routes, "dp drops --no-headers --all");
+	assert_run(&r, 0, "truncated  0  a\nvlan       3  b\n", "");
+	cli_run_done(&r);
+	r = cli_run(routes, "dp drops -o name");
+	assert_run(&r, 0, "vlan\n", "");
+	cli_run_done(&r);
+	r = cli_run(routes, "dp drops -o json");
+	assert_run(&r, 0, doc, "");
+	cli_run_done(&r);
+	reply.body = none;
+	r = cli_run(routes, "dp drops");
+	assert_run(&r, 0, "", "no packet was dropped\n");
+	cli_run_done(&r);
+}
+
 static void colors_mark_states_only(void **state)
 {
 	char *doc = dated(service_doc), *list = weft_strf("{\"items\": [%s]}", doc);
@@ -423,6 +481,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_table_looks_like_this),
+		cmocka_unit_test(watching_shows_rates),
+		cmocka_unit_test(drops_that_counted_nothing_are_left_out),
 		cmocka_unit_test(colors_mark_states_only),
 		cmocka_unit_test(without_utf8_everything_is_ascii),
 		cmocka_unit_test(text_of_the_api_cannot_write_to_the_terminal),
