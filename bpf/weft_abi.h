@@ -411,6 +411,58 @@ static inline int weft_flow_live(__u64 word, __u64 now_ns)
 	       !weft_flow_expired(word, now_ns);
 }
 
+/* --- the shortcut between sockets ----------------------------------------------------------------
+ * Two TCP sockets of this node that are each other's ends may hand data over without packets. */
+#define WEFT_SERVICE_SHORTCUT 1     /* of a service's flags: for connections to its backends */
+#define WEFT_SHORTCUT_SOCKETS 65536 /* known at a time, two to a connection */
+
+/* Whose sockets an instance's are: those of a network namespace. Valid for one epoch. */
+struct weft_netns {
+	__u64 cookie;
+	__u32 epoch;
+	__u32 pad;
+};
+
+/* One end of a connection. Epochs say who, and the sequence numbers, which no translation changes,
+ * that it is this connection and no earlier or later one between the same ports. */
+struct weft_shortcut_key {
+	__u32 client, backend; /* epochs */
+	__be16 sport, dport;   /* as the client sees them */
+	__u32 client_seq, backend_seq;
+	__u32 side; /* enum weft_shortcut_side */
+};
+
+enum weft_shortcut_side {
+	WEFT_SHORTCUT_CLIENT,
+	WEFT_SHORTCUT_BACKEND,
+};
+
+/* Why a direction's data goes by packets: symbol, name, sentence. From the last three it does not
+ * come back to the shortcut. */
+#define WEFT_SHORTCUT_REASONS(X)                                                             \
+	X(LATE, "late", "data was sent before the other socket was accepted")                \
+	X(FULL, "full", "more would have been unread than the buffers of a connection hold") \
+	X(BLOCKING, "blocking", "a program reads or writes without O_NONBLOCK")              \
+	X(UNFIT, "unfit", "an option or the state of a socket needs packets")                \
+	X(GONE, "gone", "the flow, the backend or the other socket is gone")                 \
+	X(OFF, "off", "the service's shortcut was switched off")
+
+enum weft_shortcut_reason {
+	WEFT_SHORTCUT_ON = -1, /* it does not */
+#define WEFT_SHORTCUT_ENUM(symbol, name, text) WEFT_SHORTCUT_##symbol,
+	WEFT_SHORTCUT_REASONS(WEFT_SHORTCUT_ENUM)
+#undef WEFT_SHORTCUT_ENUM
+		WEFT_SHORTCUT_REASON_COUNT,
+};
+#define WEFT_SHORTCUT_REASON_SLOTS 8
+
+/* Of a service, by one processor. */
+struct weft_shortcut_counters {
+	__u64 opened, closed; /* sockets */
+	__u64 messages, bytes;
+	__u64 left[WEFT_SHORTCUT_REASON_SLOTS]; /* times that a direction did, by the reason */
+};
+
 _Static_assert(WEFT_DROP_COUNT <= WEFT_DROP_SLOTS, "drop counters");
 _Static_assert(WEFT_EVENT_COUNT <= WEFT_EVENT_SLOTS, "event counters");
 _Static_assert(sizeof(struct weft_meta) == 32, "layout");
@@ -429,6 +481,11 @@ _Static_assert(sizeof(struct weft_clock) == 16, "layout");
 _Static_assert(sizeof(struct weft_frag_key) == 12, "layout");
 _Static_assert(sizeof(struct weft_frag) == 16, "layout");
 _Static_assert(sizeof(struct weft_bucket) == 64, "layout");
+_Static_assert(
+	WEFT_SHORTCUT_REASON_COUNT <= WEFT_SHORTCUT_REASON_SLOTS, "counters of the shortcut");
+_Static_assert(sizeof(struct weft_netns) == 16, "layout");
+_Static_assert(sizeof(struct weft_shortcut_key) == 24, "layout");
+_Static_assert(sizeof(struct weft_shortcut_counters) == 96, "layout");
 _Static_assert(WEFT_MAX_INSTANCES == 1 << (26 - WEFT_FLOW_ID_SHIFT), "ids fit the flow word");
 _Static_assert(WEFT_MAX_SERVICES <= 65536, "ids fit a target");
 _Static_assert(WEFT_POLICIES < 8, "policies fit the flow word and a target's kind");

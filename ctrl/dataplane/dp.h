@@ -16,12 +16,14 @@ struct bpf_object;
 struct bpf_map;
 struct bpf_insn;
 struct tc_instance; /* the skeleton */
+struct sockmap;     /* that of the shortcut */
 struct dp_uplink;   /* dp_uplink.c */
 struct dp_peer;     /* dp_peer.c */
 
 struct weft_dp {
-	char *dir;
+	char *dir, *cgroup;
 	struct tc_instance *skel;
+	struct sockmap *sockmap; /* NULL: not loaded */
 	bool tcx, kern_ctx;
 	uint64_t seed[2];
 	uint32_t mtu;
@@ -35,6 +37,7 @@ struct weft_dp {
 	union weft_room *rooms;
 	uint16_t *slots;
 	struct weft_bucket *flows;
+	struct weft_netns *shortcut_netns;
 	uint32_t flow_buckets;
 	struct weft_bpf_peer *peers;
 	uint64_t *peers_by_addr;
@@ -45,6 +48,9 @@ struct weft_dp {
 	uint32_t peer_next; /* to be looked after */
 
 	uint64_t *slots_used; /* of the pool, a bit for each of the smallest rooms */
+
+	bool shortcut_probed;
+	struct weft_err shortcut_err; /* code 0: it can be done */
 
 	/* When what readers may still be using was last taken out of their sight; 0: not by us, so
 	 * that it may have been until we opened. */
@@ -177,5 +183,16 @@ bool dp_peer_known(struct weft_dp *dp, uint32_t id);
 /* Find the way to it anew. */
 void dp_peer_refresh(struct weft_dp *dp, uint32_t id);
 void dp_peers_refresh(struct weft_dp *dp, uint32_t most); /* the next so many */
+
+/* --- dp_sockmap.c, dp_sockmap_probe.c --- */
+void dp_sockmap_take_over(struct weft_dp *dp);
+void dp_sockmap_forget(struct weft_dp *dp, uint32_t service);
+/* Detach when no service wants it and no socket is left. */
+void dp_sockmap_sweep(struct weft_dp *dp);
+void dp_sockmap_detach(const char *dir);
+void dp_sockmap_free(struct weft_dp *dp);
+/* The directory of cgroup v2; dir NULL: wherever it is mounted. */
+int dp_cgroup_open(const char *dir, int *ret, struct weft_err *err);
+int dp_sockmap_probe(struct weft_err *err);
 
 #endif

@@ -86,6 +86,7 @@ int weft_dp_flows_count(struct weft_dp *dp, uint32_t *ret)
 		else if (!(word & WEFT_FLOW_REVERSE) && weft_flow_live(word, now))
 			ret[weft_flow_id(word)]++;
 	}
+	dp_sockmap_sweep(dp);
 	return 0;
 }
 

@@ -211,11 +211,9 @@ static int view_map(const struct bpf_map *map, void **ret)
 	return 0;
 }
 
-#define VIEWS(X)     \
-	X(meta)      \
-	X(instances) \
-	X(services)  \
-	X(devices) X(slot_dir) X(rooms) X(slots) X(flows) X(peers) X(peers_by_addr) X(uplink)
+#define VIEWS(X)      VIEWS_BASE(X) VIEWS_MORE(X)
+#define VIEWS_BASE(X) X(meta) X(instances) X(services) X(devices) X(slot_dir) X(rooms) X(slots)
+#define VIEWS_MORE(X) X(flows) X(peers) X(peers_by_addr) X(uplink) X(shortcut_netns)
 
 static int view(struct weft_dp *dp, struct weft_err *err)
 {
@@ -241,10 +239,12 @@ void weft_dp_free(struct weft_dp *dp)
 		munmap(dp->name, view_size(dp->skel->maps.name));
 	VIEWS(UNVIEW)
 #undef UNVIEW
+	dp_sockmap_free(dp);
 	tc_instance__destroy(dp->skel);
 	dp_uplink_free(dp);
 	free(dp->peer_notes);
 	free(dp->slots_used);
+	free(dp->cgroup);
 	free(dp->dir);
 	free(dp);
 }
@@ -312,7 +312,10 @@ static int open_prepared(
 	if (r < 0)
 		return r;
 	dp->tcx = !config->clsact && dp_attach_probe(bpf_program__fd(dp->skel->progs.tc_instance));
-	return found ? take_over(dp, err) : 0;
+	r = found ? take_over(dp, err) : 0;
+	if (r == 0)
+		dp_sockmap_take_over(dp);
+	return r;
 }
 
 int weft_dp_open(const struct weft_dp_config *config, struct weft_dp **ret, struct weft_err *err)
@@ -327,7 +330,9 @@ int weft_dp_open(const struct weft_dp_config *config, struct weft_dp **ret, stru
 	dp = calloc(1, sizeof(*dp));
 	if (dp)
 		dp->dir = strdup(config->bpffs_dir);
-	if (!dp || !dp->dir)
+	if (dp && config->cgroup)
+		dp->cgroup = strdup(config->cgroup);
+	if (!dp || !dp->dir || !dp->cgroup != !config->cgroup)
 		return weft_err_set(err, ENOMEM, "out of memory");
 	/* What an earlier daemon did in its last moments is not known. */
 	dp->opened_ns = weft_now_ns();

@@ -173,6 +173,7 @@ int weft_dp_destroy(const char *bpffs_dir, struct weft_err *err)
 	if (fs.f_type != BPF_FS_MAGIC)
 		return weft_err_set(err, EINVAL, "%s: not on a bpffs, so no data plane", bpffs_dir);
 	detach_all(bpffs_dir);
+	dp_sockmap_detach(bpffs_dir);
 	r = remove_pins(bpffs_dir);
 	return r < 0 ? dp_refused(err, r, bpffs_dir) : 0;
 }

@@ -301,6 +301,7 @@ int weft_dp_service_remove(struct weft_dp *dp, uint32_t id)
 	if (!dp->services[id].epoch)
 		return 0;
 	retire(dp, id);
+	dp_sockmap_forget(dp, id);
 	for (unsigned p = 0; p < WEFT_POLICIES; p++)
 		dp_slots_flip(dp, weft_service_policy(id, p), NULL, 0);
 	return 0;

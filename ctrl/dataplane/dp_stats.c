@@ -35,7 +35,7 @@ const char *weft_dp_drop_text(unsigned reason)
 	return reason < WEFT_DROP_COUNT ? reasons[reason].text : NULL;
 }
 
-/* Add up the n 64-bit words that every processor has for key. Per-processor values are a multiple
+/* Per-processor values are a multiple
  * of eight bytes apart, and ours are one. */
 int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigned n)
 {
@@ -62,11 +62,17 @@ int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigne
 int dp_stats_reset(int map_fd, uint32_t key)
 {
 	int cpus = libbpf_num_possible_cpus();
-	_cleanup_(freep) struct weft_counters *zero = NULL;
+	_cleanup_(freep) void *zero = NULL;
+	struct bpf_map_info info = {0};
+	uint32_t size = sizeof(info);
+	int r;
 
 	if (cpus < 0)
 		return cpus;
-	zero = calloc((size_t)cpus, sizeof(*zero));
+	r = bpf_obj_get_info_by_fd(map_fd, &info, &size);
+	if (r < 0)
+		return r;
+	zero = calloc((size_t)cpus, info.value_size);
 	if (!zero)
 		return -ENOMEM;
 	return bpf_map_update_elem(map_fd, &key, zero, BPF_ANY);
