@@ -4,6 +4,7 @@
 # TUN proxy, all in turn within one run. Writes build/results/bench-dataplane.json and prints it.
 #   QUICK=1              coarse figures in half a minute
 #   ROUNDS=120           how often each figure is taken
+#   MEASURES="tcp_rr"    measures to take (all: tcp_rr tcp_crr udp_rr tcp_stream udp_pps)
 #   WITHOUT="haproxy"    variants to leave out
 #   OTHER=/other/build   another build's weft beside this one's: what a change brings
 #   RESULTS=build/results

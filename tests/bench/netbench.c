@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client of all variants: takes one measure of them in turn, round after round, against the
  * netserve (or, for udp_rr, the tap_echo) of each. A slice is short, so that whatever else the
- * machine does at the time meets all variants alike. Odd rounds go through them in the given order,
- * even ones backwards.
+ * machine does at the time meets all variants alike. Each even round goes through them in a new
+ * order, the next one backwards: who comes first, or twice in a row, finds everything warm.
  *   netbench MEASURE FIRST-ROUND ROUNDS MICROSECONDS CPUS NAME,NETNS,ADDRESS...
  *     tcp_rr udp_rr    64 bytes there and back                       {"value": p50 µs, "p99", ...}
  *     tcp_crr          connect, 64 bytes there and back, close       the same
@@ -304,6 +304,30 @@ static const struct measure *measure_by_name(const char *name)
 	errx(2, "%s: no such measure", name);
 }
 
+/* The same from run to run. */
+static void shuffle(unsigned *order, unsigned n, uint64_t seed)
+{
+	for (unsigned i = n - 1; i > 0; i--) {
+		unsigned j, t = order[i];
+
+		seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+		j = (unsigned)(seed >> 33) % (i + 1);
+		order[i] = order[j];
+		order[j] = t;
+	}
+}
+
+static void take_all(const struct measure *m, uint64_t round, uint64_t cpus)
+{
+	unsigned order[VARIANTS_MAX];
+
+	for (unsigned i = 0; i < bench.n; i++)
+		order[i] = i;
+	shuffle(order, bench.n, round / 2);
+	for (unsigned i = 0; i < bench.n; i++)
+		take(m, &bench.list[order[round % 2 ? bench.n - 1 - i : i]], round, cpus);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t first, rounds, us, cpus;
@@ -321,7 +345,6 @@ int main(int argc, char **argv)
 	for (int i = 6; i < argc; i++)
 		add(argv[i], m);
 	for (uint64_t round = first; round < first + rounds; round++)
-		for (unsigned i = 0; i < bench.n; i++)
-			take(m, &bench.list[round % 2 ? i : bench.n - 1 - i], round, cpus);
+		take_all(m, round, cpus);
 	return 0;
 }

@@ -21,7 +21,7 @@ else
 	rounds=${ROUNDS:-120}
 	declare -A slice=([tcp_stream]=30000 [udp_pps]=20000 [any]=15000)
 fi
-all_measures=(tcp_rr tcp_crr udp_rr tcp_stream udp_pps)
+read -ra all_measures <<<"${MEASURES:-tcp_rr tcp_crr udp_rr tcp_stream udp_pps}"
 
 left_out() { [[ " $without " == *" $1 "* ]]; }
 takes() { [[ " ${measures[$1]} " == *" $2 "* ]]; }
