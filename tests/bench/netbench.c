@@ -5,6 +5,7 @@
  * order, the next one backwards: who comes first, or twice in a row, finds everything warm.
  *   netbench MEASURE FIRST-ROUND ROUNDS MICROSECONDS CPUS NAME,NETNS,ADDRESS...
  *     tcp_rr udp_rr    64 bytes there and back                       {"value": p50 µs, "p99", ...}
+ *     tcp_rr_poll      tcp_rr by a client that waits in poll()       the same
  *     tcp_crr          connect, 64 bytes there and back, close       the same
  *     tcp_stream       one connection, as much as goes through       {"value": Gbit/s}
  *     udp_pps          the smallest datagrams, one sender            {"value": 1000 received/s}
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,7 @@
 #include "tests/bench/bench.h"
 
 #define VARIANTS_MAX 32
+#define LOST_MS      500
 #define WARM_UP      20 /* transactions of each slice */
 #define LOST_MAX     20 /* then something is broken */
 #define BATCH        32
@@ -51,9 +54,16 @@ __attribute__((noreturn)) static void give_up(const struct variant *v, const cha
 	err(1, "%s: %s", v->name, what);
 }
 
+static bool ready(int fd, short events)
+{
+	struct pollfd p = {.fd = fd, .events = events};
+
+	return poll(&p, 1, LOST_MS) == 1;
+}
+
 static int dial(const struct variant *v, int type)
 {
-	static const struct timeval patience = {.tv_usec = 500000};
+	static const struct timeval patience = {.tv_usec = LOST_MS * 1000};
 	static const int on = 1;
 	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
 
@@ -61,9 +71,10 @@ static int dial(const struct variant *v, int type)
 		give_up(v, "socket");
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if (type == SOCK_STREAM)
+	if (type != SOCK_DGRAM)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connect(fd, (const void *)&v->to, sizeof(v->to)) < 0) {
+	if (connect(fd, (const void *)&v->to, sizeof(v->to)) < 0 &&
+		(errno != EINPROGRESS || !ready(fd, POLLOUT))) {
 		close(fd);
 		return -1;
 	}
@@ -106,6 +117,23 @@ static bool tcp_rr(struct variant *v)
 	close(v->fd);
 	v->fd = dial_now(v, SOCK_STREAM);
 	return false;
+}
+
+static bool tcp_rr_poll(struct variant *v)
+{
+	static char data[REQUEST_SIZE];
+	size_t got = 0;
+
+	if (send(v->fd, data, sizeof(data), MSG_NOSIGNAL) != sizeof(data))
+		give_up(v, "send");
+	while (got < sizeof(data)) {
+		ssize_t n = ready(v->fd, POLLIN) ? recv(v->fd, data, sizeof(data) - got, 0) : 0;
+
+		if (n <= 0)
+			give_up(v, "no answer");
+		got += (size_t)n;
+	}
+	return true;
 }
 
 static bool tcp_crr(struct variant *v)
@@ -159,6 +187,11 @@ static void latency(struct variant *v, bool (*once)(struct variant *))
 static void tcp_rr_latency(struct variant *v)
 {
 	latency(v, tcp_rr);
+}
+
+static void tcp_rr_poll_latency(struct variant *v)
+{
+	latency(v, tcp_rr_poll);
 }
 
 static void udp_rr_latency(struct variant *v)
@@ -253,6 +286,7 @@ static const struct measure {
 	void (*slice)(struct variant *); /* prints the inside of a JSON object */
 } measures[] = {
 	{"tcp_rr", PORT_ECHO, SOCK_STREAM, tcp_rr_latency},
+	{"tcp_rr_poll", PORT_ECHO, SOCK_STREAM | SOCK_NONBLOCK, tcp_rr_poll_latency},
 	{"udp_rr", PORT_ECHO, SOCK_DGRAM, udp_rr_latency},
 	{"tcp_crr", PORT_ONCE, 0, tcp_crr_latency},
 	{"tcp_stream", PORT_SINK, 0, tcp_stream},

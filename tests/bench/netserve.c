@@ -98,7 +98,7 @@ static void swallow(struct endpoint *e)
 static void take(struct endpoint *e)
 {
 	static const int on = 1;
-	int fd = accept4(e->fd, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(e->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
 		return;

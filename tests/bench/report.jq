@@ -16,7 +16,7 @@ def key: "\(.variant // "alone")/\(.cpus // 1)/\(.measure)";
 	else [$series[$of] // {} | to_entries[] | .value / ($series[$to][.key] // empty)] end;
 ([
 	($variants[] | select(.base == "direct") | .name as $v
-		| (1, 2) as $cpus | ("tcp_rr", "udp_rr", "tcp_crr", "tcp_stream", "udp_pps") as $m
+		| (1, 2) as $cpus | ("tcp_rr", "tcp_rr_poll", "udp_rr", "tcp_crr", "tcp_stream", "udp_pps") as $m
 		| {name: ((if $v == "weft" then "" else $v + "_" end) + $m
 				+ (if $cpus == 2 then "_2cpu" else "" end) + "_ratio"),
 			of: "\($v)/\($cpus)/\($m)", to: "direct/\($cpus)/\($m)"}),

@@ -21,7 +21,7 @@ else
 	rounds=${ROUNDS:-120}
 	declare -A slice=([tcp_stream]=30000 [udp_pps]=20000 [any]=15000)
 fi
-read -ra all_measures <<<"${MEASURES:-tcp_rr tcp_crr udp_rr tcp_stream udp_pps}"
+read -ra all_measures <<<"${MEASURES:-tcp_rr tcp_rr_poll tcp_crr udp_rr tcp_stream udp_pps}"
 
 left_out() { [[ " $without " == *" $1 "* ]]; }
 takes() { [[ " ${measures[$1]} " == *" $2 "* ]]; }
@@ -70,7 +70,7 @@ done
 echo 'bench: setting up' >&2
 for v in "${variants[@]}"; do "setup_$v"; done
 for v in "${variants[@]}"; do
-	for m in tcp_rr udp_rr; do
+	for m in tcp_rr tcp_rr_poll udp_rr; do
 		! takes "$v" "$m" || wait_for 10 answers "$v" "$m" || lab_die "variant $v: no answer to $m"
 	done
 done

@@ -13,7 +13,7 @@ def num($decimals; $width):
 	| spaces($width - length) + .;
 
 {tcp_rr: ["  TCP RR", "  p50 µs p99 µs  ratio", 22], tcp_crr: ["  TCP connect-RR-close", "  p50 µs p99 µs  ratio", 22],
-	udp_rr: ["  UDP RR", "  p50 µs p99 µs  ratio", 22],
+	udp_rr: ["  UDP RR", "  p50 µs p99 µs  ratio", 22], tcp_rr_poll: ["  TCP RR, poll()", "  p50 µs p99 µs  ratio", 22],
 	tcp_stream: ["  bulk TCP", "  Gbit/s  ratio", 15], udp_pps: ["  small UDP", "  kpkt/s  ratio", 15]} as $columns
 | . as $doc
 | def runs($v; $cpus; $m): [$doc.runs[] | select(.variant == $v and .cpus == $cpus and .measure == $m)];

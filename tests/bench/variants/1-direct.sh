@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # see ../lab.sh
 # One veth pair: what no way from one namespace to another can be quicker than. weft's is measured
 # between it and another one of the kind, whose ratio shows how far a figure is to be trusted.
-variant direct - tcp_rr tcp_crr tcp_stream udp_rr udp_pps
+variant direct - tcp_rr tcp_rr_poll tcp_crr tcp_stream udp_rr udp_pps
 
 setup_direct() { setup_pair direct; }
 setup_again() { setup_pair again; }
