@@ -101,4 +101,13 @@ static __always_inline int take_off(struct __sk_buff *skb, __u32 *ret_peer)
 	return ret ? ret : decap(skb, &o);
 }
 
+/* Where skb->protocol still is the outer packet's, a veth's own transmission puts it right. */
+static __always_inline bool mistyped(struct __sk_buff *skb)
+{
+	const struct ethhdr *eth = (void *)frame(skb);
+
+	return !decap_sets_protocol && (void *)(eth + 1) <= frame_end(skb) &&
+	       eth->h_proto != skb->protocol;
+}
+
 #endif

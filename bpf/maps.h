@@ -208,6 +208,45 @@ struct {
 	__type(value, struct weft_netns);
 } shortcut_netns SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_MAX_PUBLISHED);
+	__type(key, __u32);
+	__type(value, struct weft_bpf_published);
+} published SEC(".maps");
+
+/* Host port, with UDP's above TCP's -> published; 0: none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2 * 65536);
+	__type(key, __u32);
+	__type(value, __u64);
+} publish_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weft_bpf_publish_at);
+} publish_at SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct weft_return_key);
+	__type(value, __u32); /* peer */
+} returns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_MAX_PEERS);
+	__type(key, __u32);
+	__type(value, struct weft_hop);
+} hops SEC(".maps");
+
 /* NULL unless there is such an instance now. */
 static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
 {

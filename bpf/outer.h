@@ -11,9 +11,7 @@
 const volatile __be16 tunnel_port; /* raw */
 const volatile __be16 vxlan_port;
 
-/* Answers that are neither 0 nor a DROP(). */
-#define NOT_OURS 100
-#define SHORT    101 /* not to be said before more of the frame is at hand */
+#define SHORT 101 /* an answer: not to be said before more of the frame is at hand */
 
 /* IP with all options, UDP, VXLAN, Ethernet and the inner IP header: to be linear. */
 #define IP_HLEN_MAX 60

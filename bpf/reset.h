@@ -75,7 +75,18 @@ static __always_inline void rst_fill(struct iphdr *ip, struct tcphdr *th, const 
 			~csum_fold((__u32)bpf_csum_diff(NULL, 0, (void *)th, sizeof(*th), pseudo));
 }
 
-/* The TC verdict, or -1 where no answer is due. Options and fragments are not worth one. */
+/* Back to where a frame came from that was sent to this host. */
+static __always_inline void turn_macs(struct ethhdr *eth)
+{
+	__u8 mac[ETH_ALEN];
+
+	__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+}
+
+/* The TC verdict, or -1 where no answer is due. Options and fragments are not worth one. sender
+ * NULL: no instance, but somebody outside. */
 static __always_inline int reset_sender(
 	struct __sk_buff *skb, const struct packet *p, const struct weft_bpf_instance *sender)
 {
@@ -96,7 +107,10 @@ static __always_inline int reset_sender(
 	th = (void *)(eth + RST_TCP_OFF);
 	if ((void *)(th + 1) > frame_end(skb))
 		return -1;
-	set_macs((void *)eth, sender->mac);
+	if (sender)
+		set_macs((void *)eth, sender->mac);
+	else
+		turn_macs((void *)eth);
 	rst_fill((void *)(eth + IP_OFF), th, p, &n, partial);
 	count_event(WEFT_EVENT_RESETS);
 	return bpf_redirect(skb->ifindex, 0);

@@ -8,6 +8,7 @@
 
 #define DROP(reason)     (-1 - (int)WEFT_DROP_##reason)
 #define DROP_REASON(ret) ((__u32)(-1 - (ret)))
+#define NOT_OURS         100 /* neither that, nor a verdict: a packet that others may have */
 
 static __always_inline void count_drop(__u32 reason)
 {

@@ -14,6 +14,7 @@
 #include "bpf/borrowed.h"
 #include "bpf/forward.h"
 #include "bpf/icmp.h"
+#include "bpf/publish.h"
 #include "bpf/reset.h"
 #include "bpf/unreachable.h"
 
@@ -100,7 +101,10 @@ static __always_inline int ipv4(
 	if (r.to)
 		return r.to->device == WEFT_DEVICE_REMOTE ? DROP(REMOTE_ADDR) : deliver(skb, r.to);
 	/* What the host sent here for nobody must not go round in circles. */
-	return from->device == WEFT_DEVICE_HOST ? DROP(UNKNOWN_ADDR) : pass_to_host(skb);
+	if (from->device == WEFT_DEVICE_HOST)
+		return DROP(UNKNOWN_ADDR);
+	ret = from->service ? publish_out(skb, from_id) : NOT_OURS;
+	return ret == NOT_OURS ? pass_to_host(skb) : ret;
 }
 
 static __always_inline int handle(

@@ -11,15 +11,7 @@
 #include "bpf/forward.h"
 #include "bpf/handover.h"
 #include "bpf/icmp.h"
-
-/* Where skb->protocol still is the outer packet's, a veth's own transmission puts it right. */
-static __always_inline bool mistyped(struct __sk_buff *skb)
-{
-	const struct ethhdr *eth = (void *)frame(skb);
-
-	return !decap_sets_protocol && (void *)(eth + 1) <= frame_end(skb) &&
-	       eth->h_proto != skb->protocol;
-}
+#include "bpf/publish.h"
 
 /* Which instance of that peer it says it is from, 0: none. */
 static __always_inline __u32 remote_source(__be32 saddr, __u32 peer)
@@ -50,7 +42,7 @@ static __always_inline int arrive4(struct __sk_buff *skb, __u32 peer)
 	r.from_id = remote_source(p.saddr, peer);
 	r.from = instance_get(r.from_id);
 	if (!r.from)
-		return DROP(TUNNEL_SOURCE);
+		return publish_arrive(skb, peer, r.detour);
 	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
 	r.to = id ? instance_get(*id) : NULL;
 	if (!r.to || r.to->device == WEFT_DEVICE_REMOTE)
@@ -86,6 +78,17 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 peer)
 	return arrive4(skb, peer);
 }
 
+/* Addressed to this very host, on no VLAN: is it for a port that is published? */
+static __always_inline int published_call(struct __sk_buff *skb)
+{
+	const struct ethhdr *eth = (void *)frame(skb);
+
+	if (skb->vlan_present || skb->pkt_type != PACKET_HOST ||
+		(void *)(eth + 1) > frame_end(skb) || eth->h_proto != bpf_htons(ETH_P_IP))
+		return NOT_OURS;
+	return publish_in(skb);
+}
+
 SEC("tc")
 int tc_uplink(struct __sk_buff *skb)
 {
@@ -93,9 +96,11 @@ int tc_uplink(struct __sk_buff *skb)
 	int ret = peer ? 0 : take_off(skb, &peer);
 
 	if (ret == NOT_OURS)
-		return TC_ACT_UNSPEC;
-	if (!ret)
+		ret = published_call(skb);
+	else if (!ret)
 		ret = arrive(skb, peer);
+	if (ret == NOT_OURS)
+		return TC_ACT_UNSPEC;
 	if (ret >= 0)
 		return ret;
 	count_drop(DROP_REASON(ret));

@@ -62,7 +62,8 @@
 	X(TUNNEL_FRAGMENT, "tunnel_fragment", "a tunnel datagram in fragments")                    \
 	X(TUNNEL_SOURCE, "tunnel_source", "from a peer, but from no instance that is behind it")   \
 	X(TUNNEL_TARGET, "tunnel_target", "from a peer, but to no instance of this node")          \
-	X(TUNNEL_DEVICE, "tunnel_device", "a tunnel datagram by another device than the uplink")
+	X(TUNNEL_DEVICE, "tunnel_device", "a tunnel datagram by another device than the uplink")   \
+	X(NO_UPLINK, "no_uplink", "an answer to a published port's caller, but no uplink")
 
 enum weft_drop {
 #define WEFT_DROP_ENUM(symbol, name, text) WEFT_DROP_##symbol,
@@ -137,7 +138,9 @@ struct weft_bpf_service {
 	__u16 pad;
 	__be32 vip[WEFT_POLICIES];     /* 0: not called by this policy */
 	__be32 vip6[WEFT_POLICIES][4]; /* likewise */
-	__u32 room[10];
+	__u16 published;               /* the first of its published ports, */
+	__u16 n_published;             /* which lie in a row */
+	__u32 room[9];
 } __attribute__((aligned(64)));
 
 /* What a semantic address means, by its low 16 bits (IPv4) or as a whole (IPv6). Above
@@ -145,6 +148,8 @@ struct weft_bpf_service {
 enum weft_target {
 	WEFT_TARGET_NONE = 0,
 	WEFT_TARGET_INSTANCE = 1,
+	WEFT_TARGET_PUBLISHED = 2, /* in flow keys: called from outside by a published port, */
+	WEFT_TARGET_OUTSIDE = 3,   /* and the answer */
 	WEFT_TARGET_SERVICE = 8,
 };
 #define WEFT_TARGET(kind, id)    ((__u32)(kind) << 16 | (id))
@@ -215,6 +220,42 @@ struct weft_bpf_uplink {
 	__u8 xdp_wanted, xdp_used; /* enum weft_dp_xdp */
 	char device[16];
 	__u32 pad;
+};
+
+/* A service's port on the node's own address, for who is outside of the overlay. */
+#define WEFT_MAX_PUBLISHED       16384
+#define WEFT_PUBLISHED_A_SERVICE 7 /* in three bits of the flow word, and not 0 */
+struct weft_bpf_published {
+	__u32 service; /* 0: free */
+	__be16 host_port, port;
+	__u8 proto;
+	__u8 active; /* stored last, cleared first */
+	__u16 index; /* among those of its service */
+	__u32 pad;
+};
+
+/* One element: the addresses that ports are published at; 0: none. */
+struct weft_bpf_publish_at {
+	__be32 addr;
+	__be32 addr6[4];
+	__u32 pad[3];
+};
+
+/* Where an answer to who is outside has to go, if not out of our own uplink: the node that the
+ * call came by. */
+struct weft_return_key {
+	__be32 client[4]; /* those of IPv4 mapped */
+	__u32 instance;   /* its epoch */
+	__be16 client_port, port;
+	__u32 proto;
+};
+
+/* The next hop to a peer as the routing table had it a moment ago. */
+#define WEFT_HOP_SHIFT 30 /* 1 s */
+struct weft_hop {
+	__u64 tick; /* 0: not known */
+	__u32 ifindex;
+	__u8 dmac[6], smac[6];
 };
 
 /* Device index -> instance: ifindex << 32 | id, in one of WEFT_DEV_PROBES places from
@@ -472,6 +513,10 @@ _Static_assert(sizeof(struct weft_addr6) == 16, "layout");
 _Static_assert(sizeof(struct weft_bpf_peer) == 64, "layout");
 _Static_assert(sizeof(struct weft_peer_counters) == 40, "layout");
 _Static_assert(sizeof(struct weft_bpf_uplink) == 32, "layout");
+_Static_assert(sizeof(struct weft_bpf_published) == 16, "layout");
+_Static_assert(sizeof(struct weft_bpf_publish_at) == 32, "layout");
+_Static_assert(sizeof(struct weft_return_key) == 28, "layout");
+_Static_assert(sizeof(struct weft_hop) == 24, "layout");
 _Static_assert(sizeof(struct weft_slots) == 8, "layout");
 _Static_assert(sizeof(union weft_room) == 8, "layout");
 _Static_assert(sizeof(struct weft_turn) == 64, "layout");

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Published ports in TC: calls from outside as they come in at the uplink, and their answers on the
+ * way out. A backend of another node gets the packet by the tunnel, with the client's address as
+ * its source; that node remembers whom to send the answer to, and this one sends it on as its own.
+ *
+ * A later fragment follows its first by the same notes as inside of the overlay; of answers, which
+ * leave the overlay, fragments are not translated, and given up. */
+#ifndef WEFT_BPF_PUBLISH_H
+#define WEFT_BPF_PUBLISH_H
+
+#include "bpf/forward.h"
+#include "bpf/published.h"
+#include "bpf/reset.h"
+
+#define PORT_SOURCE 0 /* offsets in a transport header */
+#define PORT_DEST   2
+
+static __always_inline bool in_overlay_range(__be32 addr)
+{
+	return (addr & bpf_htonl(WEFT_OVERLAY_MASK)) == bpf_htonl(WEFT_OVERLAY_NET);
+}
+
+static __always_inline int nat_port(
+	struct __sk_buff *skb, const struct packet *p, __u32 which, __be16 from, __be16 to)
+{
+	bool udp = p->proto == IPPROTO_UDP;
+	__u32 check = p->l4 + (udp ? UDP_CHECK_OFF : TCP_CHECK_OFF);
+
+	if (from == to)
+		return 0;
+	if (bpf_l4_csum_replace(skb, check, from, to, 2 | (udp ? BPF_F_MARK_MANGLED_0 : 0)) ||
+		bpf_skb_store_bytes(skb, p->l4 + which, &to, sizeof(to), 0))
+		return DROP(NO_MEMORY);
+	return 0;
+}
+
+static __always_inline bool has_ports(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP;
+}
+
+/* The way to the backend: what it takes, or a DROP(). */
+static __always_inline int outside_mtu(
+	struct __sk_buff *skb, const struct packet *p, const struct outside *o, __u32 *ret)
+{
+	*ret = overlay_mtu;
+	if (o->to->device != WEFT_DEVICE_REMOTE)
+		return 0;
+	*ret = peer_mtu(o->to->peer);
+	if (!*ret)
+		return DROP(NO_PEER);
+	return p->ip_len > *ret && too_big(skb, *ret, true) ? DROP(TOO_BIG) : 0;
+}
+
+/* Out of the node, by the uplink and its routes. */
+static __always_inline int leave(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	const struct weft_bpf_uplink *up = bpf_map_lookup_elem(&uplink, &zero);
+
+	return up && up->ifindex ? (int)bpf_redirect_neigh(up->ifindex, NULL, 0, 0)
+				 : DROP(NO_UPLINK);
+}
+
+static __always_inline int to_backend(
+	struct __sk_buff *skb, const struct packet *p, const struct outside *o)
+{
+	__u32 mtu;
+	int ret = outside_mtu(skb, p, o, &mtu);
+
+	if (ret)
+		return ret;
+	count_packet(skb, o->pub->service, o->to_id, TO_BACKEND);
+	if (mtu && p->tcp_flags & TCP_SYN && !p->frag_first)
+		mss_clamp(skb, p->l4, mtu);
+	ret = nat_port(skb, p, PORT_DEST, o->pub->host_port, o->pub->port);
+	if (!ret)
+		ret = nat_rewrite(skb, p, p->saddr, o->to->ns_addr);
+	return ret ? ret : deliver(skb, o->to);
+}
+
+/* A connection that is no more: its caller shall know at once. The verdict, or ret again. */
+static __always_inline int lost(struct __sk_buff *skb, const struct packet *p, int ret)
+{
+	int answer;
+
+	if (p->proto != IPPROTO_TCP || (ret != DROP(NO_FLOW) && ret != DROP(BACKEND_GONE)))
+		return ret;
+	answer = reset_sender(skb, p, NULL);
+	if (answer < 0)
+		return ret;
+	count_drop(DROP_REASON(ret));
+	return answer;
+}
+
+/* At the uplink: NOT_OURS, a verdict, or a DROP(). */
+__noinline int publish_in(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	struct outside o = {};
+	int ret;
+
+	if (parse_pull(skb) || parse_ip(skb, &p) || !has_ports(p.proto))
+		return NOT_OURS;
+	if (p.frag_later) {
+		const struct weft_frag *note = frag_find(&p);
+
+		/* Only those notes are ours that keep the source. */
+		if (!note || note->saddr != p.saddr)
+			return NOT_OURS;
+		o.to = instance_get(note->to);
+		if (!o.to || o.to->ns_addr != note->daddr)
+			return DROP(BACKEND_GONE);
+		ret = nat_rewrite(skb, &p, p.saddr, note->daddr);
+		return ret ? ret : deliver(skb, o.to);
+	}
+	if (parse_l4(skb, &p) || !published_find(&o, p.daddr, p.dport, p.proto))
+		return NOT_OURS;
+	ret = call_published(&p, &o);
+	if (ret)
+		return lost(skb, &p, ret);
+	if (p.frag_first) {
+		struct weft_frag note = {
+			.saddr = p.saddr,
+			.daddr = o.to->ns_addr,
+			.to = o.to_id,
+			.backend = o.to_id,
+			.service = o.pub->service,
+		};
+
+		frag_note(&p, &note);
+	}
+	return to_backend(skb, &p, &o);
+}
+
+static __always_inline void return_key(struct weft_return_key *k, __be32 client, __be16 client_port,
+	__u32 instance, __be16 port, __u8 proto)
+{
+	__builtin_memset(k, 0, sizeof(*k));
+	k->client[2] = bpf_htonl(0xffff);
+	k->client[3] = client;
+	k->instance = instance;
+	k->client_port = client_port;
+	k->port = port;
+	k->proto = proto;
+}
+
+/* Whose answer is it that an instance, here or on another node, sends to who is outside? In
+ * functions of their own, one after the other, each with the stack for itself. */
+enum publish_kind {
+	PUBLISH_NONE,
+	PUBLISH_OURS,  /* of a call by our own port: its number in the low bits */
+	PUBLISH_PEERS, /* of a call that came by the peer's: its id */
+};
+#define PUBLISH(kind, id)    ((__u64)(kind) << 32 | (id))
+#define PUBLISH_KIND(answer) ((__u32)((answer) >> 32))
+
+__noinline __u64 publish_whose(struct __sk_buff *skb, __u32 from_id)
+{
+	const struct weft_bpf_instance *from = instance_get(from_id);
+	struct weft_return_key key;
+	struct packet p = {};
+	struct outside o = {};
+	const __u32 *peer;
+
+	if (!from || parse_ip(skb, &p) || !has_ports(p.proto) || p.frag_later || parse_l4(skb, &p))
+		return 0;
+	if (answers_published(&p, from, from_id, &o))
+		return PUBLISH(PUBLISH_OURS, o.pub->host_port);
+	if (from->device == WEFT_DEVICE_REMOTE)
+		return 0;
+	return_key(&key, p.daddr, p.dport, from->epoch, p.sport, p.proto);
+	peer = bpf_map_lookup_elem(&returns, &key);
+	return peer ? PUBLISH(PUBLISH_PEERS, *peer) : 0;
+}
+
+/* As the node's own, out of the uplink. */
+__noinline int publish_send(struct __sk_buff *skb, __u32 from_id, __u32 port)
+{
+	const struct weft_bpf_instance *from = instance_get(from_id);
+	__u32 zero = 0, mtu = overlay_mtu;
+	const struct weft_bpf_publish_at *at = bpf_map_lookup_elem(&publish_at, &zero);
+	struct packet p = {};
+	int ret;
+
+	if (!from || !at || parse_ip(skb, &p) || parse_l4(skb, &p))
+		return DROP(NO_UPLINK);
+	if (p.frag_first)
+		return DROP(FRAGMENT);
+	if (from->device == WEFT_DEVICE_REMOTE)
+		mtu = peer_mtu(from->peer);
+	count_packet(skb, from->service, from_id, FROM_BACKEND);
+	if (mtu && p.tcp_flags & TCP_SYN)
+		mss_clamp(skb, p.l4, mtu);
+	ret = nat_port(skb, &p, PORT_SOURCE, p.sport, port);
+	if (!ret)
+		ret = nat_rewrite(skb, &p, at->addr, p.daddr);
+	return ret ? ret : leave(skb);
+}
+
+/* What an instance sends to who is outside: NOT_OURS for what it began itself. */
+static __always_inline int publish_out(struct __sk_buff *skb, __u32 from_id)
+{
+	__u64 whose = publish_whose(skb, from_id);
+
+	switch (PUBLISH_KIND(whose)) {
+	case PUBLISH_OURS:
+		return publish_send(skb, from_id, (__u32)whose);
+	case PUBLISH_PEERS:
+		return encap(skb, (__u32)whose);
+	default:
+		return NOT_OURS;
+	}
+}
+
+/* From a peer, by the tunnel, with an address that is no instance's: a call of a port that the peer
+ * has published, for an instance here; or an answer of one there to a caller of ours. detour: not
+ * by bpf_redirect_peer. */
+static __always_inline int publish_back(struct __sk_buff *skb, __u32 from_id)
+{
+	__u64 whose = publish_whose(skb, from_id);
+
+	if (PUBLISH_KIND(whose) != PUBLISH_OURS)
+		return DROP(TUNNEL_TARGET);
+	return publish_send(skb, from_id, (__u32)whose);
+}
+
+__noinline int publish_arrive(struct __sk_buff *skb, __u32 peer, __u32 detour)
+{
+	const struct weft_bpf_instance *to, *from;
+	const struct weft_bpf_service *svc;
+	struct weft_return_key key;
+	struct packet p = {};
+	const __u32 *id, *known;
+	int ret;
+
+	ret = parse_ip(skb, &p);
+	if (ret)
+		return ret;
+	if (!has_ports(p.proto) || p.frag_later || parse_l4(skb, &p))
+		return DROP(TUNNEL_SOURCE);
+	id = bpf_map_lookup_elem(&ns_addrs, &p.saddr);
+	from = id ? instance_get(*id) : NULL;
+	if (from) {
+		if (from->device != WEFT_DEVICE_REMOTE || from->peer != peer)
+			return DROP(TUNNEL_SOURCE);
+		return publish_back(skb, *id);
+	}
+	if (in_overlay_range(p.saddr))
+		return DROP(TUNNEL_SOURCE);
+	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
+	to = id ? instance_get(*id) : NULL;
+	svc = to ? service_get(to->service) : NULL;
+	if (!to || to->device == WEFT_DEVICE_REMOTE || !svc || !svc->n_published)
+		return DROP(TUNNEL_TARGET);
+	return_key(&key, p.saddr, p.sport, to->epoch, p.dport, p.proto);
+	known = bpf_map_lookup_elem(&returns, &key);
+	if (!known || *known != peer)
+		bpf_map_update_elem(&returns, &key, &peer, BPF_ANY);
+	count_packet(skb, to->service, *id, TO_BACKEND);
+	return deliver_by(skb, to, detour ? WEFT_DEVICE_DIRECT : to->device);
+}
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Ports that a service has on the node's own address: who is outside of the overlay calls them, and
+ * the node balances them over the service's backends, its own and those of other nodes. The client
+ * keeps its address all the way. For TC and XDP alike; nothing here touches the packet.
+ *
+ * A flow has a word under (client, service, host port), and one for the answer under (client,
+ * backend, port), which says by which of the service's published ports it came. */
+#ifndef WEFT_BPF_PUBLISHED_H
+#define WEFT_BPF_PUBLISHED_H
+
+#include "bpf/service.h"
+
+struct outside {
+	const struct weft_bpf_published *pub;
+	const struct weft_bpf_service *svc;
+	const struct weft_bpf_instance *to;
+	__u32 to_id;
+};
+
+/* Whether p, to daddr, is for a published port. */
+static __always_inline bool published_find(
+	struct outside *o, __be32 daddr, __be16 dport, __u8 proto)
+{
+	__u32 zero = 0, key = bpf_ntohs(dport) | (__u32)(proto == IPPROTO_UDP) << 16, id;
+	const struct weft_bpf_publish_at *at;
+	const __u64 *word;
+
+	word = bpf_map_lookup_elem(&publish_ports, &key);
+	if (!word || !*word)
+		return false;
+	at = bpf_map_lookup_elem(&publish_at, &zero);
+	if (!at || !at->addr || at->addr != daddr)
+		return false;
+	id = *word;
+	o->pub = bpf_map_lookup_elem(&published, &id);
+	if (!o->pub || !o->pub->active)
+		return false;
+	o->svc = service_get(o->pub->service);
+	return o->svc != NULL;
+}
+
+static __always_inline struct flow_key outside_key(const struct packet *p, __be32 client,
+	__be16 client_port, __u32 to, __u16 kind, __be16 port)
+{
+	struct flow_key key = {
+		.from = client,
+		.to = to,
+		.kind = kind,
+		.family = p->family,
+		.proto = p->proto,
+		.sport = client_port,
+		.dport = port,
+	};
+
+	return key;
+}
+
+static __always_inline struct flow_key outside_back(const struct packet *p, const struct outside *o)
+{
+	return outside_key(p, p->saddr, p->sport, o->to->epoch, WEFT_TARGET_OUTSIDE, o->pub->port);
+}
+
+static __always_inline bool outside_backend(__u64 word, struct outside *o)
+{
+	__u32 id = weft_flow_id(word);
+
+	o->to = instance_get(id);
+	o->to_id = id;
+	return o->to && !(word & WEFT_FLOW_REVERSE) && o->to->service == o->pub->service &&
+	       flow_holds(word, id, o->to);
+}
+
+static __always_inline void outside_open_back(const struct packet *p, const struct outside *o)
+{
+	struct flow_key back = outside_back(p, o);
+	__u64 hash = flow_hash(&back), called = 1 + o->pub->index;
+	__u64 bits = WEFT_FLOW_REVERSE | (called & 7) << WEFT_FLOW_AUX_SHIFT;
+	struct flow old;
+
+	flow_insert(hash, flow_word(hash, o->to_id, o->to->generation, bits, flow_first_state(p)),
+		flow_find(hash, &old) ? old.word : 0);
+}
+
+/* The backend of a packet for a published port, whose transport header has been parsed. */
+static __always_inline int call_published(const struct packet *p, struct outside *o)
+{
+	struct flow_key key = outside_key(
+		p, p->saddr, p->sport, o->svc->epoch, WEFT_TARGET_PUBLISHED, o->pub->host_port);
+	__u64 hash = flow_hash(&key), stale = 0, other, isn;
+	int lost = DROP(NO_FLOW);
+	struct flow f;
+
+	if (flow_find(hash, &f)) {
+		stale = f.word;
+		if (!outside_backend(f.word, o)) {
+			lost = DROP(BACKEND_GONE);
+		} else if (!flow_reopens(p, f.word)) {
+			struct flow_key back = outside_back(p, o);
+
+			flow_touch(&f, p, &back);
+			return 0;
+		}
+	}
+	if (!p->opens)
+		return lost;
+	o->to_id = balance_pick(o->pub->service, WEFT_POLICY_RR, p->family);
+	o->to = instance_get(o->to_id);
+	if (!o->to)
+		return DROP(NO_BACKEND);
+	isn = (__u64)flow_isn(p) << WEFT_FLOW_AUX_SHIFT;
+	other = flow_insert(hash,
+		flow_word(hash, o->to_id, o->to->generation, isn, flow_first_state(p)), stale);
+	if (!other)
+		count_flow(o->pub->service, o->to_id);
+	else if (!outside_backend(other, o))
+		return DROP(BACKEND_GONE);
+	outside_open_back(p, o);
+	return 0;
+}
+
+/* p is an answer of a backend, from its namespace address, to who called a published port of this
+ * node: then by which. */
+static __always_inline bool answers_published(const struct packet *p,
+	const struct weft_bpf_instance *from, __u32 from_id, struct outside *o)
+{
+	struct flow_key key =
+		outside_key(p, p->daddr, p->dport, from->epoch, WEFT_TARGET_OUTSIDE, p->sport);
+	struct flow_key forth;
+	struct flow f;
+	__u32 id;
+
+	o->svc = service_get(from->service);
+	if (!o->svc || !o->svc->n_published || !flow_find(flow_hash(&key), &f) ||
+		!(f.word & WEFT_FLOW_REVERSE) || !flow_holds(f.word, from_id, from))
+		return false;
+	id = o->svc->published + weft_flow_aux(f.word) - 1;
+	o->pub = bpf_map_lookup_elem(&published, &id);
+	if (!o->pub || !o->pub->active || o->pub->service != from->service)
+		return false;
+	forth = outside_key(
+		p, p->daddr, p->dport, o->svc->epoch, WEFT_TARGET_PUBLISHED, o->pub->host_port);
+	flow_touch(&f, p, &forth);
+	return true;
+}
+
+#endif
