@@ -18,8 +18,10 @@ struct handover {
 static __always_inline __u32 handed_over(struct __sk_buff *skb)
 {
 	const struct handover *h = (void *)(long)skb->data_meta;
+	const void *data = (void *)(long)skb->data;
 
-	if ((void *)(h + 1) > (void *)(long)skb->data || h->magic != HANDOVER_MAGIC)
+	asm volatile("" : "+r"(data)); /* clang would move 32 bits of it: no pointer any more */
+	if ((void *)(h + 1) > data || h->magic != HANDOVER_MAGIC)
 		return 0;
 	return h->peer;
 }

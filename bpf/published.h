@@ -4,7 +4,7 @@
  * keeps its address all the way. For TC and XDP alike; nothing here touches the packet.
  *
  * A flow has a word under (client, service, host port), and one for the answer under (client,
- * backend, port), which says by which of the service's published ports it came. */
+ * service, backend), which says by which of the service's published ports it came. */
 #ifndef WEFT_BPF_PUBLISHED_H
 #define WEFT_BPF_PUBLISHED_H
 
@@ -17,7 +17,7 @@ struct outside {
 	__u32 to_id;
 };
 
-/* Whether p, to daddr, is for a published port. */
+/* Whether what is sent to daddr is for a published port. */
 static __always_inline bool published_find(
 	struct outside *o, __be32 daddr, __be16 dport, __u8 proto)
 {
@@ -39,25 +39,20 @@ static __always_inline bool published_find(
 	return o->svc != NULL;
 }
 
+/* Addresses of clients are no epochs of instances, and policies no ports. */
+#define OUTSIDE_END  (1ULL << 63)
+#define OUTSIDE_MARK 0x10000
+
+/* Of a packet between client and one of the service's backends, at its own port. */
 static __always_inline struct flow_key outside_key(const struct packet *p, __be32 client,
-	__be16 client_port, __u32 to, __u16 kind, __be16 port)
+	__be16 client_port, const struct weft_bpf_service *svc, __be16 port)
 {
 	struct flow_key key = {
-		.from = client,
-		.to = to,
-		.kind = kind,
-		.family = p->family,
-		.proto = p->proto,
-		.sport = client_port,
-		.dport = port,
+		.pair = flow_pair(
+			p, OUTSIDE_END | flow_end(client, client_port), flow_end(svc->epoch, port)),
 	};
 
 	return key;
-}
-
-static __always_inline struct flow_key outside_back(const struct packet *p, const struct outside *o)
-{
-	return outside_key(p, p->saddr, p->sport, o->to->epoch, WEFT_TARGET_OUTSIDE, o->pub->port);
 }
 
 static __always_inline bool outside_backend(__u64 word, struct outside *o)
@@ -70,10 +65,10 @@ static __always_inline bool outside_backend(__u64 word, struct outside *o)
 	       flow_holds(word, id, o->to);
 }
 
-static __always_inline void outside_open_back(const struct packet *p, const struct outside *o)
+static __always_inline void outside_open_back(
+	const struct packet *p, const struct outside *o, const struct flow_key *back)
 {
-	struct flow_key back = outside_back(p, o);
-	__u64 hash = flow_hash(&back), called = 1 + o->pub->index;
+	__u64 hash = flow_hash(back), called = 1 + o->pub->index;
 	__u64 bits = WEFT_FLOW_REVERSE | (called & 7) << WEFT_FLOW_AUX_SHIFT;
 	struct flow old;
 
@@ -84,19 +79,19 @@ static __always_inline void outside_open_back(const struct packet *p, const stru
 /* The backend of a packet for a published port, whose transport header has been parsed. */
 static __always_inline int call_published(const struct packet *p, struct outside *o)
 {
-	struct flow_key key = outside_key(
-		p, p->saddr, p->sport, o->svc->epoch, WEFT_TARGET_PUBLISHED, o->pub->host_port);
-	__u64 hash = flow_hash(&key), stale = 0, other, isn;
+	struct flow_key key = outside_key(p, p->saddr, p->sport, o->svc, o->pub->port), back;
+	__u64 hash, stale = 0, other, isn;
 	int lost = DROP(NO_FLOW);
 	struct flow f;
 
+	key.mark = OUTSIDE_MARK | o->pub->host_port;
+	hash = flow_hash(&key);
 	if (flow_find(hash, &f)) {
 		stale = f.word;
 		if (!outside_backend(f.word, o)) {
 			lost = DROP(BACKEND_GONE);
 		} else if (!flow_reopens(p, f.word)) {
-			struct flow_key back = outside_back(p, o);
-
+			back = key_from_backend(&key, o->to);
 			flow_touch(&f, p, &back);
 			return 0;
 		}
@@ -114,7 +109,8 @@ static __always_inline int call_published(const struct packet *p, struct outside
 		count_flow(o->pub->service, o->to_id);
 	else if (!outside_backend(other, o))
 		return DROP(BACKEND_GONE);
-	outside_open_back(p, o);
+	back = key_from_backend(&key, o->to);
+	outside_open_back(p, o, &back);
 	return 0;
 }
 
@@ -123,22 +119,22 @@ static __always_inline int call_published(const struct packet *p, struct outside
 static __always_inline bool answers_published(const struct packet *p,
 	const struct weft_bpf_instance *from, __u32 from_id, struct outside *o)
 {
-	struct flow_key key =
-		outside_key(p, p->daddr, p->dport, from->epoch, WEFT_TARGET_OUTSIDE, p->sport);
-	struct flow_key forth;
+	struct flow_key forth, back;
 	struct flow f;
 	__u32 id;
 
 	o->svc = service_get(from->service);
-	if (!o->svc || !o->svc->n_published || !flow_find(flow_hash(&key), &f) ||
-		!(f.word & WEFT_FLOW_REVERSE) || !flow_holds(f.word, from_id, from))
+	if (!o->svc || !o->svc->n_published)
+		return false;
+	forth = outside_key(p, p->daddr, p->dport, o->svc, p->sport);
+	back = key_from_backend(&forth, from);
+	if (!flow_find(flow_hash(&back), &f) || !flow_holds(f.word, from_id, from))
 		return false;
 	id = o->svc->published + weft_flow_aux(f.word) - 1;
 	o->pub = bpf_map_lookup_elem(&published, &id);
 	if (!o->pub || !o->pub->active || o->pub->service != from->service)
 		return false;
-	forth = outside_key(
-		p, p->daddr, p->dport, o->svc->epoch, WEFT_TARGET_PUBLISHED, o->pub->host_port);
+	forth.mark = OUTSIDE_MARK | o->pub->host_port;
 	flow_touch(&f, p, &forth);
 	return true;
 }

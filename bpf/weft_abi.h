@@ -148,8 +148,6 @@ struct weft_bpf_service {
 enum weft_target {
 	WEFT_TARGET_NONE = 0,
 	WEFT_TARGET_INSTANCE = 1,
-	WEFT_TARGET_PUBLISHED = 2, /* in flow keys: called from outside by a published port, */
-	WEFT_TARGET_OUTSIDE = 3,   /* and the answer */
 	WEFT_TARGET_SERVICE = 8,
 };
 #define WEFT_TARGET(kind, id)    ((__u32)(kind) << 16 | (id))

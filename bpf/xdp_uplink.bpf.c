@@ -19,6 +19,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/handover.h"
+#include "bpf/xdp_publish.h"
 
 const volatile bool xdp_frags; /* a frame may be in pieces: from 5.18 on */
 
@@ -65,7 +66,9 @@ int xdp_uplink(struct xdp_md *xdp)
 	__u32 peer = 0;
 	int ret = outer_final(&o, outer_find(&b, &o));
 
-	if (ret == NOT_OURS || (!ret && o.checked))
+	if (ret == NOT_OURS)
+		return xdp_publish(xdp);
+	if (!ret && o.checked)
 		return XDP_PASS;
 	ret = outer_judge(xdp, xdp->ingress_ifindex, &o, ret, &peer);
 	if (ret == NOT_OURS)
