@@ -39,19 +39,6 @@ static __always_inline bool has_ports(__u8 proto)
 	return proto == IPPROTO_TCP || proto == IPPROTO_UDP;
 }
 
-/* The way to the backend: what it takes, or a DROP(). */
-static __always_inline int outside_mtu(
-	struct __sk_buff *skb, const struct packet *p, const struct outside *o, __u32 *ret)
-{
-	*ret = overlay_mtu;
-	if (o->to->device != WEFT_DEVICE_REMOTE)
-		return 0;
-	*ret = peer_mtu(o->to->peer);
-	if (!*ret)
-		return DROP(NO_PEER);
-	return p->ip_len > *ret && too_big(skb, *ret, true) ? DROP(TOO_BIG) : 0;
-}
-
 /* Out of the node, by the uplink and its routes. */
 static __always_inline int leave(struct __sk_buff *skb)
 {
@@ -62,63 +49,42 @@ static __always_inline int leave(struct __sk_buff *skb)
 				 : DROP(NO_UPLINK);
 }
 
-static __always_inline int to_backend(
-	struct __sk_buff *skb, const struct packet *p, const struct outside *o)
-{
-	__u32 mtu;
-	int ret = outside_mtu(skb, p, o, &mtu);
-
-	if (ret)
-		return ret;
-	count_packet(skb, o->pub->service, o->to_id, TO_BACKEND);
-	if (mtu && p->tcp_flags & TCP_SYN && !p->frag_first)
-		mss_clamp(skb, p->l4, mtu);
-	ret = nat_port(skb, p, PORT_DEST, o->pub->host_port, o->pub->port);
-	if (!ret)
-		ret = nat_rewrite(skb, p, p->saddr, o->to->ns_addr);
-	return ret ? ret : deliver(skb, o->to);
-}
-
 /* A connection that is no more: its caller shall know at once. The verdict, or ret again. */
-static __always_inline int lost(struct __sk_buff *skb, const struct packet *p, int ret)
+__noinline int publish_lost(struct __sk_buff *skb, int ret)
 {
+	struct packet p = {};
 	int answer;
 
-	if (p->proto != IPPROTO_TCP || (ret != DROP(NO_FLOW) && ret != DROP(BACKEND_GONE)))
+	if ((ret != DROP(NO_FLOW) && ret != DROP(BACKEND_GONE)) || parse_ip(skb, &p) ||
+		p.proto != IPPROTO_TCP || parse_l4(skb, &p))
 		return ret;
-	answer = reset_sender(skb, p, NULL);
+	answer = reset_sender(skb, &p, NULL);
 	if (answer < 0)
 		return ret;
 	count_drop(DROP_REASON(ret));
 	return answer;
 }
 
-/* At the uplink: NOT_OURS, a verdict, or a DROP(). */
-__noinline int publish_in(struct __sk_buff *skb)
+/* Steps in functions of their own, one after the other: each has the stack for itself, and is
+ * verified once. */
+#define PICKED(pub, to)  ((__s64)(pub) << 32 | (to))
+#define PICKED_PUB(pick) ((__u32)((pick) >> 32))
+#define PICKED_TO(pick)  ((__u32)(pick))
+
+/* Of what comes in at the uplink: which port and which backend of it, 0: it is for no published
+ * one; or a DROP(). */
+__noinline __s64 publish_pick(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	struct outside o = {};
 	int ret;
 
-	if (parse_pull(skb) || parse_ip(skb, &p) || !has_ports(p.proto))
-		return NOT_OURS;
-	if (p.frag_later) {
-		const struct weft_frag *note = frag_find(&p);
-
-		/* Only those notes are ours that keep the source. */
-		if (!note || note->saddr != p.saddr)
-			return NOT_OURS;
-		o.to = instance_get(note->to);
-		if (!o.to || o.to->ns_addr != note->daddr)
-			return DROP(BACKEND_GONE);
-		ret = nat_rewrite(skb, &p, p.saddr, note->daddr);
-		return ret ? ret : deliver(skb, o.to);
-	}
-	if (parse_l4(skb, &p) || !published_find(&o, p.daddr, p.dport, p.proto))
-		return NOT_OURS;
+	if (parse_pull(skb) || parse_ip(skb, &p) || !has_ports(p.proto) || p.frag_later ||
+		parse_l4(skb, &p) || !published_find(&o, p.daddr, p.dport, p.proto))
+		return 0;
 	ret = call_published(&p, &o);
 	if (ret)
-		return lost(skb, &p, ret);
+		return ret;
 	if (p.frag_first) {
 		struct weft_frag note = {
 			.saddr = p.saddr,
@@ -130,7 +96,82 @@ __noinline int publish_in(struct __sk_buff *skb)
 
 		frag_note(&p, &note);
 	}
-	return to_backend(skb, &p, &o);
+	return PICKED(o.svc->published + o.pub->index, o.to_id);
+}
+
+/* The way to the backend: what it takes, or a DROP(). */
+static __always_inline int outside_mtu(struct __sk_buff *skb, const struct packet *p,
+	const struct weft_bpf_instance *to, __u32 *ret)
+{
+	*ret = overlay_mtu;
+	if (to->device != WEFT_DEVICE_REMOTE)
+		return 0;
+	*ret = peer_mtu(to->peer);
+	if (!*ret)
+		return DROP(NO_PEER);
+	return p->ip_len > *ret && too_big(skb, *ret, true) ? DROP(TOO_BIG) : 0;
+}
+
+/* Make it a packet to that backend's own port: 0 or a DROP(). */
+__noinline int publish_to(struct __sk_buff *skb, __u32 pub_id, __u32 to_id)
+{
+	const struct weft_bpf_published *pub = bpf_map_lookup_elem(&published, &pub_id);
+	const struct weft_bpf_instance *to = instance_get(to_id);
+	struct packet p = {};
+	__u32 mtu;
+	int ret;
+
+	if (!pub || !to || parse_ip(skb, &p) || parse_l4(skb, &p))
+		return DROP(BACKEND_GONE);
+	ret = outside_mtu(skb, &p, to, &mtu);
+	if (ret)
+		return ret;
+	count_packet(skb, pub->service, to_id, TO_BACKEND);
+	if (mtu && p.tcp_flags & TCP_SYN && !p.frag_first)
+		mss_clamp(skb, p.l4, mtu);
+	ret = nat_port(skb, &p, PORT_DEST, p.dport, pub->port);
+	if (!ret)
+		ret = nat_rewrite(skb, &p, p.saddr, to->ns_addr);
+	return ret;
+}
+
+/* A fragment that follows: the backend that its first one went to; 0, a DROP(). Only those notes
+ * are ours that keep the source. */
+__noinline int publish_later(struct __sk_buff *skb)
+{
+	const struct weft_bpf_instance *to;
+	const struct weft_frag *note;
+	struct packet p = {};
+	int ret;
+
+	if (parse_pull(skb) || parse_ip(skb, &p) || !p.frag_later)
+		return 0;
+	note = frag_find(&p);
+	if (!note || note->saddr != p.saddr)
+		return 0;
+	to = instance_get(note->to);
+	if (!to || to->ns_addr != note->daddr)
+		return DROP(BACKEND_GONE);
+	ret = nat_rewrite(skb, &p, p.saddr, note->daddr);
+	return ret ? ret : note->to;
+}
+
+/* At the uplink: NOT_OURS, a verdict, or a DROP(). */
+static __always_inline int publish_in(struct __sk_buff *skb)
+{
+	__s64 pick = publish_pick(skb);
+	const struct weft_bpf_instance *to;
+	int ret;
+
+	if (pick < 0)
+		return publish_lost(skb, pick);
+	ret = pick ? publish_to(skb, PICKED_PUB(pick), PICKED_TO(pick)) : publish_later(skb);
+	if (ret < 0)
+		return ret;
+	if (!pick && !ret)
+		return NOT_OURS;
+	to = instance_get(pick ? PICKED_TO(pick) : (__u32)ret);
+	return to ? deliver(skb, to) : DROP(BACKEND_GONE);
 }
 
 static __always_inline void return_key(struct weft_return_key *k, __be32 client, __be16 client_port,
@@ -214,18 +255,9 @@ static __always_inline int publish_out(struct __sk_buff *skb, __u32 from_id)
 }
 
 /* From a peer, by the tunnel, with an address that is no instance's: a call of a port that the peer
- * has published, for an instance here; or an answer of one there to a caller of ours. detour: not
- * by bpf_redirect_peer. */
-static __always_inline int publish_back(struct __sk_buff *skb, __u32 from_id)
-{
-	__u64 whose = publish_whose(skb, from_id);
-
-	if (PUBLISH_KIND(whose) != PUBLISH_OURS)
-		return DROP(TUNNEL_TARGET);
-	return publish_send(skb, from_id, (__u32)whose);
-}
-
-__noinline int publish_arrive(struct __sk_buff *skb, __u32 peer, __u32 detour)
+ * has published, for the instance here whose id is returned; an answer of one there to a caller of
+ * ours, then its id and PUBLISH_OURS; or a DROP(). */
+__noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 {
 	const struct weft_bpf_instance *to, *from;
 	const struct weft_bpf_service *svc;
@@ -244,7 +276,7 @@ __noinline int publish_arrive(struct __sk_buff *skb, __u32 peer, __u32 detour)
 	if (from) {
 		if (from->device != WEFT_DEVICE_REMOTE || from->peer != peer)
 			return DROP(TUNNEL_SOURCE);
-		return publish_back(skb, *id);
+		return PUBLISH(PUBLISH_OURS, *id);
 	}
 	if (in_overlay_range(p.saddr))
 		return DROP(TUNNEL_SOURCE);
@@ -258,6 +290,27 @@ __noinline int publish_arrive(struct __sk_buff *skb, __u32 peer, __u32 detour)
 	if (!known || *known != peer)
 		bpf_map_update_elem(&returns, &key, &peer, BPF_ANY);
 	count_packet(skb, to->service, *id, TO_BACKEND);
+	return *id;
+}
+
+/* detour: not by bpf_redirect_peer. */
+static __always_inline int publish_arrive(struct __sk_buff *skb, __u32 peer, bool detour)
+{
+	__s64 judged = publish_judge(skb, peer);
+	const struct weft_bpf_instance *to;
+	__u64 whose;
+
+	if (judged < 0)
+		return judged;
+	if (PUBLISH_KIND(judged) == PUBLISH_OURS) {
+		whose = publish_whose(skb, (__u32)judged);
+		return PUBLISH_KIND(whose) == PUBLISH_OURS
+			       ? publish_send(skb, (__u32)judged, (__u32)whose)
+			       : DROP(TUNNEL_TARGET);
+	}
+	to = instance_get((__u32)judged);
+	if (!to)
+		return DROP(TUNNEL_TARGET);
 	return deliver_by(skb, to, detour ? WEFT_DEVICE_DIRECT : to->device);
 }
 

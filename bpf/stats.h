@@ -40,11 +40,8 @@ static __always_inline __u32 skb_packets(struct __sk_buff *skb)
 }
 
 static __always_inline void count_into(
-	struct weft_counters *c, struct __sk_buff *skb, __u32 direction)
+	struct weft_counters *c, __u32 packets, __u32 bytes, __u32 direction)
 {
-	__u32 packets = skb_packets(skb);
-	__u32 bytes = skb->len - ETH_HLEN;
-
 	if (!c)
 		return;
 	if (direction == TO_BACKEND) {
@@ -60,9 +57,12 @@ static __always_inline void count_into(
 static __always_inline void count_packet(
 	struct __sk_buff *skb, __u32 service, __u32 backend, __u32 direction)
 {
-	count_into(bpf_map_lookup_elem(&instance_stats, &backend), skb, direction);
+	__u32 packets = skb_packets(skb), bytes = skb->len - ETH_HLEN;
+
+	count_into(bpf_map_lookup_elem(&instance_stats, &backend), packets, bytes, direction);
 	if (service)
-		count_into(bpf_map_lookup_elem(&service_stats, &service), skb, direction);
+		count_into(
+			bpf_map_lookup_elem(&service_stats, &service), packets, bytes, direction);
 }
 
 static __always_inline void count_flow(__u32 service, __u32 backend)

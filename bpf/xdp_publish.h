@@ -163,6 +163,8 @@ static __always_inline int xdp_forward(
 	if (xdp_nat(xdp, o))
 		return XDP_PASS;
 	peer_count(id, 1, p->ip_len);
+	count_into(bpf_map_lookup_elem(&instance_stats, &o->to_id), 1, p->ip_len, TO_BACKEND);
+	count_into(bpf_map_lookup_elem(&service_stats, &o->pub->service), 1, p->ip_len, TO_BACKEND);
 	if (bpf_xdp_adjust_head(xdp, -(int)weft_tunnel_overhead(peer->format, peer->family)) ||
 		xdp_outer(xdp, peer, hop, in))
 		return XDP_DROP;

@@ -104,6 +104,20 @@ int weft_dp_service_weights(struct weft_dp *dp, uint32_t id, enum weft_dp_policy
 	const struct weft_dp_weight *w, unsigned n, struct weft_err *err);
 int weft_dp_service_remove(struct weft_dp *dp, uint32_t id);
 
+/* A service's port at the node's own address, for who is outside of the overlay. */
+#define WEFT_DP_MAX_PORTS 7 /* of a service */
+struct weft_dp_port {
+	uint16_t host, port; /* the node's, and the backends' */
+	uint8_t proto;       /* IPPROTO_TCP or IPPROTO_UDP */
+};
+/* Replace all of a service's published ports; they work once there is an uplink (peer.h). Those
+ * that stay keep their place in the list, or their connections are reset. -EADDRINUSE: another
+ * service's; -E2BIG. */
+int weft_dp_service_publish(struct weft_dp *dp, uint32_t id, const struct weft_dp_port *ports,
+	unsigned n, struct weft_err *err);
+/* Where: the uplink's first IPv4 address, 0: nowhere. */
+struct in_addr weft_dp_published_at(struct weft_dp *dp);
+
 /* Live flows per instance, by a sweep of the flow table: TCP flows that have not ended, UDP flows
  * younger than their idle time. ret has WEFT_DP_MAX_INSTANCES elements, indexed by instance id.
  * The sweep also removes what has expired: call it every few minutes at least. */

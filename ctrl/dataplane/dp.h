@@ -42,6 +42,9 @@ struct weft_dp {
 	struct weft_bpf_peer *peers;
 	uint64_t *peers_by_addr;
 	struct weft_bpf_uplink *uplink;
+	struct weft_bpf_published *published;
+	uint64_t *publish_ports;
+	struct weft_bpf_publish_at *publish_at;
 
 	struct dp_uplink *up; /* NULL: none is wanted */
 	struct dp_peer *peer_notes;
@@ -150,6 +153,10 @@ int dp_stats_reset(int map_fd, uint32_t key);
 /* The n 64-bit words of key, added up over the processors. */
 int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigned n);
 
+/* --- dp_publish.c --- */
+/* The address that ports are published at is the device's (first) own; none: at none. */
+void dp_publish_at(struct weft_dp *dp, const char *device);
+
 /* --- dp_uplink.c --- */
 /* Go on with what an earlier daemon had attached, with the programs of this build. */
 void dp_uplink_take_over(struct weft_dp *dp);
@@ -169,7 +176,7 @@ struct dp_xdp_choice {
 	char text[160];
 };
 int dp_xdp_attach(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex,
-	const char *device, enum weft_dp_xdp wanted, struct dp_xdp_choice *ret,
+	const char *device, enum weft_dp_xdp wanted, bool whole_sums, struct dp_xdp_choice *ret,
 	struct weft_err *err);
 void dp_xdp_detach(const char *dir);
 

@@ -211,9 +211,10 @@ static int view_map(const struct bpf_map *map, void **ret)
 	return 0;
 }
 
-#define VIEWS(X)      VIEWS_BASE(X) VIEWS_MORE(X)
-#define VIEWS_BASE(X) X(meta) X(instances) X(services) X(devices) X(slot_dir) X(rooms) X(slots)
-#define VIEWS_MORE(X) X(flows) X(peers) X(peers_by_addr) X(uplink) X(shortcut_netns)
+#define VIEWS(X)         VIEWS_BASE(X) VIEWS_MORE(X) VIEWS_PUBLISH(X)
+#define VIEWS_BASE(X)    X(meta) X(instances) X(services) X(devices) X(slot_dir) X(rooms) X(slots)
+#define VIEWS_MORE(X)    X(flows) X(peers) X(peers_by_addr) X(uplink) X(shortcut_netns)
+#define VIEWS_PUBLISH(X) X(published) X(publish_ports) X(publish_at)
 
 static int view(struct weft_dp *dp, struct weft_err *err)
 {

@@ -300,6 +300,7 @@ int weft_dp_service_remove(struct weft_dp *dp, uint32_t id)
 		return -EINVAL;
 	if (!dp->services[id].epoch)
 		return 0;
+	weft_dp_service_publish(dp, id, NULL, 0, NULL);
 	retire(dp, id);
 	dp_sockmap_forget(dp, id);
 	for (unsigned p = 0; p < WEFT_POLICIES; p++)

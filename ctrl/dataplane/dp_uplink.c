@@ -28,6 +28,7 @@ struct dp_uplink {
 	char device[IF_NAMESIZE]; /* what is wanted */
 	uint16_t port;
 	enum weft_dp_xdp xdp;
+	bool whole_sums;
 
 	uint32_t ifindex, mtu; /* what it is now; 0: it does not work */
 	struct tc_uplink *skel;
@@ -206,7 +207,9 @@ static int bring_up(struct weft_dp *dp, struct dp_uplink *up, struct weft_err *e
 		return r;
 	}
 	add_gro(dp, up);
-	r = dp_xdp_attach(dp, &ports, ifindex, up->device, up->xdp, &up->choice, err);
+	dp_publish_at(dp, up->device);
+	r = dp_xdp_attach(
+		dp, &ports, ifindex, up->device, up->xdp, up->whole_sums, &up->choice, err);
 	dp->uplink->xdp_used = (uint8_t)up->choice.used;
 	up->ifindex = ifindex;
 	up->mtu = mtu;
@@ -256,6 +259,7 @@ int weft_dp_uplink_set(
 	snprintf(dp->up->device, sizeof(dp->up->device), "%s", uplink->device);
 	dp->up->port = port;
 	dp->up->xdp = uplink->xdp;
+	dp->up->whole_sums = uplink->whole_sums;
 	return bring_up_or_say(dp, err);
 }
 
@@ -265,6 +269,7 @@ void weft_dp_uplink_remove(struct weft_dp *dp)
 		take_off(dp->dir, dp->uplink);
 		memset(dp->uplink, 0, sizeof(*dp->uplink));
 	}
+	__atomic_store_n(&dp->publish_at->addr, 0, __ATOMIC_RELEASE);
 	dp_uplink_free(dp);
 	dp_peers_refresh(dp, WEFT_MAX_PEERS);
 }

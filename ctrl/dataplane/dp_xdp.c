@@ -136,7 +136,8 @@ static const char *refusal(int code)
 }
 
 /* For frames in pieces where the kernel has them (5.18), else for whole ones. */
-static int load(struct weft_dp *dp, const struct dp_ports *ports, struct xdp_uplink **ret)
+static int load(
+	struct weft_dp *dp, const struct dp_ports *ports, bool whole_sums, struct xdp_uplink **ret)
 {
 	int r = -EINVAL;
 
@@ -149,6 +150,7 @@ static int load(struct weft_dp *dp, const struct dp_ports *ports, struct xdp_upl
 		skel->rodata->tunnel_port = ports->raw;
 		skel->rodata->vxlan_port = ports->vxlan;
 		skel->rodata->xdp_frags = frags;
+		skel->rodata->xdp_publishes = whole_sums;
 		bpf_program__set_flags(skel->progs.xdp_uplink, frags ? BPF_F_XDP_HAS_FRAGS : 0);
 		r = dp_prepare(dp, skel->obj);
 		if (r == 0)
@@ -161,12 +163,21 @@ static int load(struct weft_dp *dp, const struct dp_ports *ports, struct xdp_upl
 	return r;
 }
 
+/* Whoever sends into one of these is on this machine, and may leave checksums to the receiver. */
+static bool sums_are_whole(const char *device)
+{
+	char driver[32];
+
+	driver_of(device, driver);
+	return strcmp(driver, "veth") != 0 && strcmp(driver, "tun") != 0;
+}
+
 /* The program stays loaded with its link alone. */
-static int run(
-	struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex, enum weft_dp_xdp mode)
+static int run(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex,
+	enum weft_dp_xdp mode, bool whole_sums)
 {
 	struct xdp_uplink *skel = NULL;
-	int r = load(dp, ports, &skel);
+	int r = load(dp, ports, whole_sums, &skel);
 
 	if (r == 0)
 		r = attach(dp, bpf_program__fd(skel->progs.xdp_uplink), ifindex, mode);
@@ -175,7 +186,7 @@ static int run(
 }
 
 int dp_xdp_attach(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex,
-	const char *device, enum weft_dp_xdp wanted, struct dp_xdp_choice *ret,
+	const char *device, enum weft_dp_xdp wanted, bool whole_sums, struct dp_xdp_choice *ret,
 	struct weft_err *err)
 {
 	const char *why = "as set";
@@ -188,7 +199,7 @@ int dp_xdp_attach(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifi
 		snprintf(ret->text, sizeof(ret->text), "off: %s", why);
 		return 0;
 	}
-	r = run(dp, ports, ifindex, mode);
+	r = run(dp, ports, ifindex, mode, whole_sums || sums_are_whole(device));
 	if (r == 0) {
 		ret->used = mode;
 		snprintf(ret->text, sizeof(ret->text), "%s, by a bpf_link", names[mode]);

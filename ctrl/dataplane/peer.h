@@ -42,6 +42,9 @@ struct weft_dp_uplink {
 	const char *device; /* Ethernet */
 	uint16_t port;      /* 0: WEFT_DP_TUNNEL_PORT */
 	enum weft_dp_xdp xdp;
+	/* Though it is a veth or a tap, what comes from it has whole checksums: XDP may translate
+	 * it. Of other devices that is known. */
+	bool whole_sums;
 };
 
 /* One uplink: setting another takes the program off the first. On failure it is what is wanted all

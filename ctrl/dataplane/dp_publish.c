@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Published ports: entries in a row for each service, and the table from a port to its entry.
+ *
+ * An entry that packets can see never changes: a service's ports are entered anew elsewhere, turned
+ * to, and the old ones taken out of sight; whoever still has a flow by one of those is found by the
+ * index among the service's ports, which stays the same for those that stay. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "ctrl/base/util.h"
+#include "ctrl/dataplane/dp.h"
+
+static uint64_t *port_place(struct weft_dp *dp, uint16_t port, uint8_t proto)
+{
+	return &dp->publish_ports[(size_t)port + (proto == IPPROTO_UDP ? 65536 : 0)];
+}
+
+static const char *proto_name(uint8_t proto)
+{
+	return proto == IPPROTO_UDP ? "udp" : "tcp";
+}
+
+static int check(struct weft_dp *dp, uint32_t service, const struct weft_dp_port *ports, unsigned n,
+	struct weft_err *err)
+{
+	if (service == 0 || service >= WEFT_MAX_SERVICES || !dp->services[service].epoch)
+		return weft_err_set(err, ENOENT, "service %u is not known", service);
+	if (n > WEFT_DP_MAX_PORTS)
+		return weft_err_set(err, E2BIG, "service %u: %u published ports, %u at most",
+			service, n, WEFT_DP_MAX_PORTS);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t id;
+
+		if (!ports[i].host || !ports[i].port ||
+			(ports[i].proto != IPPROTO_TCP && ports[i].proto != IPPROTO_UDP))
+			return weft_err_set(err, EINVAL,
+				"service %u: port %u:%u of protocol %u cannot be published",
+				service, ports[i].host, ports[i].port, ports[i].proto);
+		id = *port_place(dp, ports[i].host, ports[i].proto);
+		if (id && dp->published[id].service != service)
+			return weft_err_set(err, EADDRINUSE,
+				"service %u: port %u/%s is published for service %u", service,
+				ports[i].host, proto_name(ports[i].proto),
+				dp->published[id].service);
+	}
+	return 0;
+}
+
+/* n free entries in a row, 0: there are none. Entry 0 is nobody's. */
+static uint32_t find_row(struct weft_dp *dp, unsigned n)
+{
+	uint32_t run = 0;
+
+	for (uint32_t id = 1; id < WEFT_MAX_PUBLISHED; id++) {
+		run = dp->published[id].service ? 0 : run + 1;
+		if (run == n)
+			return id + 1 - n;
+	}
+	return 0;
+}
+
+static bool same(struct weft_dp *dp, uint32_t service, const struct weft_dp_port *ports, unsigned n)
+{
+	const struct weft_bpf_service *svc = &dp->services[service];
+
+	for (unsigned i = 0; i < n && svc->n_published == n; i++) {
+		const struct weft_bpf_published *pub = &dp->published[svc->published + i];
+
+		if (!pub->active || pub->host_port != htons(ports[i].host) ||
+			pub->port != htons(ports[i].port) || pub->proto != ports[i].proto)
+			return false;
+	}
+	return svc->n_published == n;
+}
+
+static void withdraw(struct weft_dp *dp, uint32_t service, uint32_t first, unsigned n)
+{
+	for (uint32_t id = first; id < first + n; id++) {
+		struct weft_bpf_published *pub = &dp->published[id];
+		uint64_t *place = port_place(dp, ntohs(pub->host_port), pub->proto);
+
+		if (pub->service != service)
+			continue;
+		__atomic_store_n(&pub->active, 0, __ATOMIC_RELEASE);
+		if (*place == id)
+			__atomic_store_n(place, 0, __ATOMIC_RELEASE);
+	}
+}
+
+static void enter(struct weft_dp *dp, uint32_t service, uint32_t first,
+	const struct weft_dp_port *ports, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct weft_bpf_published *pub = &dp->published[first + i];
+
+		*pub = (struct weft_bpf_published){
+			.service = service,
+			.host_port = htons(ports[i].host),
+			.port = htons(ports[i].port),
+			.proto = ports[i].proto,
+			.index = (uint16_t)i,
+		};
+		__atomic_store_n(&pub->active, 1, __ATOMIC_RELEASE);
+	}
+	dp->services[service].published = (uint16_t)first;
+	__atomic_store_n(&dp->services[service].n_published, (uint16_t)n, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < n; i++)
+		__atomic_store_n(
+			port_place(dp, ports[i].host, ports[i].proto), first + i, __ATOMIC_RELEASE);
+}
+
+int weft_dp_service_publish(struct weft_dp *dp, uint32_t service, const struct weft_dp_port *ports,
+	unsigned n, struct weft_err *err)
+{
+	struct weft_bpf_service *svc;
+	uint32_t first = 0, old;
+	unsigned n_old;
+	int r = check(dp, service, ports, n, err);
+
+	if (r < 0 || same(dp, service, ports, n))
+		return r;
+	svc = &dp->services[service];
+	old = svc->published;
+	n_old = svc->n_published;
+	if (n) {
+		first = find_row(dp, n);
+		if (!first)
+			return weft_err_set(err, ENOSPC,
+				"service %u: no room is left for published ports", service);
+		enter(dp, service, first, ports, n);
+	} else {
+		__atomic_store_n(&svc->n_published, 0, __ATOMIC_RELEASE);
+	}
+	withdraw(dp, service, old, n_old);
+	/* Before an entry has another owner, nobody may still be reading it. */
+	dp_grace(dp, weft_now_ns());
+	for (uint32_t id = old; n_old && id < old + n_old; id++)
+		if (dp->published[id].service == service && !dp->published[id].active)
+			dp->published[id].service = 0;
+	return 0;
+}
+
+void dp_publish_at(struct weft_dp *dp, const char *device)
+{
+	_cleanup_(closep) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in sa;
+	struct ifreq req = {0};
+
+	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", device);
+	if (fd < 0 || ioctl(fd, SIOCGIFADDR, &req) < 0) {
+		__atomic_store_n(&dp->publish_at->addr, 0, __ATOMIC_RELEASE);
+		return;
+	}
+	memcpy(&sa, &req.ifr_addr, sizeof(sa));
+	__atomic_store_n(&dp->publish_at->addr, sa.sin_addr.s_addr, __ATOMIC_RELEASE);
+}
+
+struct in_addr weft_dp_published_at(struct weft_dp *dp)
+{
+	return (struct in_addr){dp->publish_at->addr};
+}
