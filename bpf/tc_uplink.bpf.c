@@ -78,17 +78,6 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 peer)
 	return arrive4(skb, peer);
 }
 
-/* Addressed to this very host, on no VLAN: is it for a port that is published? */
-static __always_inline int published_call(struct __sk_buff *skb)
-{
-	const struct ethhdr *eth = (void *)frame(skb);
-
-	if (skb->vlan_present || skb->pkt_type != PACKET_HOST ||
-		(void *)(eth + 1) > frame_end(skb) || eth->h_proto != bpf_htons(ETH_P_IP))
-		return NOT_OURS;
-	return publish_in(skb);
-}
-
 SEC("tc")
 int tc_uplink(struct __sk_buff *skb)
 {
@@ -96,11 +85,9 @@ int tc_uplink(struct __sk_buff *skb)
 	int ret = peer ? 0 : take_off(skb, &peer);
 
 	if (ret == NOT_OURS)
-		ret = published_call(skb);
-	else if (!ret)
-		ret = arrive(skb, peer);
-	if (ret == NOT_OURS)
 		return TC_ACT_UNSPEC;
+	if (!ret)
+		ret = arrive(skb, peer);
 	if (ret >= 0)
 		return ret;
 	count_drop(DROP_REASON(ret));

@@ -154,8 +154,11 @@ int dp_stats_reset(int map_fd, uint32_t key);
 int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigned n);
 
 /* --- dp_publish.c --- */
-/* The address that ports are published at is the device's (first) own; none: at none. */
-void dp_publish_at(struct weft_dp *dp, const char *device);
+#define DP_PUBLISH_LINK "publish-tc" /* behind all else on the uplink */
+/* Have ports published at the device's (first) own address; none: at none. */
+int dp_publish_attach(
+	struct weft_dp *dp, uint32_t ifindex, const char *device, struct weft_err *err);
+void dp_publish_detach(const char *dir, uint32_t ifindex);
 
 /* --- dp_uplink.c --- */
 /* Go on with what an earlier daemon had attached, with the programs of this build. */

@@ -19,9 +19,10 @@
 
 #define TCX_INGRESS ((enum bpf_attach_type)46)
 
-/* Where our filter is: clsact may hold those of others. */
+/* Where our filters are: clsact may hold those of others. */
 #define FILTER_HANDLE   0x77656674
 #define FILTER_PRIORITY 1
+#define FILTER_SECOND   2
 
 static int program(struct weft_dp *dp)
 {
@@ -83,11 +84,11 @@ static int attach_tcx(int prog, const char *path, uint32_t ifindex, struct weft_
 	return 0;
 }
 
-static int attach_clsact(int prog, uint32_t ifindex, struct weft_err *err)
+static int attach_clsact(int prog, uint32_t ifindex, uint32_t priority, struct weft_err *err)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog, .handle = FILTER_HANDLE,
-		.priority = FILTER_PRIORITY, .flags = BPF_TC_F_REPLACE);
+		.priority = priority, .flags = BPF_TC_F_REPLACE);
 	int made, r;
 
 	made = bpf_tc_hook_create(&hook);
@@ -98,13 +99,19 @@ static int attach_clsact(int prog, uint32_t ifindex, struct weft_err *err)
 }
 
 /* The qdisc stays: it may be somebody else's, and goes with the device. */
-static void detach_clsact(uint32_t ifindex)
+static void detach_clsact(uint32_t ifindex, uint32_t priority)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = priority);
 
 	if (ifindex)
 		bpf_tc_detach(&hook, &opts);
+}
+
+/* The order of several on one device: with tcx, that in which they are attached. */
+static uint32_t priority_of(const char *name)
+{
+	return strcmp(name, DP_PUBLISH_LINK) == 0 ? FILTER_SECOND : FILTER_PRIORITY;
 }
 
 int dp_attach_program(
@@ -115,7 +122,8 @@ int dp_attach_program(
 
 	if (!path)
 		return weft_err_set(err, ENOMEM, "out of memory");
-	r = dp->tcx ? attach_tcx(prog, path, ifindex, err) : attach_clsact(prog, ifindex, err);
+	r = dp->tcx ? attach_tcx(prog, path, ifindex, err)
+		    : attach_clsact(prog, ifindex, priority_of(name), err);
 	return r < 0 ? r : 0;
 }
 
@@ -125,7 +133,7 @@ void dp_detach_program(const char *dir, const char *name, uint32_t ifindex)
 	_cleanup_(closep) int link = path ? bpf_obj_get(path) : -1;
 
 	if (link < 0) {
-		detach_clsact(ifindex);
+		detach_clsact(ifindex, priority_of(name));
 		return;
 	}
 	/* Detaching acts at once; dropping the last reference would some time later. */
@@ -145,7 +153,7 @@ int dp_attach(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct weft_err
 	if (link >= 0 && dp_link_ifindex(link) == ifindex)
 		return 0;
 	return dp->tcx ? attach_tcx(program(dp), path, ifindex, err)
-		       : attach_clsact(program(dp), ifindex, err);
+		       : attach_clsact(program(dp), ifindex, FILTER_PRIORITY, err);
 }
 
 int dp_attach_refresh(struct weft_dp *dp, uint32_t id, uint32_t ifindex)
@@ -159,7 +167,7 @@ int dp_attach_refresh(struct weft_dp *dp, uint32_t id, uint32_t ifindex)
 	link = bpf_obj_get(path);
 	if (link >= 0)
 		return bpf_link_update(link, program(dp), NULL);
-	r = dp->tcx ? 0 : attach_clsact(program(dp), ifindex, NULL);
+	r = dp->tcx ? 0 : attach_clsact(program(dp), ifindex, FILTER_PRIORITY, NULL);
 	return r < 0 ? r : 0;
 }
 

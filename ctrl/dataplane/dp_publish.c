@@ -12,6 +12,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "bpf/tc_publish.skel.h"
 #include "ctrl/base/util.h"
 #include "ctrl/dataplane/dp.h"
 
@@ -145,19 +149,44 @@ int weft_dp_service_publish(struct weft_dp *dp, uint32_t service, const struct w
 	return 0;
 }
 
-void dp_publish_at(struct weft_dp *dp, const char *device)
+static struct in_addr address_of(const char *device)
 {
 	_cleanup_(closep) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in sa;
+	struct sockaddr_in sa = {0};
 	struct ifreq req = {0};
 
 	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", device);
-	if (fd < 0 || ioctl(fd, SIOCGIFADDR, &req) < 0) {
-		__atomic_store_n(&dp->publish_at->addr, 0, __ATOMIC_RELEASE);
-		return;
-	}
-	memcpy(&sa, &req.ifr_addr, sizeof(sa));
-	__atomic_store_n(&dp->publish_at->addr, sa.sin_addr.s_addr, __ATOMIC_RELEASE);
+	if (fd >= 0 && ioctl(fd, SIOCGIFADDR, &req) == 0)
+		memcpy(&sa, &req.ifr_addr, sizeof(sa));
+	return sa.sin_addr;
+}
+
+/* The program stays loaded with its link, or its filter, alone. */
+int dp_publish_attach(
+	struct weft_dp *dp, uint32_t ifindex, const char *device, struct weft_err *err)
+{
+	struct tc_publish *skel = tc_publish__open();
+	int r;
+
+	__atomic_store_n(&dp->publish_at->addr, address_of(device).s_addr, __ATOMIC_RELEASE);
+	if (!skel)
+		return dp_refused(err, -errno, "the program for published ports");
+	DP_CONSTANTS(dp, skel->rodata);
+	r = dp_prepare(dp, skel->obj);
+	if (r == 0)
+		r = tc_publish__load(skel);
+	if (r < 0)
+		dp_refused(err, r, "loading the program for published ports");
+	else
+		r = dp_attach_program(
+			dp, bpf_program__fd(skel->progs.tc_publish), DP_PUBLISH_LINK, ifindex, err);
+	tc_publish__destroy(skel);
+	return r;
+}
+
+void dp_publish_detach(const char *dir, uint32_t ifindex)
+{
+	dp_detach_program(dir, DP_PUBLISH_LINK, ifindex);
 }
 
 struct in_addr weft_dp_published_at(struct weft_dp *dp)

@@ -170,6 +170,7 @@ static void add_gro(struct weft_dp *dp, struct dp_uplink *up)
 static void take_off(const char *dir, const struct weft_bpf_uplink *note)
 {
 	dp_xdp_detach(dir);
+	dp_publish_detach(dir, note->ifindex);
 	dp_detach_program(dir, LINK, note->ifindex);
 	dp_vxlan_del(note->vxlan_ifindex);
 	dp_detach_program(dir, LINK_VXLAN, 0);
@@ -207,7 +208,9 @@ static int bring_up(struct weft_dp *dp, struct dp_uplink *up, struct weft_err *e
 		return r;
 	}
 	add_gro(dp, up);
-	dp_publish_at(dp, up->device);
+	r = dp_publish_attach(dp, ifindex, up->device, err);
+	if (r < 0)
+		return r;
 	r = dp_xdp_attach(
 		dp, &ports, ifindex, up->device, up->xdp, up->whole_sums, &up->choice, err);
 	dp->uplink->xdp_used = (uint8_t)up->choice.used;

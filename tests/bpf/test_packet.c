@@ -357,6 +357,7 @@ static void reasons_have_tests(void **state)
 		WEFT_DROP_ENCAP, WEFT_DROP_UNKNOWN_PEER, WEFT_DROP_TUNNEL_TRUNCATED,
 		WEFT_DROP_TUNNEL_MALFORMED, WEFT_DROP_TUNNEL_FRAGMENT, WEFT_DROP_TUNNEL_SOURCE,
 		WEFT_DROP_TUNNEL_TARGET, WEFT_DROP_TUNNEL_DEVICE,
+		WEFT_DROP_NO_UPLINK, /* test_publish.c */
 		WEFT_DROP_NO_MEMORY, /* nowhere: needs an allocation to fail in the kernel */
 	};
 

@@ -11,6 +11,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -41,6 +43,16 @@ void lab_uplink_device(void)
 		      "ip -6 route get 2001:db8::2 2>&1 | grep -q ^local") != 0)
 		if (weft_now_ns() > deadline)
 			fail_msg("up0 does not get its addresses");
+}
+
+uint32_t lab_up0(uint8_t ret_mac[6])
+{
+	_cleanup_(closep) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq req = {.ifr_name = "up0"};
+
+	assert_int_equal(ioctl(fd, SIOCGIFHWADDR, &req), 0);
+	memcpy(ret_mac, req.ifr_hwaddr.sa_data, 6);
+	return if_nametoindex("up0");
 }
 
 static struct in6_addr peer_addr(uint32_t n, bool v6)
@@ -264,6 +276,11 @@ static int run(struct weft_dp *dp, const char *name, struct lab_frame *f)
 int lab_run_uplink(struct weft_dp *dp, struct lab_frame *f)
 {
 	return run(dp, "uplink-tc", f);
+}
+
+int lab_run_publish(struct weft_dp *dp, struct lab_frame *f)
+{
+	return run(dp, "publish-tc", f);
 }
 
 int lab_run_vxlan(struct weft_dp *dp, struct lab_frame *f)

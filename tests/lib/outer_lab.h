@@ -16,6 +16,7 @@
 
 /* Make the device. */
 void lab_uplink_device(void);
+uint32_t lab_up0(uint8_t ret_mac[6]); /* its index and hardware address */
 struct weft_dp_peer lab_peer(uint32_t n, bool v6, enum weft_dp_format format);
 /* Set the peer, and instance 100 + n of it as a backend of service (0: none); or the test fails. */
 void lab_add_peer(
@@ -39,6 +40,7 @@ uint16_t lab_unwrap(struct lab_frame *f, uint32_t n, bool v6, bool vxlan);
 
 /* The unmodified programs as they are attached now. */
 int lab_run_uplink(struct weft_dp *dp, struct lab_frame *f);
+int lab_run_publish(struct weft_dp *dp, struct lab_frame *f);
 int lab_run_vxlan(struct weft_dp *dp, struct lab_frame *f);
 /* ret_peer: the one it is handed over with, 0. */
 int lab_run_xdp(struct weft_dp *dp, struct lab_frame *f, uint32_t *ret_peer);

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Published ports on built frames: calls from outside to backends here and on another node, their
+ * answers, and what is no business of theirs. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ctrl/base/util.h"
+#include "tests/lib/outer_lab.h"
+
+#define NODE   "192.0.2.1"
+#define CALLER "198.51.100.7"
+#define HERE   1
+#define PEER   1
+#define FAR    (100 + PEER)
+#define HOST   8080
+#define PORT   80
+
+static const uint8_t caller_mac[6] = {2, 1, 2, 3, 4, 5};
+
+static const struct weft_dp_port ports[] = {
+	{HOST, PORT, IPPROTO_TCP}, {5353, 53, IPPROTO_UDP}, {81, 81, IPPROTO_TCP}};
+
+/* Loading the programs takes longer than all of the tests. */
+static struct weft_dp *shared;
+
+static void set_up_with(bool whole_sums)
+{
+	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .max_flows = 65536, .mtu = 1400};
+	struct weft_dp_uplink uplink = {
+		.device = "up0", .xdp = WEFT_DP_XDP_GENERIC, .whole_sums = whole_sums};
+	struct weft_err err = {0};
+	struct weft_dp *dp;
+
+	if (weft_dp_open(&config, &dp, &err) < 0 || weft_dp_uplink_set(dp, &uplink, &err) < 0)
+		fail_msg("%s", err.msg);
+	lab_service(dp, 1, "10.30.0.1");
+	lab_add(dp, HERE, 1);
+	lab_add_peer(dp, PEER, false, WEFT_DP_RAW, 1);
+	shared = dp;
+}
+
+static int group_setup(void **state)
+{
+	(void)state;
+	set_up_with(false);
+	return 0;
+}
+
+static int group_setup_whole(void **state)
+{
+	(void)state;
+	set_up_with(true);
+	/* TC asks for a neighbour that is not known. */
+	return lab_sh("ip neigh replace 192.0.2.%d lladdr 02:00:00:00:00:99 dev up0", 10 + PEER);
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	weft_dp_free(shared);
+	lab_sh("ip link del v1 2>/dev/null");
+	return weft_dp_destroy(LAB_PINS, NULL);
+}
+
+/* Each test begins with the ports published and without flows. */
+static int setup(void **state)
+{
+	struct weft_err err = {0};
+
+	lab_service(shared, 1, "10.30.0.1");
+	if (weft_dp_service_publish(shared, 1, ports, ARRAY_SIZE(ports), &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_int_equal(weft_dp_published_at(shared).s_addr, inet_addr(NODE));
+	weft_dp_flows_purge(shared, HERE);
+	weft_dp_flows_purge(shared, FAR);
+	lab_weights(shared, 1, (struct weft_dp_weight[]){{HERE, 1}}, 1);
+	*state = shared;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	weft_dp_service_remove(shared, 2);
+	return weft_dp_service_remove(shared, 1);
+}
+
+/* f, built as an instance's, as one that arrives at the uplink from CALLER. */
+static void from_outside(struct lab_frame *f, const char *to)
+{
+	struct ethhdr *eth = (void *)f->data;
+
+	f->ifindex = lab_up0(eth->h_dest);
+	memcpy(eth->h_source, caller_mac, sizeof(caller_mac));
+	lab_ip(f)->saddr = inet_addr(CALLER);
+	lab_ip(f)->daddr = inet_addr(to);
+	lab_check_ip(f);
+	if (lab_ip(f)->protocol == IPPROTO_TCP)
+		lab_check_tcp(f);
+	else
+		lab_udph(f)->check = 0;
+}
+
+static void call_tcp(struct lab_frame *f, uint16_t sport, uint16_t dport, uint8_t flags)
+{
+	lab_tcp(f, (struct lab_tuple){HERE, "10.30.0.1", sport, dport}, flags, 7);
+	from_outside(f, NODE);
+}
+
+/* Is it from and to these, with right checksums? */
+static void assert_tuple(
+	struct lab_frame *f, const char *from, uint16_t sport, uint32_t to, uint16_t dport)
+{
+	struct udphdr *head = lab_udph(f); /* where TCP has its too */
+
+	assert_int_equal(lab_ip(f)->saddr, inet_addr(from));
+	assert_int_equal(lab_ip(f)->daddr, to);
+	assert_int_equal(ntohs(head->source), sport);
+	assert_int_equal(ntohs(head->dest), dport);
+	assert_true(lab_sums_right(f));
+}
+
+static uint32_t ns_addr(uint32_t n)
+{
+	return lab_instance(n, 0).ns_addr.s_addr;
+}
+
+static const char *ns_text(uint32_t n, char text[INET_ADDRSTRLEN])
+{
+	struct in_addr a = {ns_addr(n)};
+
+	return inet_ntop(AF_INET, &a, text, INET_ADDRSTRLEN);
+}
+
+static void to_a_backend_here_and_back(void **state)
+{
+	struct weft_dp_counters before, c;
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+
+	assert_int_equal(weft_dp_service_counters(dp, 1, &before), 0);
+	call_tcp(&f, 40000, HOST, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_receiver(&f), HERE);
+	assert_tuple(&f, CALLER, 40000, ns_addr(HERE), PORT);
+
+	lab_tcp(&f, (struct lab_tuple){HERE, CALLER, PORT, 40000}, LAB_SYN | LAB_ACK, 9);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_tuple(&f, NODE, HOST, inet_addr(CALLER), 40000);
+
+	call_tcp(&f, 40000, HOST, LAB_ACK);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_live(dp, HERE), 1);
+	assert_int_equal(weft_dp_service_counters(dp, 1, &c), 0);
+	assert_int_equal(c.flows - before.flows, 1);
+	assert_int_equal(c.packets - before.packets, 2);
+	assert_int_equal(c.rx_packets - before.rx_packets, 1);
+}
+
+static void datagrams_too(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+
+	lab_udp(&f, (struct lab_tuple){HERE, "10.30.0.1", 40000, 5353}, 20);
+	from_outside(&f, NODE);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	assert_tuple(&f, CALLER, 40000, ns_addr(HERE), 53);
+	lab_udp(&f, (struct lab_tuple){HERE, CALLER, 53, 40000}, 20);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_tuple(&f, NODE, 5353, inet_addr(CALLER), 40000);
+}
+
+static void all_else_is_left_alone(void **state)
+{
+	static const struct {
+		const char *to;
+		uint16_t port;
+	} others[] = {{NODE, 22}, {"192.0.2.2", HOST}, {NODE, 5353}};
+	struct weft_dp *dp = *state;
+	struct lab_frame f, before;
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		call_tcp(&f, 40000, others[i].port, LAB_SYN);
+		from_outside(&f, others[i].to);
+		before = f;
+		assert_int_equal(lab_run_publish(dp, &f), LAB_UNSPEC);
+		assert_memory_equal(f.data, before.data, f.len);
+	}
+	/* What the instance began itself goes up the host's stack, as ever. */
+	lab_tcp(&f, (struct lab_tuple){HERE, CALLER, PORT, 40001}, LAB_SYN, 9);
+	assert_int_equal(lab_run(dp, &f), LAB_OK);
+}
+
+static void lost_connections_are_reset(void **state)
+{
+	struct weft_dp *dp = *state;
+	uint64_t before = lab_drops(dp, WEFT_DROP_NO_FLOW);
+	struct lab_frame f;
+
+	call_tcp(&f, 40000, HOST, LAB_ACK);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	assert_true(((uint8_t *)lab_tcph(&f))[13] & LAB_RST);
+	assert_tuple(&f, NODE, HOST, inet_addr(CALLER), 40000);
+	assert_memory_equal(f.data, caller_mac, 6);
+	assert_int_equal(lab_drops(dp, WEFT_DROP_NO_FLOW), before + 1);
+
+	lab_weights(dp, 1, NULL, 0);
+	before = lab_drops(dp, WEFT_DROP_NO_BACKEND);
+	call_tcp(&f, 40000, HOST, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_SHOT);
+	assert_int_equal(lab_drops(dp, WEFT_DROP_NO_BACKEND), before + 1);
+}
+
+static void balanced_by_the_services_weights(void **state)
+{
+	struct weft_dp *dp = *state;
+	unsigned here = 0;
+	struct lab_frame f;
+
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{HERE, 3}, {FAR, 1}}, 2);
+	for (uint16_t i = 0; i < 40; i++) {
+		call_tcp(&f, (uint16_t)(41000 + i), HOST, LAB_SYN);
+		assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+		here += lab_receiver(&f) == HERE;
+	}
+	assert_int_equal(here, 30);
+}
+
+/* The client's address goes along, and the answer comes by the same way. */
+static void to_another_node_and_back(void **state)
+{
+	struct weft_dp *dp = *state;
+	char far[INET_ADDRSTRLEN];
+	struct lab_frame f;
+
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{FAR, 1}}, 1);
+	call_tcp(&f, 40000, HOST, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	lab_unwrap(&f, PEER, false, false);
+	assert_tuple(&f, CALLER, 40000, ns_addr(FAR), PORT);
+
+	lab_tcp(&f, (struct lab_tuple){HERE, CALLER, PORT, 40000}, LAB_SYN | LAB_ACK, 9);
+	lab_ip(&f)->saddr = inet_addr(ns_text(FAR, far));
+	lab_check_ip(&f);
+	lab_check_tcp(&f);
+	lab_wrap(&f, PEER, false, false);
+	assert_int_equal(lab_run_uplink(dp, &f), LAB_REDIRECT);
+	assert_tuple(&f, NODE, HOST, inet_addr(CALLER), 40000);
+}
+
+/* The other node's side of that: a call that has come by a peer's port. */
+static void for_a_peers_caller(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+
+	call_tcp(&f, 40000, PORT, LAB_SYN);
+	lab_ip(&f)->daddr = ns_addr(HERE);
+	lab_check_ip(&f);
+	lab_check_tcp(&f);
+	lab_wrap(&f, PEER, false, false);
+	assert_int_equal(lab_run_uplink(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_receiver(&f), HERE);
+	assert_tuple(&f, CALLER, 40000, ns_addr(HERE), PORT);
+
+	lab_tcp(&f, (struct lab_tuple){HERE, CALLER, PORT, 40000}, LAB_SYN | LAB_ACK, 9);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	lab_unwrap(&f, PEER, false, false);
+	assert_int_equal(lab_ip(&f)->saddr, ns_addr(HERE));
+	assert_int_equal(lab_ip(&f)->daddr, inet_addr(CALLER));
+}
+
+static void ports_come_and_go(void **state)
+{
+	const struct weft_dp_port less[] = {{HOST, PORT, IPPROTO_TCP}},
+				  many[WEFT_DP_MAX_PORTS + 1] = {{1, 1, IPPROTO_TCP}},
+				  odd[] = {{0, 1, IPPROTO_TCP}};
+	struct weft_err err = {0};
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+
+	call_tcp(&f, 40000, HOST, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	assert_int_equal(weft_dp_service_publish(dp, 1, less, 1, &err), 0);
+	call_tcp(&f, 40000, HOST, LAB_ACK); /* it stayed in its place: the connection lives */
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_receiver(&f), HERE);
+	lab_tcp(&f, (struct lab_tuple){HERE, CALLER, PORT, 40000}, LAB_ACK, 9);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	call_tcp(&f, 40000, 81, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_UNSPEC);
+
+	lab_service(dp, 2, "10.30.0.2");
+	assert_int_equal(weft_dp_service_publish(dp, 2, less, 1, &err), -EADDRINUSE);
+	assert_int_equal(weft_dp_service_publish(dp, 2, many, ARRAY_SIZE(many), &err), -E2BIG);
+	assert_int_equal(weft_dp_service_publish(dp, 2, odd, 1, &err), -EINVAL);
+	assert_int_equal(weft_dp_service_publish(dp, 9, less, 1, &err), -ENOENT);
+	assert_int_equal(weft_dp_service_remove(dp, 1), 0);
+	assert_int_equal(weft_dp_service_publish(dp, 2, less, 1, &err), 0);
+}
+
+static void without_an_uplink(void **state)
+{
+	struct weft_dp *dp = *state;
+	uint64_t before = lab_drops(dp, WEFT_DROP_NO_UPLINK);
+	struct lab_frame f;
+
+	call_tcp(&f, 40000, HOST, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	weft_dp_uplink_remove(dp);
+	assert_int_equal(weft_dp_published_at(dp).s_addr, 0);
+	lab_tcp(&f, (struct lab_tuple){HERE, CALLER, PORT, 40000}, LAB_SYN | LAB_ACK, 9);
+	assert_int_equal(lab_run(dp, &f), LAB_SHOT);
+	assert_int_equal(lab_drops(dp, WEFT_DROP_NO_UPLINK), before + 1);
+}
+
+/* XDP takes over what goes on to another node, once TC has seen it begin. */
+static void forwarded_by_xdp(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+	uint32_t peer;
+	int verdict;
+
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{FAR, 1}}, 1);
+	call_tcp(&f, 40000, HOST, LAB_SYN);
+	assert_int_equal(lab_run_xdp(dp, &f, &peer), LAB_XDP_PASS);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	call_tcp(&f, 40000, HOST, LAB_ACK);
+	verdict = lab_run_xdp(dp, &f, &peer);
+	if (verdict != 3 && verdict != 4) /* XDP_TX, XDP_REDIRECT */
+		fail_msg("verdict %d", verdict);
+	lab_unwrap(&f, PEER, false, false);
+	assert_tuple(&f, CALLER, 40000, ns_addr(FAR), PORT);
+	/* What stays here, and what is nobody's, is TC's. */
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{HERE, 1}}, 1);
+	call_tcp(&f, 40001, HOST, LAB_SYN);
+	assert_int_equal(lab_run_xdp(dp, &f, &peer), LAB_XDP_PASS);
+	call_tcp(&f, 40001, 22, LAB_SYN);
+	assert_int_equal(lab_run_xdp(dp, &f, &peer), LAB_XDP_PASS);
+}
+
+/* A veth's checksums may be begun only: XDP leaves all of it to TC. */
+static void not_by_xdp_on_a_veth(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+	uint32_t peer;
+
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{FAR, 1}}, 1);
+	call_tcp(&f, 40000, HOST, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	call_tcp(&f, 40000, HOST, LAB_ACK);
+	assert_int_equal(lab_run_xdp(dp, &f, &peer), LAB_XDP_PASS);
+	assert_int_equal(ntohs(lab_tcph(&f)->dest), HOST);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(to_a_backend_here_and_back),
+		T(datagrams_too),
+		T(all_else_is_left_alone),
+		T(lost_connections_are_reset),
+		T(balanced_by_the_services_weights),
+		T(to_another_node_and_back),
+		T(for_a_peers_caller),
+		T(ports_come_and_go),
+		T(not_by_xdp_on_a_veth),
+		T(without_an_uplink),
+	};
+	const struct CMUnitTest whole[] = {T(forwarded_by_xdp)};
+
+	if (!lab_enter())
+		return 0;
+	lab_uplink_device();
+	return cmocka_run_group_tests_name("publish", tests, group_setup, group_teardown) +
+	       cmocka_run_group_tests_name(
+		       "publish by XDP", whole, group_setup_whole, group_teardown);
+}
