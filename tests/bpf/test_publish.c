@@ -61,8 +61,11 @@ static int group_setup_whole(void **state)
 {
 	(void)state;
 	set_up_with(true);
-	/* TC asks for a neighbour that is not known. */
-	return lab_sh("ip neigh replace 192.0.2.%d lladdr 02:00:00:00:00:99 dev up0", 10 + PEER);
+	/* XDP asks the routing table of a device that forwards, for a neighbour that is known; TC
+	 * does without both. */
+	return lab_sh("ip neigh replace 192.0.2.%d lladdr 02:00:00:00:00:99 dev up0 && "
+		      "echo 1 >/proc/sys/net/ipv4/conf/up0/forwarding",
+		10 + PEER);
 }
 
 static int group_teardown(void **state)
