@@ -284,7 +284,7 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 	to = id ? instance_get(*id) : NULL;
 	svc = to ? service_get(to->service) : NULL;
 	if (!to || to->device == WEFT_DEVICE_REMOTE || !svc || !svc->n_published)
-		return DROP(TUNNEL_TARGET);
+		return DROP(TUNNEL_SOURCE);
 	return_key(&key, p.saddr, p.sport, to->epoch, p.dport, p.proto);
 	known = bpf_map_lookup_elem(&returns, &key);
 	if (!known || *known != peer)
@@ -306,7 +306,7 @@ static __always_inline int publish_arrive(struct __sk_buff *skb, __u32 peer, boo
 		whose = publish_whose(skb, (__u32)judged);
 		return PUBLISH_KIND(whose) == PUBLISH_OURS
 			       ? publish_send(skb, (__u32)judged, (__u32)whose)
-			       : DROP(TUNNEL_TARGET);
+			       : DROP(TUNNEL_SOURCE);
 	}
 	to = instance_get((__u32)judged);
 	if (!to)
