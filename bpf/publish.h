@@ -40,7 +40,7 @@ static __always_inline bool has_ports(__u8 proto)
 }
 
 /* Out of the node, by the uplink and its routes. */
-static __always_inline int leave(struct __sk_buff *skb)
+static __always_inline int leave(void)
 {
 	__u32 zero = 0;
 	const struct weft_bpf_uplink *up = bpf_map_lookup_elem(&uplink, &zero);
@@ -236,7 +236,7 @@ __noinline int publish_send(struct __sk_buff *skb, __u32 from_id, __u32 port)
 	ret = nat_port(skb, &p, PORT_SOURCE, p.sport, port);
 	if (!ret)
 		ret = nat_rewrite(skb, &p, at->addr, p.daddr);
-	return ret ? ret : leave(skb);
+	return ret ? ret : leave();
 }
 
 /* What an instance sends to who is outside: NOT_OURS for what it began itself. */

@@ -524,7 +524,6 @@ static void congestion_marks(void **state)
 }
 
 /* --- bad datagrams --- */
-
 static void strangers(void **state)
 {
 	struct lab_frame f;
