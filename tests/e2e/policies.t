@@ -215,7 +215,7 @@ tap 'each of them answers' all_answer
 tap 'one that the service has had stays' address_stays
 tap 'one that is taken, or another instead, is refused' address_refused
 load_stop
-tap 'no request was lost' none_failed keepalive 200
+tap 'no request was lost' none_failed keepalive 50
 tap 'one that is far away' far_away
 tap 'the closest: it gets nothing' the_closest
 tap 'but when it is alone' far_alone
