@@ -93,7 +93,7 @@ static int parse_service(
 	if (r == 0)
 		r = parse_constraints(at, svc);
 	if (r == 0)
-		r = sla_uint(at, "replicas", 1, 64, &svc->replicas);
+		r = sla_uint(at, "replicas", 0, 64, &svc->replicas);
 	return r;
 }
 
@@ -103,22 +103,17 @@ static int check_unique(const struct sla_at *at, const struct weft_sla *sla)
 	const struct weft_sla_service *last = &sla->services[sla->n_services - 1];
 
 	for (const struct weft_sla_service *s = sla->services; s < last; s++) {
-		struct sla_at where, addresses;
+		struct sla_at where;
+		int r;
 
 		if (strcmp(s->job_name, last->job_name) == 0) {
 			sla_member(at, "microservice_name", &where);
 			return sla_fail(&where, "service %s is described twice in this file",
 				last->job_name);
 		}
-		if (last->rr_ip.s_addr && s->rr_ip.s_addr == last->rr_ip.s_addr &&
-			sla_member(at, "addresses", &addresses) &&
-			sla_member(&addresses, "rr_ip", &where)) {
-			sla_fail(&where, "%s is the address of service %s already",
-				json_string_value(where.value), s->job_name);
-			return weft_err_hint(at->doc->err,
-				"give every service its own, or leave rr_ip out "
-				"and weft picks one");
-		}
+		r = sla_check_addresses(at, last, s);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

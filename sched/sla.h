@@ -31,6 +31,11 @@
  * `cpu_limit` counts in CPUs (0.5), `log_limit` in MiB (default 64, 0: none): the log is rotated
  * there. `constraints` of type "direct" with a `node` are kept, other types are not understood.
  *
+ * `addresses` has a key for each policy that the service is to be called by, with an address of its
+ * own, or "auto" for any: rr_ip (round robin, always there), wrr_ip (by `weight` of a variant),
+ * closest_ip (the shortest round-trip time from this node), underutilized_ip (the least loaded),
+ * each with _v6. closest_ip and underutilized_ip are Oakestra's names, wrr_ip is weft's.
+ *
  * Unknown keys are permitted, as Oakestra's schema permits them, but a key one edit away from a
  * known one is refused as a typo. Oakestra's other known keys are checked for their type and have
  * no effect; `vcpu`, as its documentation writes, is taken for `vcpus`. */
@@ -42,6 +47,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bpf/weft_abi.h"
 #include "ctrl/base/err.h"
 #include "ctrl/base/virt.h"
 
@@ -80,6 +86,7 @@ struct weft_sla_variant {
 	bool arch[WEFT_ARCH_COUNT];   /* where it may run; default: the host's own only */
 	char *image[WEFT_ARCH_COUNT]; /* code for that architecture; NULL without arch or code */
 	uint32_t memory_mb, vcpus;    /* 0: not said */
+	uint32_t weight;              /* of each of its instances, under wrr_ip; default 1 */
 	enum weft_net_kind net;
 	char **cmd; /* NULL-terminated or NULL */
 	char **env; /* "K=V", NULL-terminated or NULL */
@@ -113,13 +120,20 @@ struct weft_sla_swap {
 	struct weft_sla_guard guard;
 };
 
+/* A policy's address, of either family. */
+struct weft_sla_vip {
+	bool wanted, wanted6;  /* rr's IPv4 address always is */
+	struct in_addr addr;   /* 0: any */
+	struct in6_addr addr6; /* in IPv6 weft does not serve yet; 0: any */
+};
+
 struct weft_sla_service {
 	char *app, *app_ns, *name, *name_ns;
 	char *job_name;   /* "<app>.<appns>.<service>.<servicens>" */
 	char *short_name; /* "<app>.<service>" when both namespaces are "default", else job_name */
-	struct in_addr rr_ip; /* 0: allocate one */
-	char *node;           /* direct constraint, NULL: any node */
-	uint32_t replicas;    /* default 1, at most 64 */
+	struct weft_sla_vip vip[WEFT_POLICIES];
+	char *node;        /* direct constraint, NULL: any node */
+	uint32_t replicas; /* default 1, at most 64; 0: only instances that are attached serve */
 	struct weft_sla_port *ports;
 	size_t n_ports;
 	struct weft_sla_probe readiness;
@@ -142,6 +156,7 @@ int weft_sla_parse(const char *name, const char *text, size_t size, struct weft_
 	struct weft_err *err);
 void weft_sla_free(struct weft_sla *sla);
 
+const char *weft_sla_vip_key(enum weft_policy policy);            /* "rr_ip", "closest_ip" */
 const char *weft_net_kind_name(enum weft_net_kind k);             /* "veth", "macvtap", "tap" */
 const char *weft_shift_strategy_name(enum weft_shift_strategy s); /* "linear", ... */
 int weft_shift_strategy_parse(const char *s);                     /* the enum or -EINVAL */

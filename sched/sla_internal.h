@@ -21,6 +21,7 @@
 #define SLA_SHORT_MAX    256U /* customer, node, path */
 #define SLA_MEMORY_MAX   (1024U * 1024U)
 #define SLA_VCPUS_MAX    1024U
+#define SLA_WEIGHT_MAX   1000U /* the data plane's */
 #define SLA_SECONDS_MAX  3600U
 #define SLA_TUNNEL_PORT  50103U
 
@@ -102,6 +103,9 @@ int sla_copy_strings(const struct sla_doc *doc, char *const *from, char ***ret);
 int sla_parse_variants(const struct sla_at *at, struct weft_sla_service *svc);
 int sla_parse_ports(const struct sla_at *at, struct weft_sla_service *svc);
 int sla_parse_addresses(const struct sla_at *at, struct weft_sla_service *svc);
+/* Has last, which is at, an address that another of the same file has? */
+int sla_check_addresses(const struct sla_at *at, const struct weft_sla_service *last,
+	const struct weft_sla_service *other);
 int sla_parse_readiness(const struct sla_at *at, struct weft_sla_service *svc); /* after ports */
 int sla_parse_swap(const struct sla_at *at, struct weft_sla_service *svc);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a microservice is reached: port mappings, service addresses, the readiness probe. */
+/* How a microservice is reached: port mappings, the readiness probe. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -89,53 +89,6 @@ int sla_parse_ports(const struct sla_at *at, struct weft_sla_service *svc)
 			return r;
 		svc->ports[svc->n_ports++] = port;
 	}
-	return 0;
-}
-
-/* Oakestra's allocator counts both octets from 0 to 253; .0.0 stays free as the network's own. */
-static bool is_semantic(struct in_addr addr)
-{
-	uint32_t a = ntohl(addr.s_addr), x = a >> 8 & 0xff, y = a & 0xff;
-
-	return a >> 16 == (10 << 8 | 30) && x <= 253 && y <= 253 && (x || y);
-}
-
-/* Oakestra lets a user choose from fdff:20xx:: only; weft checks it and does not serve IPv6 yet. */
-static int check_rr_v6(const struct sla_at *at)
-{
-	const char *s = json_string_value(at->value);
-	struct in6_addr a;
-
-	if (*s == '\0' || (inet_pton(AF_INET6, s, &a) == 1 && a.s6_addr[0] == 0xfd &&
-				  a.s6_addr[1] == 0xff && a.s6_addr[2] == 0x20))
-		return 0;
-	return sla_fail(at, "must be an address in fdff:2000::/24, is \"%s\"", sla_quote(s).text);
-}
-
-int sla_parse_addresses(const struct sla_at *at, struct weft_sla_service *svc)
-{
-	struct sla_at addresses, member;
-	struct in_addr addr;
-	const char *s;
-	int r;
-
-	if (!sla_member(at, "addresses", &addresses))
-		return 0;
-	r = sla_check(&addresses, &sla_addresses_keys);
-	if (r == 0 && sla_member(&addresses, "rr_ip_v6", &member))
-		r = check_rr_v6(&member);
-	if (r < 0 || !sla_member(&addresses, "rr_ip", &member) ||
-		json_string_length(member.value) == 0)
-		return r;
-	s = json_string_value(member.value);
-	if (inet_pton(AF_INET, s, &addr) != 1 || !is_semantic(addr)) {
-		sla_fail(&member,
-			"must be 10.30.x.y with x and y from 0 to 253, and not 10.30.0.0, "
-			"is \"%s\"",
-			sla_quote(s).text);
-		return weft_err_hint(at->doc->err, "or leave rr_ip out and weft picks a free one");
-	}
-	svc->rr_ip = addr;
 	return 0;
 }
 

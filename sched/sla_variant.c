@@ -145,6 +145,7 @@ static int parse_own(const struct sla_at *at, struct weft_sla_variant *v, struct
 {
 	int r = parse_virt(at, &v->virt);
 
+	v->weight = 1;
 	if (r == 0)
 		r = parse_code(at, v);
 	if (r == 0)
@@ -155,6 +156,8 @@ static int parse_own(const struct sla_at *at, struct weft_sla_variant *v, struct
 		r = sla_uint(at, "vcpu", 0, SLA_VCPUS_MAX, &v->vcpus);
 	if (r == 0)
 		r = sla_uint(at, "vcpus", 0, SLA_VCPUS_MAX, &v->vcpus);
+	if (r == 0)
+		r = sla_uint(at, "weight", 1, SLA_WEIGHT_MAX, &v->weight);
 	if (r == 0)
 		r = sla_strings(at, "cmd", &v->cmd);
 	if (r == 0)

@@ -8,14 +8,36 @@
 #include "ctrl/cli/table.h"
 #include "ctrl/cli/value.h"
 
+static char *cell_rtt(const struct cli *cli, const json_t *row, const char *key)
+{
+	double us = json_number_value(json_object_get(row, key));
+
+	if (cli_is_null(row, key) || !(us >= 0 && us < 1e12))
+		return strdup("-");
+	return strdup(cli_fmt_ns((uint64_t)(us * 1000), cli->io.utf8).s);
+}
+
+static char *cell_load(const struct cli *cli, const json_t *row, const char *key)
+{
+	double load = json_number_value(json_object_get(row, key));
+
+	(void)cli;
+	if (cli_is_null(row, key) || !(load >= 0 && load < 1e6))
+		return strdup("-");
+	return weft_strf("%.2f", load);
+}
+
 static const struct cli_column lb_columns[] = {
 	{"SERVICE", "service", cli_cell_text, 0},
+	{"POLICY", "policy", cli_cell_text, 0},
 	{"VIP", "vip", cli_cell_text, 0},
 	{"BACKEND", "instance", cli_cell_text, 0},
 	{"RUNTIME", "virtualization", cli_cell_text, 0},
 	{"ADDRESS", "addr", cli_cell_text, 0},
 	{"WEIGHT", "weight", cli_cell_text, CLI_COL_RIGHT},
 	{"SHARE", "share", cli_cell_share, CLI_COL_RIGHT},
+	{"RTT", "rtt_us", cell_rtt, CLI_COL_RIGHT | CLI_COL_WIDE},
+	{"LOAD", "load", cell_load, CLI_COL_RIGHT | CLI_COL_WIDE},
 	{"FLOWS", "flows", cli_cell_count, CLI_COL_RIGHT},
 	{"NEW-FLOWS", "new_flows", cli_cell_count, CLI_COL_RIGHT},
 	{"NEW/S", "new_flows/s", cli_cell_count, CLI_COL_RIGHT | CLI_COL_RATE},

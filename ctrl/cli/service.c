@@ -30,6 +30,22 @@ static char *cell_variants(const struct cli *cli, const json_t *row, const char 
 	return cli_cell_text(cli, holder, "names");
 }
 
+/* "rr=10.30.0.2,closest=10.30.0.3" */
+static char *cell_vips(const struct cli *cli, const json_t *row, const char *key)
+{
+	json_auto_t *list = json_array();
+	json_auto_t *holder = NULL;
+	const char *policy;
+	json_t *vip;
+
+	json_object_foreach (json_object_get(row, key), policy, vip)
+		if (json_is_string(vip))
+			json_array_append_new(
+				list, json_sprintf("%s=%s", policy, json_string_value(vip)));
+	holder = json_pack("{s:O}", "vips", list);
+	return cli_cell_text(cli, holder, "vips");
+}
+
 /* A number of "counters" under the name that the table gives it. */
 static char *cell_packets(const struct cli *cli, const json_t *row, const char *key)
 {
@@ -56,6 +72,7 @@ static const struct cli_column columns[] = {
 	{"RX-BYTES", "rx_bytes", cell_bytes, CLI_COL_RIGHT | CLI_COL_WIDE},
 	{"AGE", "created_ms", cli_cell_age, CLI_COL_RIGHT},
 	{"JOB", "job_name", cli_cell_text, CLI_COL_WIDE},
+	{"VIPS", "vips", cell_vips, CLI_COL_WIDE},
 	{"IDS", "instances", cli_cell_text, CLI_COL_WIDE},
 	{"DETAIL", "detail", cli_cell_text, CLI_COL_WIDE},
 };

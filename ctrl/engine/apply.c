@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Descriptor in: all of its services are checked before the first of them is touched. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -177,18 +176,11 @@ static int check_existing(
 		return weft_err_hint(err, "weft swap start %s --to %s first", s->name,
 			weft_virt_name(spec->variants[0].virt));
 	}
-	if (spec->rr_ip.s_addr && spec->rr_ip.s_addr != s->vip.s_addr) {
-		weft_err_set(
-			err, EBUSY, "service %s: its address cannot change while it runs", s->name);
-		return weft_err_hint(err, "weft service delete %s, then apply", s->name);
-	}
 	return 0;
 }
 
 static int check(struct weft_engine *e, struct plan *p, struct weft_err *err)
 {
-	char text[INET_ADDRSTRLEN];
-	const char *by = NULL;
 	int r;
 
 	p->existing = service_find(e, p->spec->short_name);
@@ -205,15 +197,7 @@ static int check(struct weft_engine *e, struct plan *p, struct weft_err *err)
 		r = check_ports(e, p->spec, p->existing, err);
 	if (r == 0 && p->existing)
 		r = check_existing(p->existing, p->spec, err);
-	if (r < 0)
-		return r;
-	if (p->spec->rr_ip.s_addr && engine_vip_taken(e, p->spec->rr_ip, p->existing, &by)) {
-		inet_ntop(AF_INET, &p->spec->rr_ip, text, sizeof(text));
-		weft_err_set(err, EADDRINUSE, "service %s: address %s is already taken by %s",
-			p->spec->short_name, text, by);
-		return weft_err_hint(err, "choose another addresses.rr_ip, or leave it out");
-	}
-	return 0;
+	return r < 0 ? r : vips_check(e, p->spec, p->existing, err);
 }
 
 static uint32_t free_service_id(struct weft_engine *e)
@@ -269,8 +253,7 @@ static int create(struct weft_engine *e, struct plan *p, struct weft_err *err)
 	if (r == 0) {
 		s->spec = &s->sla->services[0];
 		s->active = s->spec->variants[0].virt;
-		s->vip = s->spec->rr_ip;
-		r = s->vip.s_addr ? 0 : engine_alloc_vip(e, &s->vip, err);
+		r = vips_choose(s, s->spec, err);
 	}
 	if (r == 0)
 		r = store_new(s, err);
@@ -285,18 +268,32 @@ static int create(struct weft_engine *e, struct plan *p, struct weft_err *err)
 
 static int update(struct plan *p, struct weft_err *err)
 {
+	struct in_addr vip[WEFT_DP_POLICIES];
 	struct service *s = p->existing;
 	char *old = s->descriptor;
 	struct weft_sla *sla = NULL;
+	bool stored = false;
 	int r;
 
 	r = weft_sla_parse(s->name, p->descriptor, strlen(p->descriptor), &sla, err);
 	if (r < 0)
 		return r;
+	memcpy(vip, s->vip, sizeof(vip));
+	r = vips_choose(s, &sla->services[0], err);
 	s->descriptor = p->descriptor;
-	r = service_store(s, err);
+	if (r == 0)
+		r = service_store(s, err);
+	if (r == 0) {
+		/* An address that was entered is not taken back: that would cost the service its
+		 * flows. So it is stored first. */
+		r = service_enter(s, err);
+		stored = true;
+	}
 	if (r < 0) {
 		s->descriptor = old;
+		memcpy(s->vip, vip, sizeof(vip));
+		if (stored)
+			service_store(s, NULL);
 		weft_sla_free(sla);
 		return r;
 	}
@@ -307,6 +304,7 @@ static int update(struct plan *p, struct weft_err *err)
 	s->spec = &sla->services[0];
 	s->failures = 0;
 	s->retry_ns = 0;
+	service_weigh(s);
 	return 0;
 }
 
@@ -319,7 +317,7 @@ static int carry_out(
 			struct plan *p = &plans[i];
 			int r = 0;
 
-			if ((p->spec->rr_ip.s_addr != 0) != certain)
+			if (vips_certain(p->spec) != certain)
 				continue;
 			if (p->action == CREATED)
 				r = create(e, p, err);

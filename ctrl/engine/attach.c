@@ -110,6 +110,7 @@ static struct instance *new_attached(struct weft_engine *e, const char *name)
 		return NULL;
 	inst->engine = e;
 	inst->tap_fd = -1;
+	inst->rtt_us = inst->load = -1;
 	inst->name = strdup(name);
 	inst->code = strdup("");
 	inst->borrowed = calloc(1, sizeof(*inst->borrowed));

@@ -105,6 +105,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 		else
 			service_reconcile(s, now);
 	}
+	policy_tick(e, now);
 	if (e->purging && !e->services && !e->instances) {
 		finish_purge(e);
 		return 0;

@@ -95,6 +95,7 @@ int instance_new(struct service *s, const struct weft_sla_variant *v, struct ins
 	inst->virt = v->virt;
 	inst->net = v->virt == WEFT_VIRT_UNIKERNEL ? v->net : WEFT_NET_VETH;
 	inst->tap_fd = -1;
+	inst->rtt_us = inst->load = -1;
 	inst->created_ms = weft_realtime_ms();
 	/* One that was attached may have taken a name of ours. */
 	while ((inst->name = make_name(s)) && instance_find(e, inst->name)) {
@@ -132,6 +133,7 @@ void instance_free(struct instance *inst)
 			break;
 		}
 	weft_probe_free(inst->probe);
+	weft_probe_free(inst->rtt_probe);
 	if (inst->tap_fd >= 0)
 		close(inst->tap_fd);
 	borrowed_free(inst->borrowed);

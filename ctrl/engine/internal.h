@@ -43,8 +43,8 @@ struct service {
 	char *name;
 	char *descriptor; /* of this service alone, compact JSON: what is stored and compared */
 	struct weft_sla *sla;
-	const struct weft_sla_service *spec; /* in sla */
-	struct in_addr vip;
+	const struct weft_sla_service *spec;  /* in sla */
+	struct in_addr vip[WEFT_DP_POLICIES]; /* 0: not called by that policy; rr has one */
 	enum weft_virt active;
 	unsigned next_number;
 	uint64_t created_ms;
@@ -54,7 +54,7 @@ struct service {
 	struct weft_err error;    /* of the last instance that failed */
 	struct hand_weight *hand; /* weights set by hand, NULL: weft's own */
 	unsigned n_hand;
-	char *weights_said; /* in the event log, as text */
+	char *weights_said[WEFT_DP_POLICIES]; /* in the event log, as text */
 
 	struct weft_swap *swap;             /* the running one */
 	uint64_t swap_entered_ns;           /* when this daemon saw it enter its state ... */
@@ -92,7 +92,13 @@ struct instance {
 	char *code, *image; /* image: what prepare() answered */
 	uint64_t created_ms, started_ms, ready_ms;
 	struct weft_err error;
-	uint32_t weight;
+	uint32_t weight[WEFT_DP_POLICIES];
+
+	/* policy.c */
+	bool preferred[WEFT_DP_POLICIES];
+	double rtt_us, load; /* smoothed; negative: not known yet */
+	uint64_t cpu_ns, cpu_at_ns;
+	struct weft_probe *rtt_probe;
 
 	bool busy;         /* a runtime call is under way: its callback will come */
 	bool unwanted;     /* to be removed as soon as it is not busy */
@@ -138,7 +144,8 @@ struct weft_engine {
 	uint32_t last_instance_id;
 	uint32_t last_ns_host, last_inst_host;
 	uint32_t flows[WEFT_DP_MAX_INSTANCES];
-	uint64_t sweep_ns; /* when they are counted next, at the latest */
+	uint64_t sweep_ns;  /* when they are counted next, at the latest */
+	uint64_t policy_ns; /* when measurements are looked at next */
 	struct weft_link_watch *links;
 	sd_event_source *links_io;
 	bool restoring; /* the data plane does not know every instance yet */
@@ -151,13 +158,14 @@ struct weft_engine {
 struct runtime_slot *engine_runtime(struct weft_engine *e, enum weft_virt virt);
 int engine_runtimes_open(struct weft_engine *e, struct weft_err *err);
 void engine_runtimes_tick(struct weft_engine *e, uint64_t now);
-int engine_alloc_vip(struct weft_engine *e, struct in_addr *ret, struct weft_err *err);
+/* One that nobody has, nor s, which need not be in the engine's list yet. */
+int engine_alloc_vip(
+	struct weft_engine *e, const struct service *s, struct in_addr *ret, struct weft_err *err);
 int engine_alloc_instance(struct weft_engine *e, struct instance *inst, struct weft_err *err);
 int engine_alloc_attached(struct weft_engine *e, struct instance *inst, struct weft_err *err);
 bool engine_ns_addr_taken(struct weft_engine *e, struct in_addr a, const char **by);
 void engine_mac(struct instance *inst); /* from its address */
-bool engine_vip_taken(
-	struct weft_engine *e, struct in_addr vip, const struct service *but, const char **by);
+bool engine_vip_taken(struct weft_engine *e, struct in_addr vip, const char **by);
 int engine_place(struct weft_engine *e, const struct service *s,
 	const struct weft_sla_variant *variant, enum weft_arch *ret_arch, struct weft_err *err);
 
@@ -171,6 +179,18 @@ void service_reconcile(struct service *s, uint64_t now);
 /* Have the data plane know the service and its addresses. */
 int service_enter(struct service *s, struct weft_err *err);
 void service_instance_failed(struct service *s, struct instance *inst);
+
+/* vips.c: a service's addresses */
+const char *policy_name(int policy);
+bool vips_certain(const struct weft_sla_service *spec); /* it wants certain ones */
+int vips_check(struct weft_engine *e, const struct weft_sla_service *spec,
+	const struct service *now, struct weft_err *err);
+int vips_choose(struct service *s, const struct weft_sla_service *spec, struct weft_err *err);
+json_t *vips_to_json(const struct service *s);
+int vips_from_json(struct service *s, const char *rr, const json_t *doc);
+
+/* policy.c: the policies that go by measurements */
+void policy_tick(struct weft_engine *e, uint64_t now);
 
 /* weights.c */
 /* Work out every instance's weight and hand the vector to the data plane. */

@@ -101,10 +101,18 @@ void engine_runtimes_tick(struct weft_engine *e, uint64_t now)
 	}
 }
 
+static bool has_vip(const struct service *s, struct in_addr a)
+{
+	for (int p = 0; p < WEFT_DP_POLICIES; p++)
+		if (s->vip[p].s_addr == a.s_addr)
+			return true;
+	return false;
+}
+
 static bool address_taken(struct weft_engine *e, struct in_addr a)
 {
 	for (struct service *s = e->services; s; s = s->next)
-		if (s->vip.s_addr == a.s_addr)
+		if (has_vip(s, a))
 			return true;
 	for (struct instance *i = e->instances; i; i = i->next)
 		if (i->ns_addr.s_addr == a.s_addr || i->inst_addr.s_addr == a.s_addr)
@@ -112,11 +120,10 @@ static bool address_taken(struct weft_engine *e, struct in_addr a)
 	return a.s_addr == e->gateway.s_addr;
 }
 
-bool engine_vip_taken(
-	struct weft_engine *e, struct in_addr vip, const struct service *but, const char **by)
+bool engine_vip_taken(struct weft_engine *e, struct in_addr vip, const char **by)
 {
 	for (struct service *s = e->services; s; s = s->next)
-		if (s != but && s->vip.s_addr == vip.s_addr) {
+		if (has_vip(s, vip)) {
 			*by = s->name;
 			return true;
 		}
@@ -145,12 +152,13 @@ static bool in_pool(uint32_t low)
 	return (low & 0xff) <= 253;
 }
 
-int engine_alloc_vip(struct weft_engine *e, struct in_addr *ret, struct weft_err *err)
+int engine_alloc_vip(
+	struct weft_engine *e, const struct service *s, struct in_addr *ret, struct weft_err *err)
 {
 	for (uint32_t low = VIP_FIRST; low <= VIP_LAST; low++) {
 		struct in_addr a = {htonl(POOL_BASE | low)};
 
-		if (!in_pool(low) || (low & 0xff) == 0 || address_taken(e, a))
+		if (!in_pool(low) || (low & 0xff) == 0 || address_taken(e, a) || has_vip(s, a))
 			continue;
 		*ret = a;
 		return 0;

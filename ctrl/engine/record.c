@@ -73,6 +73,7 @@ int instance_restore(void *engine, const char *name, const json_t *doc)
 		return -ENOMEM;
 	inst->engine = e;
 	inst->tap_fd = -1;
+	inst->rtt_us = inst->load = -1;
 	inst->name = strdup(name);
 	r = inst->name ? unpack(inst, doc, &service) : -ENOMEM;
 	inst->service = r == 0 ? service_find(e, service) : NULL;

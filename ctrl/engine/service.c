@@ -34,7 +34,8 @@ void service_free(struct service *s)
 	weft_swap_free(s->swap);
 	weft_sla_free(s->sla);
 	hand_forget(s);
-	free(s->weights_said);
+	for (int p = 0; p < WEFT_DP_POLICIES; p++)
+		free(s->weights_said[p]);
 	free(s->descriptor);
 	free(s->name);
 	free(s);
@@ -44,11 +45,11 @@ int service_store(struct service *s, struct weft_err *err)
 {
 	char vip[INET_ADDRSTRLEN];
 
-	inet_ntop(AF_INET, &s->vip, vip, sizeof(vip));
-	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:b, s:o*}", "descriptor",
-		s->descriptor, "id", (int)s->id, "vip", vip, "active", weft_virt_name(s->active),
-		"next_number", (int)s->next_number, "created_ms", (json_int_t)s->created_ms,
-		"deleting", s->deleting, "weights", hand_to_json(s));
+	inet_ntop(AF_INET, &s->vip[WEFT_DP_RR], vip, sizeof(vip));
+	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:o, s:s, s:i, s:I, s:b, s:o*}", "descriptor",
+		s->descriptor, "id", (int)s->id, "vip", vip, "vips", vips_to_json(s), "active",
+		weft_virt_name(s->active), "next_number", (int)s->next_number, "created_ms",
+		(json_int_t)s->created_ms, "deleting", s->deleting, "weights", hand_to_json(s));
 
 	return weft_store_put(s->engine->store, "service", s->name, doc, err);
 }
@@ -69,8 +70,8 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 		    &descriptor, "id", &id, "vip", &vip, "active", &active, "next_number", &number,
 		    "created_ms", &created, "deleting", &deleting) < 0 ||
 		(virt = weft_virt_parse(active)) < 0 || id < 1 || id >= WEFT_DP_MAX_SERVICES ||
-		number < 1 || inet_pton(AF_INET, vip, &s->vip) != 1 || !(s->name = strdup(name)) ||
-		!(s->descriptor = strdup(descriptor)) ||
+		number < 1 || vips_from_json(s, vip, json_object_get(doc, "vips")) < 0 ||
+		!(s->name = strdup(name)) || !(s->descriptor = strdup(descriptor)) ||
 		hand_from_json(s, json_object_get(doc, "weights")) < 0 ||
 		weft_sla_parse(name, descriptor, strlen(descriptor), &s->sla, &err) < 0) {
 		log_error("stored service %s cannot be read: %s", name, err.msg);
@@ -90,8 +91,9 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 
 int service_enter(struct service *s, struct weft_err *err)
 {
-	const struct weft_dp_service dps = {.id = s->id, .vip[WEFT_DP_RR] = s->vip};
+	struct weft_dp_service dps = {.id = s->id};
 
+	memcpy(dps.vip, s->vip, sizeof(dps.vip));
 	return weft_dp_service_set(s->engine->dp, &dps, err);
 }
 

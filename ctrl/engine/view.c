@@ -74,12 +74,14 @@ json_t *view_service(const struct service *s)
 	for (size_t i = 0; i < s->spec->n_variants; i++)
 		json_array_append_new(variants, view_variant(&s->spec->variants[i]));
 	weft_dp_service_counters(s->engine->dp, s->id, &c);
-	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o}",
-		"name", s->name, "job_name", s->spec->job_name, "vip", view_address(s->vip),
-		"phase", phase, "detail", detail, "hint", detail[0] ? s->error.hint : "", "active",
-		weft_virt_name(s->active), "replicas", (int)s->spec->replicas, "ready", (int)ready,
-		"instances", instances, "swap", s->swap ? s->swap->id : NULL, "variants", variants,
-		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c));
+	return json_pack(
+		"{s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o}",
+		"name", s->name, "job_name", s->spec->job_name, "vip",
+		view_address(s->vip[WEFT_DP_RR]), "vips", vips_to_json(s), "phase", phase, "detail",
+		detail, "hint", detail[0] ? s->error.hint : "", "active", weft_virt_name(s->active),
+		"replicas", (int)s->spec->replicas, "ready", (int)ready, "instances", instances,
+		"swap", s->swap ? s->swap->id : NULL, "variants", variants, "created_ms",
+		(json_int_t)s->created_ms, "counters", view_counters(&c));
 }
 
 void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)
@@ -112,7 +114,7 @@ json_t *view_instance(const struct instance *inst)
 		view_address(inst->ns_addr), "inst_addr", view_address(inst->inst_addr), "mac",
 		instance_mac(inst, mac), "network",
 		inst->borrowed ? NULL : weft_net_kind_name(inst->net), "device",
-		inst->ifindex ? inst->device : "", "weight", (int)inst->weight, "flows",
+		inst->ifindex ? inst->device : "", "weight", (int)inst->weight[WEFT_DP_RR], "flows",
 		(int)e->flows[inst->id], "pid", (int)stats.pid, "cpu_ns", (json_int_t)stats.cpu_ns,
 		"memory_bytes", (json_int_t)stats.memory_bytes, "image", inst->code, "created_ms",
 		(json_int_t)inst->created_ms, "started_ms", time_or_null(inst->started_ms),

@@ -7,17 +7,39 @@
 
 #define MAX_FLOWS_SHOWN 1000
 
-static json_t *lb_row(const struct service *s, const struct instance *i, uint64_t total)
+static json_t *known(double value)
+{
+	return value < 0 ? json_null() : json_real(value);
+}
+
+static json_t *lb_row(const struct service *s, const struct instance *i, enum weft_dp_policy policy)
 {
 	struct weft_dp_counters c = {0};
+	uint64_t total = 0;
 
+	for (struct instance *k = s->engine->instances; k; k = k->next)
+		total += k->service == s ? k->weight[policy] : 0;
 	weft_dp_instance_counters(s->engine->dp, i->id, &c);
-	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:i, s:f, s:i, s:I, s:I, s:I}", "service",
-		s->name, "vip", view_address(s->vip), "instance", i->name, "virtualization",
-		instance_kind(i), "addr", view_address(i->ns_addr), "weight", (int)i->weight,
-		"share", total ? (double)i->weight / (double)total : 0.0, "flows",
-		(int)s->engine->flows[i->id], "packets", (json_int_t)c.packets, "bytes",
-		(json_int_t)c.bytes, "new_flows", (json_int_t)c.flows);
+	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:o, s:i, s:f, s:i, s:o, s:o, s:I, s:I, s:I}",
+		"service", s->name, "policy", policy_name(policy), "vip",
+		view_address(s->vip[policy]), "instance", i->name, "virtualization",
+		instance_kind(i), "addr", view_address(i->ns_addr), "weight",
+		(int)i->weight[policy], "share",
+		total ? (double)i->weight[policy] / (double)total : 0.0, "flows",
+		(int)s->engine->flows[i->id], "rtt_us", known(i->rtt_us), "load", known(i->load),
+		"packets", (json_int_t)c.packets, "bytes", (json_int_t)c.bytes, "new_flows",
+		(json_int_t)c.flows);
+}
+
+static void lb_rows(json_t *list, const struct service *s, enum weft_dp_policy policy)
+{
+	json_t *rows = json_array();
+
+	for (struct instance *i = s->engine->instances; i; i = i->next)
+		if (i->service == s && i->phase >= PHASE_READY)
+			json_array_insert_new(rows, 0, lb_row(s, i, policy));
+	json_array_extend(list, rows);
+	json_decref(rows);
 }
 
 /* The one that is asked for; NULL: all are. */
@@ -42,15 +64,10 @@ int weft_engine_dp_lb(
 		return r;
 	list = json_array();
 	weft_dp_flows_count(e->dp, e->flows);
-	for (struct service *s = e->services; s; s = s->next) {
-		uint64_t total = 0;
-
-		for (struct instance *i = e->instances; i; i = i->next)
-			total += i->service == s ? i->weight : 0;
-		for (struct instance *i = e->instances; i; i = i->next)
-			if (i->service == s && (!only || only == s) && i->phase >= PHASE_READY)
-				json_array_insert_new(list, 0, lb_row(s, i, total));
-	}
+	for (struct service *s = e->services; s; s = s->next)
+		for (int policy = 0; policy < WEFT_DP_POLICIES; policy++)
+			if ((!only || only == s) && s->vip[policy].s_addr)
+				lb_rows(list, s, (enum weft_dp_policy)policy);
 	return view_items(list, ret);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every instance's share of new flows: equal ones, or those set by hand, and across them what a
- * running swap gives to its two sides. */
+/* Every instance's share of new flows under each policy of its service: equal ones, by weight, to
+ * the preferred alone, or as set by hand; and across them what a running swap gives to its sides.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "ctrl/engine/internal.h"
 
 struct sums {
+	enum weft_dp_policy policy;
 	uint64_t leaving, coming, all; /* of the weights of those that are ready */
 	unsigned percent;              /* of the coming side */
 	bool equal;                    /* all are 0: better any of them than nobody */
@@ -20,16 +22,29 @@ static enum weft_swap_side side_of(const struct instance *inst)
 	return swap ? weft_swap_side(swap, inst->name) : WEFT_SWAP_NONE;
 }
 
-/* Its weight but for a swap. */
+static uint32_t variant_weight(const struct instance *inst)
+{
+	const struct weft_sla_variant *v = service_variant(inst->service, inst->virt);
+
+	return v ? v->weight : 1;
+}
+
+/* Its weight but for a swap, while which nobody is preferred. */
 static uint64_t own_weight(const struct sums *sums, const struct instance *inst)
 {
+	const struct service *s = inst->service;
+
 	if (inst->phase != PHASE_READY)
 		return 0;
 	if (sums->equal)
 		return 1;
-	if (inst->service->hand)
+	if (sums->policy == WEFT_DP_CLOSEST || sums->policy == WEFT_DP_LEAST_LOADED)
+		return s->swap || inst->preferred[sums->policy];
+	if (s->hand)
 		return hand_weight(inst);
-	return inst->borrowed ? inst->borrowed->weight : 1;
+	if (inst->borrowed)
+		return inst->borrowed->weight;
+	return sums->policy == WEFT_DP_WRR ? variant_weight(inst) : 1;
 }
 
 static void add_up(const struct service *s, struct sums *sums)
@@ -46,10 +61,10 @@ static void add_up(const struct service *s, struct sums *sums)
 }
 
 /* Before the shift nobody leaves, and after a rollback nobody does any more. */
-static struct sums sum_up(const struct service *s)
+static struct sums sum_up(const struct service *s, enum weft_dp_policy policy)
 {
 	const struct weft_swap *swap = s->swap;
-	struct sums sums = {0};
+	struct sums sums = {.policy = policy};
 
 	if (swap && swap->state >= WEFT_SWAP_SHIFT && swap->state <= WEFT_SWAP_DONE)
 		sums.percent = swap->batch_percent;
@@ -81,9 +96,9 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 /* Every instance's weight: as they were said by hand, else in the smallest numbers that have the
  * ratio; where those are too large, scaled down together and rounded up, so that none becomes zero.
  */
-static void work_out(struct service *s)
+static void work_out(struct service *s, enum weft_dp_policy policy)
 {
-	struct sums sums = sum_up(s);
+	struct sums sums = sum_up(s, policy);
 	uint64_t most = 0, unit = 0;
 
 	for (struct instance *i = s->engine->instances; i; i = i->next) {
@@ -100,9 +115,10 @@ static void work_out(struct service *s)
 		if (i->service != s)
 			continue;
 		if (most / unit <= WEFT_DP_MAX_WEIGHT)
-			i->weight = (uint32_t)(part / unit);
+			i->weight[policy] = (uint32_t)(part / unit);
 		else
-			i->weight = (uint32_t)((part * WEFT_DP_MAX_WEIGHT + most - 1) / most);
+			i->weight[policy] =
+				(uint32_t)((part * WEFT_DP_MAX_WEIGHT + most - 1) / most);
 	}
 }
 
@@ -112,37 +128,53 @@ static char *as_text(const json_t *weights)
 	return json_dumps(weights, JSON_COMPACT | JSON_SORT_KEYS);
 }
 
-static void say(struct service *s)
+static void say(struct service *s, enum weft_dp_policy policy)
 {
 	const char *by = s->swap ? "swap" : s->hand ? "hand" : "weft";
+	char **said = &s->weights_said[policy];
 	json_t *weights = json_object();
 	_cleanup_(freep) char *text = NULL;
 
 	for (struct instance *i = s->engine->instances; i; i = i->next)
 		if (i->service == s && i->phase == PHASE_READY)
-			json_object_set_new(weights, i->name, json_integer((json_int_t)i->weight));
+			json_object_set_new(
+				weights, i->name, json_integer((json_int_t)i->weight[policy]));
 	text = as_text(weights);
-	if (!text || (s->weights_said && strcmp(s->weights_said, text) == 0)) {
+	if (!text || (*said && strcmp(*said, text) == 0)) {
 		json_decref(weights);
 		return;
 	}
-	free(s->weights_said);
-	s->weights_said = TAKE_PTR(text);
+	free(*said);
+	*said = TAKE_PTR(text);
 	weft_events_add(s->engine->events, "weights", "set", s->name,
-		json_pack("{s:s, s:o}", "by", by, "weights", weights));
+		json_pack("{s:s, s:s, s:o}", "policy", policy_name(policy), "by", by, "weights",
+			weights));
+}
+
+static void weigh(struct service *s, enum weft_dp_policy policy, struct weft_dp_weight *w)
+{
+	struct weft_err err = {0};
+	unsigned n = 0;
+
+	work_out(s, policy);
+	/* Others may not be in the data plane (yet, any more), which then refuses them all. */
+	for (struct instance *i = s->engine->instances; i; i = i->next)
+		if (i->service == s && i->phase == PHASE_READY)
+			w[n++] = (struct weft_dp_weight){i->id, i->weight[policy]};
+	if (weft_dp_service_weights(s->engine->dp, s->id, policy, w, n, &err) < 0)
+		log_error("service %s: weights: %s", s->name, err.msg);
+	else
+		say(s, policy);
 }
 
 void service_weigh(struct service *s)
 {
 	_cleanup_(freep) struct weft_dp_weight *w = NULL;
-	struct weft_err err = {0};
 	unsigned n = 0;
 
 	/* After a start the data plane has the weights of before, until it knows every instance. */
 	if (s->engine->restoring)
 		return;
-	work_out(s);
-	/* Others may not be in the data plane (yet, any more), which then refuses them all. */
 	for (struct instance *i = s->engine->instances; i; i = i->next)
 		n += i->service == s && i->phase == PHASE_READY;
 	w = calloc(n + 1, sizeof(*w));
@@ -150,25 +182,24 @@ void service_weigh(struct service *s)
 		log_error("service %s: weights: out of memory", s->name);
 		return;
 	}
-	n = 0;
-	for (struct instance *i = s->engine->instances; i; i = i->next)
-		if (i->service == s && i->phase == PHASE_READY)
-			w[n++] = (struct weft_dp_weight){i->id, i->weight};
-	if (weft_dp_service_weights(s->engine->dp, s->id, WEFT_DP_RR, w, n, &err) < 0)
-		log_error("service %s: weights: %s", s->name, err.msg);
-	else
-		say(s);
+	for (int policy = 0; policy < WEFT_DP_POLICIES; policy++)
+		if (s->vip[policy].s_addr)
+			weigh(s, (enum weft_dp_policy)policy, w);
 }
 
 static void recall(struct weft_engine *e, const char *line)
 {
 	json_auto_t *doc = strstr(line, "\"weights\"") ? json_loads(line, 0, NULL) : NULL;
-	const json_t *weights = json_object_get(json_object_get(doc, "data"), "weights");
+	const json_t *data = json_object_get(doc, "data"), *weights;
 	const char *name = json_string_value(json_object_get(doc, "object"));
-	struct service *s = weights && name ? service_find(e, name) : NULL;
+	const char *policy = json_string_value(json_object_get(data, "policy"));
+	struct service *s;
 
-	if (s && !s->weights_said)
-		s->weights_said = as_text(weights);
+	weights = json_object_get(data, "weights");
+	s = weights && policy && name ? service_find(e, name) : NULL;
+	for (int p = 0; s && p < WEFT_DP_POLICIES; p++)
+		if (!s->weights_said[p] && strcmp(policy_name(p), policy) == 0)
+			s->weights_said[p] = as_text(weights);
 }
 
 void weights_recall(struct weft_engine *e)

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -24,6 +25,7 @@ struct weft_probe {
 	size_t n_answer;
 	enum { CONNECTING, READING, PAUSING } phase;
 	char reason[128];
+	uint32_t rtt_us;
 };
 
 static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata);
@@ -154,6 +156,21 @@ static void read_answer(struct weft_probe *p)
 	fail_attempt(p, reason);
 }
 
+uint32_t weft_probe_rtt_us(const struct weft_probe *p)
+{
+	return p->rtt_us;
+}
+
+/* Of the handshake: how long it takes until we look does not count. */
+static void take_rtt(struct weft_probe *p)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(p->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
+		p->rtt_us = info.tcpi_rtt;
+}
+
 static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata)
 {
 	struct weft_probe *p = userdata;
@@ -167,6 +184,8 @@ static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata)
 		return 0;
 	}
 	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	if (!error)
+		take_rtt(p);
 	if (error)
 		fail_attempt(p, strerror(error));
 	else if (p->path)

@@ -28,6 +28,8 @@ typedef void (*weft_probe_done_t)(
 
 int weft_probe_start(sd_event *event, const struct weft_probe_config *config,
 	weft_probe_done_t done, void *userdata, struct weft_probe **ret);
+/* Within done(0): the round-trip time of the connection that was made, as TCP measured it. */
+uint32_t weft_probe_rtt_us(const struct weft_probe *p);
 void weft_probe_free(struct weft_probe *p); /* cancels */
 WEFT_DEFINE_CLEANUP(struct weft_probe *, weft_probe_free);
 

@@ -53,6 +53,8 @@ static void dump_variant(FILE *f, const struct weft_sla_variant *v)
 {
 	fprintf(f, "  %s: memory %u, vcpus %u, net %s, code %s\n", weft_virt_name(v->virt),
 		v->memory_mb, v->vcpus, weft_net_kind_name(v->net), v->code ? v->code : "-");
+	if (v->weight != 1)
+		fprintf(f, "    weight %u\n", v->weight);
 	for (size_t a = 0; a < WEFT_ARCH_COUNT; a++)
 		if (v->arch[a])
 			fprintf(f, "    %s: %s\n", weft_arch_name((enum weft_arch)a),
@@ -70,8 +72,12 @@ static void dump_service(FILE *f, const struct weft_sla_service *s)
 	fprintf(f, "%s (%s) = %s . %s . %s . %s\n", s->short_name, s->job_name, s->app, s->app_ns,
 		s->name, s->name_ns);
 	fprintf(f, "  rr_ip %s, node %s, replicas %u\n",
-		inet_ntop(AF_INET, &s->rr_ip, ip, sizeof(ip)), s->node ? s->node : "any",
+		inet_ntop(AF_INET, &s->vip[0].addr, ip, sizeof(ip)), s->node ? s->node : "any",
 		s->replicas);
+	for (int p = 1; p < WEFT_POLICIES; p++)
+		if (s->vip[p].wanted)
+			fprintf(f, "  %s %s\n", weft_sla_vip_key((enum weft_policy)p),
+				inet_ntop(AF_INET, &s->vip[p].addr, ip, sizeof(ip)));
 	for (size_t i = 0; i < s->n_ports; i++)
 		fprintf(f, "  port %u -> %u/%s\n", s->ports[i].host, s->ports[i].container,
 			s->ports[i].proto == IPPROTO_UDP ? "udp" : "tcp");
@@ -232,8 +238,8 @@ static void test_types(void **state)
 		{"\"memory\": ^1048577", ".memory: must be 0 to 1048576, is 1048577"},
 		{"\"vcpus\": ^1025", ".vcpus: must be 0 to 1024, is 1025"},
 		{"\"vcpu\": ^true", ".vcpu: must be an integer, is true"},
-		{"\"replicas\": ^0", ".replicas: must be 1 to 64, is 0"},
-		{"\"replicas\": ^65", ".replicas: must be 1 to 64, is 65"},
+		{"\"replicas\": ^-1", ".replicas: must be 0 to 64, is -1"},
+		{"\"replicas\": ^65", ".replicas: must be 0 to 64, is 65"},
 		{"\"cmd\": ^\"sh\"", ".cmd: must be an array of strings, is a string"},
 		{"\"cmd\": [\"sh\", ^1]", ".cmd[1]: must be a string, is a number"},
 		{"\"port\": ^80", ".port: must be a string, is a number"},
@@ -293,7 +299,7 @@ static void test_network(void **state)
 		{"\"port\": ^\"50103/udp\"",
 			".port: host port 50103/udp belongs to the overlay's tunnel\nmap another"},
 		{"\"addresses\": {\"rr_ip\": ^\"192.168.1.4\"}",
-			".addresses.rr_ip: " RR_IP "\"192.168.1.4\"\nleave rr_ip out"},
+			".addresses.rr_ip: " RR_IP "\"192.168.1.4\"\n\"auto\""},
 		{"\"addresses\": {\"rr_ip\": ^\"10.30.0.0\"}",
 			".addresses.rr_ip: " RR_IP "\"10.30.0.0\""},
 		{"\"addresses\": {\"rr_ip\": ^\"10.30.254.1\"}",
@@ -305,6 +311,19 @@ static void test_network(void **state)
 		{"\"addresses\": {\"rr_ip_v6\": ^\"fdff:2100::1\"}",
 			".addresses.rr_ip_v6: must be an address in fdff:2000::/24, is "
 			"\"fdff:2100::1\""},
+		{"\"addresses\": {\"closest_ip_v6\": ^\"fdff:2000::1\"}",
+			".addresses.closest_ip_v6: must be an address in fdff:1000::/24, is "
+			"\"fdff:2000::1\""},
+		{"\"addresses\": {\"closest_ip\": ^\"Auto\"}",
+			".addresses.closest_ip: " RR_IP "\"Auto\""},
+		{"\"addresses\": {\"wrr_ip\": ^7}",
+			".addresses.wrr_ip: must be a string, is a number"},
+		{"\"addresses\": {^\"closets_ip\": \"auto\"}",
+			".addresses.closets_ip: unknown key, did you mean \"closest_ip\"?"},
+		{"\"addresses\": {\"rr_ip\": \"10.30.0.9\", \"closest_ip\": ^\"10.30.0.9\"}",
+			".addresses.closest_ip: \"10.30.0.9\" is the address of rr_ip already"},
+		{"\"weight\": ^0", ".weight: must be 1 to 1000, is 0"},
+		{"\"weight\": ^1001", ".weight: must be 1 to 1000, is 1001"},
 	};
 
 	(void)state;
