@@ -18,9 +18,11 @@ static const struct {
 	[CTRD_VERSION] = {SVC("version.v1.Version/Version"), REPLY(version_response)},
 	[CTRD_PLUGINS] = {SVC("introspection.v1.Introspection/Plugins"), REPLY(plugins_response)},
 	[CTRD_LEASE_CREATE] = {SVC("leases.v1.Leases/Create"), REPLY(empty)},
+	[CTRD_LEASE_LIST] = {SVC("leases.v1.Leases/List"), REPLY(list_leases_response)},
 	[CTRD_LEASE_DELETE] = {SVC("leases.v1.Leases/Delete"), REPLY(empty)},
 	[CTRD_CONTENT_READ] = {SVC("content.v1.Content/Read"), REPLY(read_content_response)},
 	[CTRD_CONTENT_WRITE] = {SVC("content.v1.Content/Write"), REPLY(write_content_response)},
+	[CTRD_CONTENT_ABORT] = {SVC("content.v1.Content/Abort"), REPLY(empty)},
 	[CTRD_CONTENT_UPDATE] = {SVC("content.v1.Content/Update"), REPLY(empty)},
 	[CTRD_IMAGE_GET] = {SVC("images.v1.Images/Get"), REPLY(image_response)},
 	[CTRD_IMAGE_CREATE] = {SVC("images.v1.Images/Create"), REPLY(empty)},
@@ -208,7 +210,8 @@ int ctrd_op_fail(struct ctrd_op *op, const struct weft_grpc_result *res, const c
 {
 	static const char noise[] = ": unknown";
 	size_t n = strlen(res->message);
-	int r = -weft_grpc_errno(res->status);
+	int r = strstr(res->message, "no space left on device") ? -ENOSPC
+								: -weft_grpc_errno(res->status);
 	char what[256];
 	va_list ap;
 

@@ -7,6 +7,7 @@
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/util.h"
 #include "runtimes/containerd/ctrd.h"
+#include "runtimes/registry/http.h"
 
 #define DEFAULT_SOCKET "/run/containerd/containerd.sock"
 
@@ -46,6 +47,9 @@ static void ctrd_free(struct weft_runtime *rt)
 		return;
 	free_ops(&rt->ops);
 	free_ops(&rt->imports);
+	free_ops(&rt->pulls);
+	weft_http_free(rt->http);
+	sd_event_source_disable_unref(rt->http_idle);
 	free_ops(&rt->parked);
 	ctrd_image_forget(rt, NULL);
 	while ((inst = TAILQ_FIRST(&rt->instances)))
@@ -63,6 +67,7 @@ static void ctrd_free(struct weft_runtime *rt)
 	free(rt->runc_dir);
 	free(rt->runsc);
 	free(rt->logger);
+	free(rt->registries);
 	free(rt);
 }
 WEFT_DEFINE_CLEANUP(struct weft_runtime *, ctrd_free);
@@ -90,7 +95,11 @@ static int copy_config(struct weft_runtime *rt, const struct weft_runtime_config
 
 	rt->event = sd_event_ref(config->event);
 	rt->on_event = config->on_event;
+	rt->on_progress = config->on_progress;
 	rt->userdata = config->userdata;
+	rt->registries = config->registries ? strdup(config->registries) : NULL;
+	if (config->registries && !rt->registries)
+		return -ENOMEM;
 	rt->socket = strdup(config->containerd ? config->containerd : DEFAULT_SOCKET);
 	rt->namespace_ = strdup(config->ctrd_namespace ? config->ctrd_namespace : "weft");
 	rt->cgroup_root = strdup(config->cgroup_root ? config->cgroup_root : "weft");
@@ -117,12 +126,15 @@ static int ctrd_new(
 		return weft_err_set(err, ENOMEM, "containerd: out of memory");
 	TAILQ_INIT(&rt->ops);
 	TAILQ_INIT(&rt->imports);
+	TAILQ_INIT(&rt->pulls);
 	TAILQ_INIT(&rt->parked);
 	TAILQ_INIT(&rt->instances);
 	TAILQ_INIT(&rt->images);
 	r = copy_config(rt, config);
 	if (r == 0)
 		r = ctrd_watch_init(rt);
+	if (r == 0)
+		r = ctrd_pull_init(rt);
 	if (r < 0)
 		return weft_err_set(
 			err, r, "containerd: set up %s: %s", config->state_dir, strerror(-r));

@@ -145,14 +145,33 @@ int ctrd_resume(struct weft_runtime *rt, const char *id, weft_runtime_done_t don
 /* --- kill ----------------------------------------------------------------------------------------
  */
 
+/* runsc fails to signal what has ended, runc does not find it. */
+static void got_end(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	const Ctrd__GetTaskResponse *m = (const Ctrd__GetTaskResponse *)res->reply;
+
+	if (res->status == WEFT_GRPC_NOT_FOUND ||
+		(m && m->process && m->process->status == CTRD__TASK_STATUS__STOPPED))
+		ctrd_op_finish(op, not_running(op));
+	else
+		ctrd_op_finish(op, -op->err.code);
+}
+
 static void killed(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
-	if (res->status == WEFT_GRPC_NOT_FOUND)
-		ctrd_op_finish(op, not_running(op));
-	else if (res->status != WEFT_GRPC_OK)
-		ctrd_op_finish(op, ctrd_op_fail(op, res, "instance %s: kill it", op->id));
-	else
+	Ctrd__TaskRequest q = CTRD__TASK_REQUEST__INIT;
+
+	if (res->status == WEFT_GRPC_OK) {
 		ctrd_op_finish(op, 0);
+		return;
+	}
+	if (res->status == WEFT_GRPC_NOT_FOUND) {
+		ctrd_op_finish(op, not_running(op));
+		return;
+	}
+	ctrd_op_fail(op, res, "instance %s: kill it", op->id);
+	q.container_id = op->id;
+	ctrd_op_call(op, CTRD_TASK_GET, &q.base, CTRD_QUICK_MS, got_end);
 }
 
 static void send_signal(struct ctrd_op *op)

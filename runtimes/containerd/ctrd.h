@@ -44,6 +44,11 @@ struct weft_runtime {
 	struct ctrd_ops ops;
 	struct ctrd_ops parked; /* clean-ups that wait for containerd to come back */
 	struct ctrd_ops imports;
+	struct ctrd_ops pulls; /* until they have their layers, and are imports */
+	char *registries;
+	weft_runtime_progress_t on_progress;
+	struct weft_http *http; /* while there are pulls */
+	sd_event_source *http_idle;
 	struct ctrd_images images;
 	struct ctrd_instances instances;
 	struct weft_grpc_call *events;
@@ -59,9 +64,11 @@ enum ctrd_method {
 	CTRD_VERSION,
 	CTRD_PLUGINS,
 	CTRD_LEASE_CREATE,
+	CTRD_LEASE_LIST,
 	CTRD_LEASE_DELETE,
 	CTRD_CONTENT_READ,
 	CTRD_CONTENT_WRITE,
+	CTRD_CONTENT_ABORT,
 	CTRD_CONTENT_UPDATE,
 	CTRD_IMAGE_GET,
 	CTRD_IMAGE_CREATE,
@@ -176,6 +183,7 @@ void ctrd_image_forget(struct weft_runtime *rt, const char *ref); /* NULL: all *
 
 int ctrd_prepare(struct weft_runtime *rt, const char *image, enum weft_arch arch,
 	weft_runtime_prepared_t done, void *userdata, struct weft_err *err);
+int ctrd_pull_init(struct weft_runtime *rt);
 int ctrd_start(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 	weft_runtime_done_t done, void *userdata, struct weft_err *err);
 

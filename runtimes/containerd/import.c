@@ -12,15 +12,14 @@
 
 #include "ctrl/base/util.h"
 
-#define LEASE_SECONDS 3600
-#define NAME_PREFIX   "weft.local/image@"
+#define LEASE_SECONDS 86400 /* what an interrupted pull goes on from is kept so long */
 
 static struct import *import_of(struct ctrd_op *op)
 {
 	return (struct import *)op;
 }
 
-static void release(struct ctrd_op *op)
+void import_release(struct ctrd_op *op)
 {
 	struct import *im = import_of(op);
 
@@ -34,19 +33,28 @@ static void release(struct ctrd_op *op)
 	free(im->path);
 }
 
-static void begin(struct ctrd_op *op, const struct weft_grpc_result *res);
-
 /* Imports run one after the other: two of the same image would fight over the same names. */
 static void start_next(struct weft_runtime *rt)
 {
 	struct ctrd_op *op = TAILQ_FIRST(&rt->imports);
 
 	if (op)
-		ctrd_op_after(op, 0, begin);
+		ctrd_op_after(op, 0, import_of(op)->turn);
 }
 
-static void finish(struct import *im, int r)
+void import_queue(struct import *im, ctrd_step_t turn)
 {
+	struct weft_runtime *rt = im->op.rt;
+
+	im->turn = turn;
+	ctrd_op_move(&im->op, &rt->imports);
+	if (TAILQ_FIRST(&rt->imports) == &im->op)
+		start_next(rt);
+}
+
+void import_finish(struct import *im, int r)
+{
+	bool queued = im->op.list == &im->op.rt->imports;
 	weft_runtime_prepared_t prepared = im->prepared;
 	struct weft_runtime *rt = im->op.rt;
 	void *userdata = im->op.userdata;
@@ -63,7 +71,9 @@ static void finish(struct import *im, int r)
 	}
 	memcpy(name, im->name, sizeof(name));
 	ctrd_op_free(&im->op);
-	start_next(rt);
+	if (queued)
+		start_next(rt);
+	ctrd_pull_next(rt);
 	prepared(userdata, r, &err, r == 0 ? name : NULL, size);
 }
 
@@ -72,8 +82,13 @@ static void finish(struct import *im, int r)
 
 static void lease_deleted(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
+	struct import *im = import_of(op);
+
 	(void)res; /* it expires by itself */
-	finish(import_of(op), import_of(op)->result);
+	if (im->result == 0 && im->recorded)
+		im->recorded(im);
+	else
+		import_finish(im, im->result);
 }
 
 static void delete_lease(struct import *im, int r)
@@ -92,17 +107,21 @@ void import_failed(struct import *im, int r)
 	if (im->op.lease)
 		delete_lease(im, r);
 	else
-		finish(im, r);
+		import_finish(im, r);
 }
 
 static void recorded(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
 	struct import *im = import_of(op);
 
-	if (res->status != WEFT_GRPC_OK)
+	if (res->status != WEFT_GRPC_OK) {
 		import_failed(im, ctrd_op_fail(op, res, "image %s: record it", im->path));
-	else
+	} else if (*im->alias && !im->aliased) {
+		im->aliased = true;
+		import_record(im);
+	} else {
 		delete_lease(im, 0);
+	}
 }
 
 static void record(struct import *im, enum ctrd_method method, ctrd_step_t next)
@@ -114,7 +133,7 @@ static void record(struct import *im, enum ctrd_method method, ctrd_step_t next)
 	target.media_type = im->image->manifest.media_type;
 	target.digest = im->image->manifest.digest;
 	target.size = (int64_t)im->image->manifest.size;
-	image.name = im->name;
+	image.name = im->aliased ? im->alias : im->name;
 	image.target = &target;
 	q.image = &image;
 	ctrd_op_call(&im->op, method, &q.base, CTRD_QUICK_MS, next);
@@ -135,8 +154,6 @@ void import_record(struct import *im)
 
 /* --- a new image: extract, lease -----------------------------------------------------------------
  */
-
-static void take_lease(struct import *im, ctrd_step_t next);
 
 static void stale_lease_deleted(struct ctrd_op *op, const struct weft_grpc_result *res);
 
@@ -163,10 +180,10 @@ static void got_lease(struct ctrd_op *op, const struct weft_grpc_result *res)
 static void stale_lease_deleted(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
 	(void)res;
-	take_lease(import_of(op), got_lease);
+	import_take_lease(import_of(op), got_lease);
 }
 
-static void take_lease(struct import *im, ctrd_step_t next)
+void import_take_lease(struct import *im, ctrd_step_t next)
 {
 	static char key[] = "containerd.io/gc.expire";
 	Ctrd__CreateLeaseRequest q = CTRD__CREATE_LEASE_REQUEST__INIT;
@@ -196,7 +213,7 @@ static void extracted(
 		import_failed(im, r);
 		return;
 	}
-	take_lease(im, got_lease);
+	import_take_lease(im, got_lease);
 }
 
 static void extract(struct import *im)
@@ -228,7 +245,7 @@ static void got_snapshot(struct ctrd_op *op, const struct weft_grpc_result *res)
 	struct import *im = import_of(op);
 
 	if (res->status == WEFT_GRPC_OK)
-		finish(im, 0);
+		import_finish(im, 0);
 	else if (res->status == WEFT_GRPC_NOT_FOUND)
 		extract(im);
 	else
@@ -253,7 +270,7 @@ static void got_image(struct ctrd_op *op, const struct weft_grpc_result *res)
 
 static void got_snapshotter(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
-	Ctrd__GetImageRequest q = CTRD__GET_IMAGE_REQUEST__INIT;
+	Ctrd__ImageNameRequest q = CTRD__IMAGE_NAME_REQUEST__INIT;
 	struct import *im = import_of(op);
 
 	if (res->status != WEFT_GRPC_OK) {
@@ -276,7 +293,7 @@ static void inspected(
 		return;
 	}
 	im->image = image;
-	snprintf(im->name, sizeof(im->name), NAME_PREFIX "%s", image->manifest.digest);
+	snprintf(im->name, sizeof(im->name), IMPORT_NAME_PREFIX "%s", image->manifest.digest);
 	snprintf(im->lease, sizeof(im->lease), "weft-import-%.16s",
 		WEFT_OCI_HEX(image->manifest.digest));
 	ctrd_op_snapshotter(&im->op, got_snapshotter);
@@ -301,14 +318,8 @@ int ctrd_prepare(struct weft_runtime *rt, const char *image, enum weft_arch arch
 	struct import *im;
 	struct ctrd_op *op;
 
-	if (strstr(path, "://")) {
-		weft_err_set(err, ENOTSUP, "image %s: no such way to fetch an image", image);
-		return weft_err_hint(err, "give the path of an OCI archive, or file:///PATH");
-	}
-	if (path[0] != '/') {
-		weft_err_set(err, EINVAL, "image %s: not an absolute path", image);
-		return weft_err_hint(err, "give the full path of an OCI archive on the node");
-	}
+	if (path[0] != '/')
+		return ctrd_pull(rt, image, arch, done, userdata, err);
 	op = ctrd_op_new(rt, sizeof(*im), NULL);
 	if (!op)
 		return weft_err_set(err, ENOMEM, "image %s: out of memory", image);
@@ -317,14 +328,12 @@ int ctrd_prepare(struct weft_runtime *rt, const char *image, enum weft_arch arch
 	im->arch = arch;
 	im->prepared = done;
 	op->userdata = userdata;
-	op->release = release;
+	op->release = import_release;
 	im->path = strdup(path);
 	if (!im->path) {
 		ctrd_op_free(op);
 		return weft_err_set(err, ENOMEM, "image %s: out of memory", image);
 	}
-	ctrd_op_move(op, &rt->imports);
-	if (TAILQ_FIRST(&rt->imports) == op)
-		start_next(rt);
+	import_queue(im, begin);
 	return 0;
 }

@@ -7,7 +7,8 @@
 #include "ctrl/base/util.h"
 #include "runtimes/containerd/import.h"
 
-#define CHUNK (256U * 1024)
+#define CHUNK     (256U * 1024)
+#define LOCKED_MS 200
 
 static void write_next(struct import *im);
 
@@ -87,6 +88,21 @@ static void label(struct import *im)
 /* --- one blob: STAT, WRITE ..., COMMIT -----------------------------------------------------------
  */
 
+/* Documents of a pulled image are in memory, what comes from the disk is in the staging directory.
+ */
+static ssize_t read_blob(struct import *im, uint64_t offset)
+{
+	const struct weft_oci_descriptor *d = im->writing;
+	const char *text =
+		d == &im->image->config ? im->image->config_text : im->image->manifest_text;
+	size_t n = d->size - offset < CHUNK ? (size_t)(d->size - offset) : CHUNK;
+
+	if (im->staging)
+		return pread(im->fd, im->chunk, CHUNK, (off_t)offset);
+	memcpy(im->chunk, text + offset, n);
+	return (ssize_t)n;
+}
+
 static void send_chunk(struct import *im, uint64_t offset)
 {
 	Ctrd__WriteContentRequest q = CTRD__WRITE_CONTENT_REQUEST__INIT;
@@ -94,12 +110,12 @@ static void send_chunk(struct import *im, uint64_t offset)
 	ssize_t n = 0;
 
 	if (offset < d->size)
-		n = pread(im->fd, im->chunk, CHUNK, (off_t)offset);
+		n = read_blob(im, offset);
 	if (n < 0 || offset > d->size || (n == 0 && offset < d->size)) {
 		weft_grpc_cancel(TAKE_PTR(im->op.call));
 		import_failed(im, weft_err_set(&im->op.err, EIO,
-					  "image %s: blob %.19s… in %s changed while it was read",
-					  im->path, d->digest, im->staging));
+					  "image %s: blob %.19s… changed while it was read",
+					  im->path, d->digest));
 		return;
 	}
 	q.ref = im->ref;
@@ -123,6 +139,18 @@ static void on_written(void *userdata, const ProtobufCMessage *message)
 		send_chunk(im, (uint64_t)m->offset);
 }
 
+/* By a pull of ours, or by what is left of an earlier daemon's: the blob will be there, or free. */
+bool import_is_locked(const struct weft_grpc_result *res)
+{
+	return res->status == WEFT_GRPC_UNAVAILABLE && strstr(res->message, " locked ");
+}
+
+static void write_again(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	(void)res;
+	write_next((struct import *)op);
+}
+
 static void on_write_end(void *userdata, const struct weft_grpc_result *res)
 {
 	struct import *im = userdata;
@@ -130,6 +158,10 @@ static void on_write_end(void *userdata, const struct weft_grpc_result *res)
 	im->op.call = NULL;
 	closep(&im->fd);
 	im->fd = -1;
+	if (import_is_locked(res)) {
+		ctrd_op_after(&im->op, LOCKED_MS, write_again);
+		return;
+	}
 	if (res->status != WEFT_GRPC_OK && res->status != WEFT_GRPC_ALREADY_EXISTS) {
 		import_failed(im, ctrd_op_fail(&im->op, res, "image %s: write blob %.19s…",
 					  im->path, im->writing->digest));
@@ -161,9 +193,8 @@ static int begin_write(struct import *im)
 		.userdata = im,
 	};
 	Ctrd__WriteContentRequest q = CTRD__WRITE_CONTENT_REQUEST__INIT;
-	int r;
+	int r = im->staging ? open_blob(im) : 0;
 
-	r = open_blob(im);
 	if (r < 0)
 		return r;
 	if (!im->chunk)
@@ -206,5 +237,11 @@ static void write_next(struct import *im)
 void import_content(struct import *im)
 {
 	im->blob = 0;
+	write_next(im);
+}
+
+void import_documents(struct import *im)
+{
+	im->blob = im->image->n_layers;
 	write_next(im);
 }

@@ -250,7 +250,7 @@ static void got_image(struct ctrd_op *op, const struct weft_grpc_result *res)
 
 static void read_image(struct start *s)
 {
-	Ctrd__GetImageRequest q = CTRD__GET_IMAGE_REQUEST__INIT;
+	Ctrd__ImageNameRequest q = CTRD__IMAGE_NAME_REQUEST__INIT;
 
 	q.name = s->wish.image;
 	ctrd_op_call(&s->op, CTRD_IMAGE_GET, &q.base, CTRD_QUICK_MS, got_image);

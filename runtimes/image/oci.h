@@ -80,6 +80,9 @@ struct weft_oci_index {
 	struct weft_oci_entry *entries;
 	unsigned n_entries;
 };
+/* Which of the two is it? -EBADMSG with err: neither, or something else by its own words. */
+int weft_oci_document_kind(const char *what, const char *text, size_t size, enum weft_oci_kind *ret,
+	struct weft_err *err);
 int weft_oci_index_parse(const char *what, const char *text, size_t size,
 	struct weft_oci_index *ret, struct weft_err *err);
 void weft_oci_index_free(struct weft_oci_index *index);

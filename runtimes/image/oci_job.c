@@ -59,7 +59,7 @@ static int parse_error(const json_t *e, struct weft_err *err)
 
 	if (json_unpack((json_t *)(uintptr_t)e, "{s:i, s:s, s:s}", "code", &code, "msg", &msg,
 		    "hint", &hint) < 0 ||
-		code <= 0 || code > 4095)
+		code <= 0 || code > 4095 || !*msg)
 		return -EPROTO;
 	weft_err_set(err, code, "%s", msg);
 	if (*hint)

@@ -143,6 +143,41 @@ static int entry_kind(const char *type)
 	return -ENOTSUP;
 }
 
+/* A document that could be read as both might be taken for one thing by us and for another by
+ * whoever has looked through it. */
+static int kind_of_content(const json_t *o)
+{
+	bool list = json_object_get(o, "manifests");
+	bool image = json_object_get(o, "config") || json_object_get(o, "layers");
+
+	if (list == image)
+		return -EBADMSG;
+	return list ? WEFT_OCI_INDEX : WEFT_OCI_MANIFEST;
+}
+
+int weft_oci_document_kind(const char *what, const char *text, size_t size, enum weft_oci_kind *ret,
+	struct weft_err *err)
+{
+	json_auto_t *o = NULL;
+	const char *type;
+	int kind, r;
+
+	r = load(what, "manifest", text, size, &o, err);
+	if (r < 0)
+		return r;
+	kind = kind_of_content(o);
+	if (kind < 0)
+		return malformed(err, what, "manifest", "is neither one of an image nor an index");
+	type = get_string(o, "mediaType");
+	if (*type && entry_kind(type) != kind) {
+		weft_err_set(
+			err, EBADMSG, "%s: its manifest says that it is \"%.100s\"", what, type);
+		return weft_err_hint(err, "push the image again with a tool of today");
+	}
+	*ret = (enum weft_oci_kind)kind;
+	return 0;
+}
+
 int weft_oci_index_parse(const char *what, const char *text, size_t size,
 	struct weft_oci_index *ret, struct weft_err *err)
 {

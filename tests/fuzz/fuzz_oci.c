@@ -69,6 +69,7 @@ static void documents(const uint8_t *data, size_t size)
 	struct weft_oci_descriptor descriptor;
 	struct weft_oci_image *image = NULL;
 	struct weft_oci_index index = {};
+	enum weft_oci_kind kind;
 	const char *text = (const char *)data;
 	struct weft_err err = {};
 	int r;
@@ -79,6 +80,9 @@ static void documents(const uint8_t *data, size_t size)
 	weft_oci_index_free(&index);
 	if (weft_oci_manifest_config("image", text, size, &descriptor, &err) == 0)
 		assert(weft_oci_digest_valid(descriptor.digest));
+	err = (struct weft_err){};
+	if (weft_oci_document_kind("image", text, size, &kind, &err) < 0)
+		assert(err.code && err.msg[0]);
 	err = (struct weft_err){};
 	r = weft_oci_image_parse("image", NULL, text, size, "{}", 2, WEFT_ARCH_AMD64, &image, &err);
 	check(r, image, &err);

@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -84,8 +85,8 @@ static int write_config(const struct test_ctrd *c)
 			   "\"io.containerd.tracing.processor.v1.otlp\", "
 			   "\"io.containerd.internal.v1.tracing\"]\n"
 			   "[grpc]\n  address = \"%s\"\n",
-		c->dir, c->dir, c->native ? "\"io.containerd.snapshotter.v1.overlayfs\", " : "",
-		c->socket);
+		*c->disk ? c->disk : c->dir, c->dir,
+		c->native ? "\"io.containerd.snapshotter.v1.overlayfs\", " : "", c->socket);
 	path = weft_strf("%s/config.toml", c->dir);
 	if (!config || !path)
 		return -ENOMEM;
@@ -113,14 +114,35 @@ int test_ctrd_start(struct test_ctrd *c)
 	return 0;
 }
 
-int test_ctrd_setup(struct test_ctrd *c, const char *name)
+static int make_disk(struct test_ctrd *c, unsigned mb)
 {
+	char options[32];
+
+	snprintf(c->disk, sizeof(c->disk), "%s/disk", c->dir);
+	snprintf(options, sizeof(options), "size=%um", mb);
+	if (mkdir(c->disk, 0755) < 0 || mount("none", c->disk, "tmpfs", 0, options) < 0)
+		return -errno;
+	return 0;
+}
+
+int test_ctrd_setup_on(struct test_ctrd *c, const char *name, unsigned disk_mb)
+{
+	int r;
+
 	*c = (struct test_ctrd){};
 	snprintf(c->dir, sizeof(c->dir), "/tmp/weft-%s-XXXXXX", name);
 	if (!mkdtemp(c->dir))
 		return -errno;
+	r = disk_mb ? make_disk(c, disk_mb) : 0;
+	if (r < 0)
+		return r;
 	snprintf(c->socket, sizeof(c->socket), "%s/containerd.sock", c->dir);
 	return test_ctrd_start(c);
+}
+
+int test_ctrd_setup(struct test_ctrd *c, const char *name)
+{
+	return test_ctrd_setup_on(c, name, 0);
 }
 
 void test_ctrd_kill(struct test_ctrd *c)

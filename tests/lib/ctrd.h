@@ -19,8 +19,10 @@ struct test_ctrd {
 /* NULL, or why containerd cannot run here. */
 const char *test_ctrd_missing(void);
 
-/* Make the directory and start containerd; wait until it answers. Both: 0 or -errno. */
+/* Make the directory and start containerd; wait until it answers. All three: 0 or -errno. */
 int test_ctrd_setup(struct test_ctrd *c, const char *name);
+/* The same with its root on a file system of that size. */
+int test_ctrd_setup_on(struct test_ctrd *c, const char *name, unsigned disk_mb);
 int test_ctrd_start(struct test_ctrd *c);
 
 /* kill -9; shims and containers go on. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -101,13 +102,14 @@ struct weft_runtime *clab_runtime(void)
 	return rt;
 }
 
-int clab_setup(const char *name)
+int clab_setup(const char *name, unsigned disk_mb)
 {
 	char path[128];
 
+	signal(SIGPIPE, SIG_IGN); /* as the daemon does */
 	clab.n_events = 0;
 	clab.answered = false;
-	if (test_ctrd_setup(&clab.ctrd, name) < 0 || sd_event_new(&clab.loop) < 0)
+	if (test_ctrd_setup_on(&clab.ctrd, name, disk_mb) < 0 || sd_event_new(&clab.loop) < 0)
 		return -1;
 	snprintf(path, sizeof(path), "%s/init", clab.ctrd.dir);
 	snprintf(clab.image, sizeof(clab.image), "%s/image.tar", clab.ctrd.dir);

@@ -48,8 +48,9 @@ extern struct ctrd_lab clab;
 const char *clab_missing(void);
 const char *clab_runsc_missing(void);
 
-/* As cmocka's group set-up and tear-down; name is the test's own. */
-int clab_setup(const char *name);
+/* As cmocka's group set-up and tear-down; name is the test's own, disk_mb: of containerd's root, 0:
+ * no limit. */
+int clab_setup(const char *name, unsigned disk_mb);
 int clab_teardown(void);
 
 struct weft_runtime *clab_runtime(void); /* one more, on clab.ctrd.socket */

@@ -72,6 +72,22 @@ static void entry(struct archive *a, const char *name, const void *data, size_t 
 	archive_entry_free(e);
 }
 
+static void add_filler(struct archive *a, const struct test_image *how, unsigned i)
+{
+	_cleanup_(freep) char *data = take(malloc(how->filler));
+	uint64_t x = 88172645463325252ULL + how->seed * 1000 + i;
+	char name[32];
+
+	for (unsigned k = 0; k < how->filler; k++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		data[k] = (char)x;
+	}
+	snprintf(name, sizeof(name), "filler%u", i);
+	entry(a, name, data, how->filler, 0644);
+}
+
 /* An uncompressed layer; the caller frees it. */
 static char *make_layer(const struct test_image *how, unsigned i, size_t *ret_size)
 {
@@ -93,6 +109,8 @@ static char *make_layer(const struct test_image *how, unsigned i, size_t *ret_si
 		entry(a, "etc/passwd", how->passwd, strlen(how->passwd), 0644);
 	if (i == 0 && how->group)
 		entry(a, "etc/group", how->group, strlen(how->group), 0644);
+	if (i > 0 && how->filler)
+		add_filler(a, how, i);
 	snprintf(name, sizeof(name), "layer%u", i);
 	entry(a, name, name, strlen(name), 0644);
 	check(archive_write_close(a) == ARCHIVE_OK, "close layer");

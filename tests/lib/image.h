@@ -7,7 +7,9 @@
 
 struct test_image {
 	const char *program; /* a static executable, becomes /init; NULL: a text file instead */
-	unsigned layers;     /* 0: 1; each further one holds a small file /layerN */
+	unsigned layers;     /* 0: 1; each further one holds a small file /layerN ... */
+	unsigned filler;     /* ... and /fillerN of so many bytes that do not compress */
+	unsigned seed;       /* fillers of another seed are others */
 	const char *arch;    /* NULL: amd64 or whatever this is */
 	const char *config;  /* JSON of the configuration's "config", NULL: {"Cmd":["/init"]} */
 	const char *passwd;  /* content of /etc/passwd, NULL: none */

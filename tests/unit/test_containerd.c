@@ -30,7 +30,7 @@
 static int setup(void **state)
 {
 	(void)state;
-	return clab_setup("containerd");
+	return clab_setup("containerd", 0);
 }
 
 static int teardown(void **state)

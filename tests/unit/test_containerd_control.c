@@ -27,7 +27,7 @@ static bool gvisor;
 static int setup(void **state)
 {
 	(void)state;
-	if (clab_setup("ctrcontrol") < 0)
+	if (clab_setup("ctrcontrol", 0) < 0)
 		return -1;
 	clab.virt = gvisor ? WEFT_VIRT_GVISOR : WEFT_VIRT_CONTAINER;
 	clab_import();

@@ -22,7 +22,7 @@ static bool gvisor;
 static int setup(void **state)
 {
 	(void)state;
-	if (clab_setup("ctrlimits") < 0)
+	if (clab_setup("ctrlimits", 0) < 0)
 		return -1;
 	clab.virt = gvisor ? WEFT_VIRT_GVISOR : WEFT_VIRT_CONTAINER;
 	clab_import();
