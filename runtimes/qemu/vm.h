@@ -22,7 +22,7 @@
 #include "runtimes/qemu/qmp.h"
 #include "runtimes/qemu/record.h"
 
-#define WEFT_VM_START_MS 10000 /* from spawn to "running" */
+#define WEFT_VM_START_MS 30000 /* from spawn to "running", on a host that is busy */
 #define WEFT_VM_BEAT_MS  5000  /* from one question whether it is still there to the next */
 #define WEFT_VM_HANG_MS  20000 /* a monitor that is silent for so long will not answer any more */
 #define WEFT_VM_WAITERS  8     /* stop() and delete() at the same time */
