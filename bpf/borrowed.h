@@ -6,14 +6,12 @@
 #define WEFT_BPF_BORROWED_H
 
 #include "bpf/arp.h"
+#include "bpf/nat6.h"
 
 #define IP_DADDR_OFF  (ETH_HLEN + 16)
 #define ARP_TPA_OFF   (ETH_HLEN + 24)
-#define IP6_NEXT_OFF  (ETH_HLEN + 6)
-#define IP6_DADDR_OFF (ETH_HLEN + 24)
-#define ND_TYPE_OFF   (ETH_HLEN + 40)
-#define ND_TARGET_OFF (ETH_HLEN + 48)
-#define ND_SOLICIT    135
+#define ND_TYPE_OFF   (ETH_HLEN + IP6_HLEN)
+#define ND_TARGET_OFF (ND_TYPE_OFF + 8)
 
 /* A service, an instance, or the address of somebody in the overlay: the node's gateway is one. */
 static __always_inline bool is_overlays(__be32 addr)
@@ -23,11 +21,11 @@ static __always_inline bool is_overlays(__be32 addr)
 	return in_overlay(addr) && bpf_map_lookup_elem(&ns_addrs, &addr);
 }
 
-static __always_inline bool is_overlays6(struct __sk_buff *skb, __u32 off)
+static __always_inline bool is_overlays6(struct __sk_buff *skb, __u32 off, const __be32 own[4])
 {
 	__be32 addr[4];
 
-	if (bpf_skb_load_bytes(skb, off, addr, sizeof(addr)))
+	if (bpf_skb_load_bytes(skb, off, addr, sizeof(addr)) || same_addr6(addr, own))
 		return false;
 	if ((addr[0] & bpf_htonl(WEFT_SEMANTIC6_MASK)) == bpf_htonl(WEFT_SEMANTIC6_NET))
 		return true;
@@ -39,12 +37,12 @@ static __always_inline bool is_solicit(struct __sk_buff *skb)
 {
 	__u8 next, type;
 
-	return !bpf_skb_load_bytes(skb, IP6_NEXT_OFF, &next, 1) && next == IPPROTO_ICMPV6 &&
-	       !bpf_skb_load_bytes(skb, ND_TYPE_OFF, &type, 1) && type == ND_SOLICIT;
+	return !bpf_skb_load_bytes(skb, ETH_HLEN + IP6_NEXT_OFF, &next, 1) && next == NEXT_ICMP &&
+	       !bpf_skb_load_bytes(skb, ND_TYPE_OFF, &type, 1) && type == ICMP6_SOLICIT;
 }
 
 /* A frame too short to say is not, nor one in which the sender tells others of itself. */
-static __noinline bool for_overlay(struct __sk_buff *skb, __be32 own)
+static __noinline bool for_overlay(struct __sk_buff *skb, const struct weft_bpf_instance *own)
 {
 	__be16 proto;
 	__be32 addr;
@@ -57,10 +55,11 @@ static __noinline bool for_overlay(struct __sk_buff *skb, __be32 own)
 		return !bpf_skb_load_bytes(skb, IP_DADDR_OFF, &addr, sizeof(addr)) &&
 		       is_overlays(addr);
 	case bpf_htons(ETH_P_ARP):
-		return !bpf_skb_load_bytes(skb, ARP_TPA_OFF, &addr, sizeof(addr)) && addr != own &&
-		       is_overlays(addr);
+		return !bpf_skb_load_bytes(skb, ARP_TPA_OFF, &addr, sizeof(addr)) &&
+		       addr != own->ns_addr && is_overlays(addr);
 	case bpf_htons(ETH_P_IPV6):
-		return is_overlays6(skb, is_solicit(skb) ? ND_TARGET_OFF : IP6_DADDR_OFF);
+		return is_overlays6(skb, is_solicit(skb) ? ND_TARGET_OFF : ETH_HLEN + IP6_DADDR_OFF,
+			own->ns_addr6);
 	default:
 		return false;
 	}

@@ -81,8 +81,9 @@ static __noinline int look_inside(struct __sk_buff *skb, struct outer *o)
 	return outer_find(&b, o);
 }
 
-/* NOT_OURS, a DROP(), or 0: then what was inside is left, behind an Ethernet header. */
-static __always_inline int take_off(struct __sk_buff *skb, __u32 *ret_peer)
+/* NOT_OURS, a DROP(), or 0: then what was inside is left, behind an Ethernet header. Its stack is
+ * not to be everybody's. */
+static __noinline int take_off(struct __sk_buff *skb, __u32 *ret_peer)
 {
 	struct outer o = {};
 	int ret;

@@ -251,23 +251,23 @@ static __always_inline __u32 flow_first_state(const struct packet *p)
 	}
 }
 
-static __always_inline __u32 flow_next_state(__u64 word, const struct packet *p)
+static __always_inline __u32 flow_next_state(__u64 word, __u32 first, __u32 tcp_flags)
 {
 	__u32 state = weft_flow_state(word);
 	bool reverse = word & WEFT_FLOW_REVERSE;
 
-	if (p->proto != IPPROTO_TCP)
-		return flow_first_state(p);
-	if (p->tcp_flags & TCP_RST)
+	if (first != WEFT_FLOW_SYN)
+		return first;
+	if (tcp_flags & TCP_RST)
 		return WEFT_FLOW_CLOSED;
-	if (p->tcp_flags & TCP_FIN) {
+	if (tcp_flags & TCP_FIN) {
 		__u32 other = reverse ? WEFT_FLOW_FIN_CLIENT : WEFT_FLOW_FIN_SERVER;
 
 		if (state == other || state == WEFT_FLOW_CLOSED)
 			return WEFT_FLOW_CLOSED;
 		return reverse ? WEFT_FLOW_FIN_SERVER : WEFT_FLOW_FIN_CLIENT;
 	}
-	if (state == WEFT_FLOW_SYN && !reverse && !(p->tcp_flags & TCP_SYN))
+	if (state == WEFT_FLOW_SYN && !reverse && !(tcp_flags & TCP_SYN))
 		return WEFT_FLOW_ESTABLISHED;
 	return state;
 }
@@ -294,33 +294,45 @@ __noinline __u32 flow_sync(__u64 hash, __u32 id, __u32 state)
 	return state;
 }
 
-/* Account a packet of a known flow. other is the key of its opposite direction: its word is kept
- * in step, so that neither expires while the other lives. Both are touched once a tick only. When
- * another processor was quicker, p has its say on what that one stored: a FIN comes only once. */
-static __always_inline void flow_touch(
-	const struct flow *f, const struct packet *p, const struct flow_key *other)
+/* flow_touch() where there is something to store. other is the hash of the opposite direction, word
+ * what was found, first the state that such a flow begins with. When another processor was quicker,
+ * the packet has its say on what that one stored: a FIN comes only once. */
+__noinline int flow_advance(__u64 hash, __u64 other, __u64 word, __u32 first, __u32 tcp_flags)
 {
-	__u64 word = f->word, fresh, seen;
+	__u64 fresh = 0;
 	__u32 state = 0, both;
+	struct flow f;
 	int i;
 
 	for (i = 0; i < FLOW_TRIES; i++) {
-		state = flow_next_state(word, p);
+		if (!flow_find(hash, &f) || !flow_same(f.word, word))
+			return 0; /* replaced */
+		word = f.word;
+		state = flow_next_state(word, first, tcp_flags);
 		fresh = flow_aged(word, state);
 		if (fresh == word)
-			return;
-		seen = __sync_val_compare_and_swap(f->place, word, fresh);
-		if (seen == word)
+			return 0;
+		if (__sync_val_compare_and_swap(f.place, word, fresh) == word)
 			break;
-		if (!flow_same(seen, word))
-			return; /* replaced */
-		word = seen;
 	}
 	if (i == FLOW_TRIES)
-		return;
-	both = flow_sync(flow_hash(other), weft_flow_id(word), state);
+		return 0;
+	both = flow_sync(other, weft_flow_id(word), state);
 	if (both != state)
-		__sync_val_compare_and_swap(f->place, fresh, flow_aged(fresh, both));
+		__sync_val_compare_and_swap(f.place, fresh, flow_aged(fresh, both));
+	return 0;
+}
+
+/* Account a packet of a known flow. other is the key of its opposite direction: its word is kept
+ * in step, so that neither expires while the other lives. Both are touched once a tick only. */
+static __always_inline void flow_touch(const struct flow *f, const struct packet *p,
+	const struct flow_key *key, const struct flow_key *other)
+{
+	__u32 first = flow_first_state(p);
+	__u32 state = flow_next_state(f->word, first, p->tcp_flags);
+
+	if (flow_aged(f->word, state) != f->word)
+		flow_advance(flow_hash(key), flow_hash(other), f->word, first, p->tcp_flags);
 }
 
 /* Does p, which may open a flow, open one over an existing entry? Datagrams never do: nothing tells

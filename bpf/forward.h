@@ -15,9 +15,9 @@ static __always_inline bool in_semantic_range(__be32 addr)
 	return (addr & bpf_htonl(WEFT_SEMANTIC_MASK)) == bpf_htonl(WEFT_SEMANTIC_NET);
 }
 
-/* Where the way is longer than this node: what its tunnel takes. */
-static __always_inline int fit_tunnel(
-	struct __sk_buff *skb, const struct packet *p, struct route *r)
+/* Where the way is longer than this node, lower its MTU to what the tunnel takes. Returns that for
+ * what goes into it, 0 for what does not, or a DROP(). */
+static __always_inline int tunnel_mtu(struct route *r)
 {
 	bool leaves = r->to->device == WEFT_DEVICE_REMOTE;
 	__u32 mtu;
@@ -29,8 +29,18 @@ static __always_inline int fit_tunnel(
 		return DROP(NO_PEER);
 	if (!r->mtu || r->mtu > mtu)
 		r->mtu = mtu;
-	/* Nobody on the way could cut it: the sender has to know, whether it wants to or not. */
-	return leaves && p->ip_len > mtu && too_big(skb, mtu, true) ? DROP(TOO_BIG) : 0;
+	return leaves ? mtu : 0;
+}
+
+/* Nobody on the way could cut it: the sender has to know, whether it wants to or not. */
+static __always_inline int fit_tunnel(
+	struct __sk_buff *skb, const struct packet *p, struct route *r)
+{
+	int mtu = tunnel_mtu(r);
+
+	if (mtu < 0)
+		return mtu;
+	return mtu && p->ip_len > mtu && too_big(skb, mtu, true) ? DROP(TOO_BIG) : 0;
 }
 
 static __always_inline int finish(struct __sk_buff *skb, const struct packet *p, struct route *r)

@@ -67,35 +67,29 @@ static __always_inline int quoted_answer(const struct quoted *q, struct packet *
 
 static __always_inline bool known_instance(const struct packet *p, struct route *r, __u32 id)
 {
-	struct flow_key key;
+	struct flow_key key, forth;
 	struct flow f;
 
 	r->to = instance_get(id);
 	if (!r->to)
 		return false;
 	r->to_id = r->backend = id;
-	if (r->from->service && way_back(p, r, &f, &key))
+	if (r->from->service && way_back(p, r, &f, &key, &forth))
 		return true;
-	r->saddr = r->from->inst_addr;
+	route_source(p, r, r->from->inst_addr, r->from->inst_addr6);
 	key = key_direct(p, r->from, r->to);
 	return flow_find(flow_hash(&key), &f) && direct_holds(r, f.word);
 }
 
 /* Neither opens nor touches the flow: an error is no sign of life. */
-static __always_inline bool known_route(const struct packet *p, struct route *r)
+static __always_inline bool known_target(const struct packet *p, struct route *r, __u32 target)
 {
-	__u32 low = bpf_ntohl(p->daddr) & 0xffff;
-	const __u32 *target = bpf_map_lookup_elem(&targets, &low);
+	__u32 id = WEFT_TARGET_ID(target), kind = WEFT_TARGET_KIND(target);
 	const struct weft_bpf_service *svc;
 	struct flow_key key;
 	struct flow f;
-	__u32 id, kind;
 
-	if (!target)
-		return false;
-	id = WEFT_TARGET_ID(*target);
-	kind = WEFT_TARGET_KIND(*target);
-	r->saddr = r->from->inst_addr;
+	route_source(p, r, r->from->inst_addr, r->from->inst_addr6);
 	if (kind >= WEFT_TARGET_SERVICE) {
 		svc = service_get(id);
 		if (!svc)
@@ -108,6 +102,14 @@ static __always_inline bool known_route(const struct packet *p, struct route *r)
 		return true;
 	}
 	return kind == WEFT_TARGET_INSTANCE && known_instance(p, r, id);
+}
+
+static __always_inline bool known_route(const struct packet *p, struct route *r)
+{
+	__u32 low = bpf_ntohl(p->daddr) & 0xffff;
+	const __u32 *target = bpf_map_lookup_elem(&targets, &low);
+
+	return target && known_target(p, r, *target);
 }
 
 /* A begun checksum is a sum, a whole one its complement. Nothing says which is quoted, but the

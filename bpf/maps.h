@@ -127,6 +127,13 @@ struct {
 } fragments SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct weft_frag6_key);
+	__type(value, struct weft_frag6);
+} fragments6 SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, WEFT_MAX_SERVICES);
 	__type(key, __u32);

@@ -53,8 +53,9 @@ struct packet {
 	__be16 sport, dport; /* echo: the identifier as the asking side's port, 0 as the other's */
 	__be32 seq;
 	__be16 ip_id;
-	__u16 l4; /* offset of the transport header in the frame */
-	__u16 ip_len;
+	__u16 l4;   /* offset of the transport header in the frame, */
+	__u16 frag; /* and of IPv6's fragment header, 0: none */
+	__u32 ip_len;
 	__u8 family; /* 4 or 6 */
 	__u8 proto;
 	__u8 tcp_flags;

@@ -75,6 +75,13 @@ static __always_inline void rst_fill(struct iphdr *ip, struct tcphdr *th, const 
 			~csum_fold((__u32)bpf_csum_diff(NULL, 0, (void *)th, sizeof(*th), pseudo));
 }
 
+/* Is what was dropped for ret part of a connection that has gone? */
+static __always_inline bool is_lost(const struct packet *p, int ret)
+{
+	return ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE) ||
+	       (ret == DROP(UNKNOWN_ADDR) && !p->opens);
+}
+
 /* Back to where a frame came from that was sent to this host. */
 static __always_inline void turn_macs(struct ethhdr *eth)
 {

@@ -21,6 +21,17 @@ struct route {
 	bool detour; /* not by bpf_redirect_peer */
 };
 
+/* The new source is addr or, of IPv6, addr6, which is found again later. False when there is none
+ * of this family. */
+static __always_inline bool route_source(
+	const struct packet *p, struct route *r, __be32 addr, const __be32 addr6[4])
+{
+	if (p->family != 4)
+		return has_addr6(addr6);
+	r->saddr = addr;
+	return addr;
+}
+
 /* Of p from client to the service, or (swap) back from one of its backends. */
 static __always_inline struct flow_key key_to_service(const struct packet *p,
 	const struct weft_bpf_instance *client, const struct weft_bpf_service *svc, __u32 policy,
@@ -117,7 +128,7 @@ static __always_inline int call_service(
 	if (!svc)
 		return DROP(UNKNOWN_ADDR);
 	key = key_to_service(p, r->from, svc, kind - WEFT_TARGET_SERVICE, false);
-	r->saddr = r->from->inst_addr;
+	route_source(p, r, r->from->inst_addr, r->from->inst_addr6);
 	r->service = service;
 	r->policy = kind - WEFT_TARGET_SERVICE;
 	if (flow_find(flow_hash(&key), &f)) {
@@ -126,7 +137,7 @@ static __always_inline int call_service(
 			lost = DROP(BACKEND_GONE);
 		} else if (!flow_reopens(p, f.word)) {
 			back = key_from_backend(&key, r->to);
-			flow_touch(&f, p, &back);
+			flow_touch(&f, p, &key, &back);
 			return 0;
 		}
 	}
@@ -153,26 +164,25 @@ static __always_inline void answers(struct route *r)
 	r->reverse = true;
 }
 
-/* r->from answers r->to, which had called its service; forth is the key that it did so by. */
-static __always_inline bool way_back(
-	const struct packet *p, struct route *r, struct flow *f, struct flow_key *forth)
+/* r->from answers r->to, which had called its service: by the key back, and that by forth. */
+static __always_inline bool way_back(const struct packet *p, struct route *r, struct flow *f,
+	struct flow_key *back, struct flow_key *forth)
 {
 	const struct weft_bpf_service *svc = service_get(r->from->service);
-	struct flow_key back;
 	__u32 policy;
 
 	if (!svc)
 		return false;
 	*forth = key_to_service(p, r->to, svc, 0, true);
-	back = key_from_backend(forth, r->from);
-	if (!flow_find(flow_hash(&back), f) || !flow_holds(f->word, r->from_id, r->from))
+	*back = key_from_backend(forth, r->from);
+	if (!flow_find(flow_hash(back), f) || !flow_holds(f->word, r->from_id, r->from))
 		return false;
 	policy = (weft_flow_aux(f->word) - 1) & (WEFT_POLICIES - 1);
-	if (!svc->vip[policy])
+	if (!route_source(p, r, svc->vip[policy], svc->vip6[policy]))
 		return false;
 	forth->mark = policy;
-	r->saddr = svc->vip[policy];
 	r->service = r->from->service;
+	r->policy = policy;
 	answers(r);
 	return true;
 }
@@ -221,9 +231,9 @@ static __always_inline int call_instance(const struct packet *p, struct route *r
 	if (!r->to)
 		return DROP(UNKNOWN_ADDR);
 	r->to_id = r->backend = id;
-	if (r->from->service && way_back(p, r, &f, &other)) {
+	if (r->from->service && way_back(p, r, &f, &key, &other)) {
 		if (!flow_reopens(p, f.word)) {
-			flow_touch(&f, p, &other);
+			flow_touch(&f, p, &key, &other);
 			return 0;
 		}
 		/* It calls its client, between the same ports. */
@@ -232,14 +242,14 @@ static __always_inline int call_instance(const struct packet *p, struct route *r
 		r->reverse = false;
 		r->backend = id;
 	}
-	r->saddr = r->from->inst_addr;
+	route_source(p, r, r->from->inst_addr, r->from->inst_addr6);
 	key = key_direct(p, r->from, r->to);
 	other = key_direct_other(&key);
 	if (flow_find(flow_hash(&key), &f)) {
 		stale = f.word;
 		lost = DROP(BACKEND_GONE);
 		if (!flow_reopens(p, f.word) && direct_holds(r, f.word)) {
-			flow_touch(&f, p, &other);
+			flow_touch(&f, p, &key, &other);
 			return 0;
 		}
 	}

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The one program on the host side of every instance's device, whatever its runtime. It sees each
  * packet that the instance sends, and is the only way from one instance to another:
- *   VLAN tag                an instance's device is an access port: a tag that only carries a
- * priority (VLAN 0) is taken off, every other frame with a tag dropped ARP answered as the
- * overlay's gateway foreign source          dropped semantic destination    service or instance:
- * translated, balanced, delivered namespace address       delivered as it is anything else up the
- * host's stack */
+ *
+ *   VLAN tag              dropped, unless it only carries a priority: an access port
+ *   ARP, ND               answered as the overlay's gateway
+ *   foreign source        dropped
+ *   semantic destination  service or instance: translated, balanced, delivered
+ *   namespace address     delivered as it is
+ *   anything else         up the host's stack */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
@@ -14,6 +16,7 @@
 #include "bpf/borrowed.h"
 #include "bpf/forward.h"
 #include "bpf/icmp.h"
+#include "bpf/ipv6.h"
 #include "bpf/publish.h"
 #include "bpf/reset.h"
 #include "bpf/unreachable.h"
@@ -58,13 +61,11 @@ static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, str
 static __always_inline int refuse(
 	struct __sk_buff *skb, const struct packet *p, const struct route *r, int ret)
 {
-	bool lost = ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE) ||
-		    (ret == DROP(UNKNOWN_ADDR) && !p->opens);
 	int answer;
 
 	if (p->frag_later)
 		return ret;
-	if (lost && p->proto == IPPROTO_TCP)
+	if (p->proto == IPPROTO_TCP && is_lost(p, ret))
 		answer = reset_sender(skb, p, r->from);
 	else
 		answer = icmp_answer(skb, r->from_id, DROP_REASON(ret), r->mtu);
@@ -74,7 +75,8 @@ static __always_inline int refuse(
 	return answer;
 }
 
-static __always_inline int ipv4(
+/* Not part of the program's main function, whose stack all others would have to share. */
+static __noinline int ipv4(
 	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 from_id)
 {
 	struct packet p = {};
@@ -138,7 +140,7 @@ static __always_inline int handle(
 	case bpf_htons(ETH_P_ARP):
 		return arp_answer(skb, from);
 	case bpf_htons(ETH_P_IPV6):
-		return DROP(IPV6);
+		return ipv6(skb, id);
 	case bpf_htons(ETH_P_8021Q):
 	case bpf_htons(ETH_P_8021AD):
 		return DROP(VLAN);
@@ -155,7 +157,7 @@ int tc_instance(struct __sk_buff *skb)
 	int ret = DROP(UNKNOWN_DEVICE);
 
 	if (from) {
-		if (from->active & WEFT_INSTANCE_BORROWED && !for_overlay(skb, from->ns_addr))
+		if (from->active & WEFT_INSTANCE_BORROWED && !for_overlay(skb, from))
 			return TC_ACT_UNSPEC;
 		ret = handle(skb, from, id);
 	}

@@ -11,25 +11,29 @@
 #include "bpf/forward.h"
 #include "bpf/handover.h"
 #include "bpf/icmp.h"
+#include "bpf/icmp6.h"
 #include "bpf/publish.h"
 
-/* Which instance of that peer it says it is from, 0: none. */
+/* Which instance of that peer a source address means, 0: none. */
+static __always_inline __u32 remote_target(__u32 target, __u32 peer)
+{
+	const struct weft_bpf_instance *from = instance_get(WEFT_TARGET_ID(target));
+
+	if (WEFT_TARGET_KIND(target) != WEFT_TARGET_INSTANCE || !from ||
+		from->device != WEFT_DEVICE_REMOTE || from->peer != peer)
+		return 0;
+	return WEFT_TARGET_ID(target);
+}
+
 static __always_inline __u32 remote_source(__be32 saddr, __u32 peer)
 {
 	__u32 low = bpf_ntohl(saddr) & 0xffff;
 	const __u32 *target = bpf_map_lookup_elem(&targets, &low);
-	const struct weft_bpf_instance *from;
 
-	if (!in_semantic_range(saddr) || !target ||
-		WEFT_TARGET_KIND(*target) != WEFT_TARGET_INSTANCE)
-		return 0;
-	from = instance_get(WEFT_TARGET_ID(*target));
-	if (!from || from->device != WEFT_DEVICE_REMOTE || from->peer != peer)
-		return 0;
-	return WEFT_TARGET_ID(*target);
+	return in_semantic_range(saddr) && target ? remote_target(*target, peer) : 0;
 }
 
-static __always_inline int arrive4(struct __sk_buff *skb, __u32 peer)
+static __noinline int arrive4(struct __sk_buff *skb, __u32 peer)
 {
 	struct route r = {.mtu = overlay_mtu, .detour = mistyped(skb)};
 	struct packet p = {};
@@ -61,6 +65,41 @@ static __always_inline int arrive4(struct __sk_buff *skb, __u32 peer)
 	return finish(skb, &p, &r);
 }
 
+static __always_inline __u32 remote_source6(const __be32 saddr[4], __u32 peer)
+{
+	const __u32 *target = bpf_map_lookup_elem(&targets6, saddr);
+
+	return target ? remote_target(*target, peer) : 0;
+}
+
+__noinline int arrive6(struct __sk_buff *skb, __u32 peer)
+{
+	struct route6 r = {.mtu = overlay_mtu, .detour = mistyped(skb)};
+	const struct weft_bpf_instance *to;
+	const struct ipv6hdr *ip;
+	struct packet p = {};
+	const __u32 *id;
+	int ret;
+
+	ret = parse_ip6(skb, &p);
+	if (ret)
+		return ret;
+	ip = (void *)(frame(skb) + IP_OFF);
+	if ((void *)(ip + 1) > frame_end(skb))
+		return DROP(TRUNCATED);
+	r.from_id = remote_source6(ip->saddr.in6_u.u6_addr32, peer);
+	if (!r.from_id)
+		return DROP(TUNNEL_SOURCE);
+	id = bpf_map_lookup_elem(&ns_addrs6, &ip->daddr);
+	to = id ? instance_get(*id) : NULL;
+	if (!to || to->device == WEFT_DEVICE_REMOTE)
+		return DROP(TUNNEL_TARGET);
+	ret = p.frag_later ? 0 : parse_l4_6(skb, &p);
+	if (ret == DROP(ICMP_TYPE))
+		return icmp6_error(skb, r.from_id, WEFT_TARGET(WEFT_TARGET_INSTANCE, *id));
+	return ret ? ret : forward6(skb, &p, &r, WEFT_TARGET(WEFT_TARGET_INSTANCE, *id));
+}
+
 static __always_inline int arrive(struct __sk_buff *skb, __u32 peer)
 {
 	const struct ethhdr *eth;
@@ -74,7 +113,7 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 peer)
 		return DROP(TRUNCATED);
 	peer_arrived(peer, skb_packets(skb), skb->len - ETH_HLEN);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return DROP(IPV6);
+		return arrive6(skb, peer);
 	return arrive4(skb, peer);
 }
 

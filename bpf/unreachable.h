@@ -64,8 +64,9 @@ static __always_inline void icmp_fill_ip(struct iphdr *ip, const struct packet *
 }
 
 /* Quote the header and quote bytes behind it. A checksum that is only begun stays so, and may be
- * completed on the way back: over what is quoted then, which so adds up to nothing. The error's own
- * checksum counts on it; where nobody completes the one, nobody looks at the other. */
+ * completed on the way back: over what is quoted then, which so adds up to the complement of what
+ * it was begun with. The error's own checksum counts on it; where nobody completes the one, nobody
+ * looks at the other. */
 static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet *p,
 	const struct weft_bpf_instance *sender, __u32 code, __u32 mtu, __u32 check_off, __u32 quote)
 {
@@ -95,7 +96,8 @@ static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet
 		ie->mtu = bpf_htons(mtu);
 	if (partial)
 		summed -= quote;
-	ie->check = ~csum_fold((__u32)bpf_csum_diff(NULL, 0, (void *)ie, summed, 0));
+	ie->check = ~csum_fold(
+		(__u32)bpf_csum_diff(NULL, 0, (void *)ie, summed, partial ? (__u16)~check : 0));
 	count_event(WEFT_EVENT_ICMP_SENT);
 	return bpf_redirect(skb->ifindex, 0);
 }

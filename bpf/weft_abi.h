@@ -35,8 +35,8 @@
 #define WEFT_DROPS(X)                                                                              \
 	X(TRUNCATED, "truncated", "the frame ends inside its headers")                             \
 	X(MALFORMED, "malformed", "header fields contradict each other")                           \
-	X(ETHERTYPE, "ethertype", "neither IPv4 nor ARP")                                          \
-	X(IPV6, "ipv6", "IPv6, which the overlay does not carry")                                  \
+	X(ETHERTYPE, "ethertype", "neither IPv4, ARP nor IPv6")                                    \
+	X(JUMBOGRAM, "jumbogram", "an IPv6 jumbogram")                                             \
 	X(VLAN, "vlan", "a VLAN tag: an instance is in none")                                      \
 	X(UNKNOWN_DEVICE, "unknown_device", "the device belongs to no instance")                   \
 	X(SPOOFED_MAC, "spoofed_mac", "the source hardware address is not the instance's")         \
@@ -63,7 +63,12 @@
 	X(TUNNEL_SOURCE, "tunnel_source", "from a peer, but from no instance that is behind it")   \
 	X(TUNNEL_TARGET, "tunnel_target", "from a peer, but to no instance of this node")          \
 	X(TUNNEL_DEVICE, "tunnel_device", "a tunnel datagram by another device than the uplink")   \
-	X(NO_UPLINK, "no_uplink", "an answer to a published port's caller, but no uplink")
+	X(NO_UPLINK, "no_uplink", "an answer to a published port's caller, but no uplink")         \
+	X(EXTENSION, "extension", "IPv6 extension headers: misplaced, too many, or a detour")      \
+	X(UDP_CHECKSUM, "udp_checksum", "a UDP datagram over IPv6 without a checksum")             \
+	X(MULTICAST, "multicast", "to an IPv6 group (MLD too), which the overlay does not carry")  \
+	X(SPOOFED_ND, "spoofed_nd", "neighbour discovery that names another hardware address")     \
+	X(ND_IGNORED, "nd_ignored", "neighbour discovery that asks for nothing in the overlay")
 
 enum weft_drop {
 #define WEFT_DROP_ENUM(symbol, name, text) WEFT_DROP_##symbol,
@@ -338,6 +343,17 @@ struct weft_frag {
 	__u16 reverse;       /* and whether it comes back from it */
 };
 
+struct weft_frag6_key {
+	__be32 saddr[4], daddr[4];
+	__be32 id;
+};
+
+struct weft_frag6 {
+	__u32 epoch; /* of the instance it goes to */
+	__u16 to, backend, service;
+	__u8 reverse, policy; /* which of the service's addresses it comes back from */
+};
+
 /* --- the flow table ------------------------------------------------------------------------------
  * Set-associative, eight words to a bucket of one cache line. Both directions of a flow have a
  * word: forward under (client, instance or service by a policy), reverse under (backend, client).
@@ -523,6 +539,8 @@ _Static_assert(sizeof(struct weft_icmp_budget) == 16, "layout");
 _Static_assert(sizeof(struct weft_clock) == 16, "layout");
 _Static_assert(sizeof(struct weft_frag_key) == 12, "layout");
 _Static_assert(sizeof(struct weft_frag) == 16, "layout");
+_Static_assert(sizeof(struct weft_frag6_key) == 36, "layout");
+_Static_assert(sizeof(struct weft_frag6) == 12, "layout");
 _Static_assert(sizeof(struct weft_bucket) == 64, "layout");
 _Static_assert(
 	WEFT_SHORTCUT_REASON_COUNT <= WEFT_SHORTCUT_REASON_SLOTS, "counters of the shortcut");

@@ -15,6 +15,7 @@
 
 #include "tests/lib/dp_lab.h"
 
+#define dropped LAB_DROPPED
 #define VIP     "10.30.0.1"
 #define EMPTY   "10.30.0.2" /* a service without a backend */
 #define CLIENT  9
@@ -167,18 +168,6 @@ static void errors_quoting_begun_checksums(void **state)
 	assert_int_equal(n, LAB_REDIRECT);
 	quotes(&f, &sent, 3, 3, 48);
 }
-
-static void dropped_at(
-	struct weft_dp *dp, struct lab_frame *f, enum weft_drop reason, const char *file, int line)
-{
-	uint64_t before = lab_drops(dp, reason);
-	int verdict = lab_run(dp, f);
-
-	if (verdict != LAB_SHOT || lab_drops(dp, reason) != before + 1)
-		fail_msg("%s:%d: verdict %d, not dropped as %s", file, line, verdict,
-			weft_dp_drop_name(reason));
-}
-#define dropped(dp, f, reason) dropped_at(dp, f, WEFT_DROP_##reason, __FILE__, __LINE__)
 
 static void errors_that_are_dropped(void **state)
 {

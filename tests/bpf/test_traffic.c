@@ -828,7 +828,7 @@ static void nothing_was_lost(void **state)
 	(void)state;
 	assert_int_equal(weft_dp_drops(lab.dp, drops), 0);
 	for (unsigned i = 0; i < WEFT_DROP_COUNT; i++)
-		if (drops[i] && i != WEFT_DROP_NO_FLOW && i != WEFT_DROP_IPV6 &&
+		if (drops[i] && i != WEFT_DROP_NO_FLOW && i != WEFT_DROP_MULTICAST &&
 			i != WEFT_DROP_ARP_IGNORED && i != WEFT_DROP_NO_BACKEND &&
 			i != WEFT_DROP_UNKNOWN_ADDR && i != WEFT_DROP_TOO_BIG &&
 			i != WEFT_DROP_VLAN)

@@ -169,13 +169,28 @@ static inline long bpf_skb_change_type(struct __sk_buff *skb, uint32_t type)
 
 static inline long bpf_skb_change_tail(struct __sk_buff *skb, uint32_t len, uint64_t flags)
 {
+	uint8_t *old = native_bytes();
+	uint32_t more = len > skb->len ? (len - skb->len + 3) / 4 * 4 : 0;
+
 	(void)flags;
-	if (len > skb->len)
-		return -1;
+	/* It ends at the guard page: to grow, it moves away from there. */
+	skb->data -= more;
+	memmove(native_bytes(), old, skb->len);
+	if (more)
+		memset(native_bytes() + skb->len, 0, len - skb->len);
+	skb->data_end -= more;
 	skb->len = len;
-	if (skb->data_end > skb->data + len)
+	if (more || skb->data_end > skb->data + len)
 		skb->data_end = skb->data + len;
 	return 0;
+}
+
+/* Only of what a device has summed up. */
+static inline long bpf_csum_update(struct __sk_buff *skb, uint32_t sum)
+{
+	(void)skb;
+	(void)sum;
+	return -1;
 }
 
 static inline long bpf_skb_load_bytes(struct __sk_buff *skb, uint32_t off, void *to, uint32_t len)

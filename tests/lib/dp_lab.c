@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <net/if.h>
@@ -63,6 +64,15 @@ uint32_t lab_addr(const char *dotted)
 	return inet_addr(dotted);
 }
 
+struct in6_addr lab_addr6(const char *text)
+{
+	struct in6_addr addr;
+
+	if (inet_pton(AF_INET6, text, &addr) != 1)
+		fail_msg("%s: no IPv6 address", text);
+	return addr;
+}
+
 struct weft_dp_instance lab_instance(uint32_t n, uint32_t service)
 {
 	struct weft_dp_instance inst = {
@@ -70,6 +80,9 @@ struct weft_dp_instance lab_instance(uint32_t n, uint32_t service)
 		.service = service,
 		.ns_addr.s_addr = htonl(0x0a120000 + n),
 		.inst_addr.s_addr = htonl(0x0a1e0100 + n),
+		.ns_addr6.s6_addr = {0xfc, [14] = (uint8_t)(n >> 8), [15] = (uint8_t)n},
+		.inst_addr6.s6_addr = {0xfd,
+			0xff, [13] = 1, [14] = (uint8_t)(n >> 8), [15] = (uint8_t)n},
 		.mac = {2, 0, 0, 0, (uint8_t)(n >> 8), (uint8_t)n},
 		.device = WEFT_DP_DEV_PEER,
 	};
@@ -82,9 +95,18 @@ struct weft_dp_instance lab_instance(uint32_t n, uint32_t service)
 
 void lab_service(struct weft_dp *dp, uint32_t id, const char *vip)
 {
-	const struct weft_dp_service s = {.id = id, .vip[WEFT_DP_RR].s_addr = lab_addr(vip)};
+	lab_service46(dp, id, vip, NULL);
+}
+
+void lab_service46(struct weft_dp *dp, uint32_t id, const char *vip, const char *vip6)
+{
+	struct weft_dp_service s = {.id = id};
 	struct weft_err err = {0};
 
+	if (vip)
+		s.vip[WEFT_DP_RR].s_addr = lab_addr(vip);
+	if (vip6)
+		s.vip6[WEFT_DP_RR] = lab_addr6(vip6);
 	if (weft_dp_service_set(dp, &s, &err) < 0)
 		fail_msg("%s", err.msg);
 }
@@ -142,9 +164,42 @@ struct iphdr *lab_ip(struct lab_frame *f)
 	return (void *)(f->data + ETH_HLEN);
 }
 
+struct ipv6hdr *lab_ip6(struct lab_frame *f)
+{
+	return (void *)(f->data + ETH_HLEN);
+}
+
+static bool is6(const struct lab_frame *f)
+{
+	return f->data[12] == 0x86;
+}
+
+/* Where the transport header is, and what it is of. */
+static uint8_t *l4_of(struct lab_frame *f, uint8_t *ret_proto)
+{
+	uint8_t *at = f->data + ETH_HLEN, next;
+
+	if (!is6(f)) {
+		*ret_proto = lab_ip(f)->protocol;
+		return at + lab_ip(f)->ihl * 4;
+	}
+	next = lab_ip6(f)->nexthdr;
+	at += sizeof(struct ipv6hdr);
+	while (next == 0 || next == 43 || next == 44 || next == 60) {
+		size_t len = next == 44 ? 8 : 8 + at[1] * 8U;
+
+		next = at[0];
+		at += len;
+	}
+	*ret_proto = next;
+	return at;
+}
+
 static uint8_t *l4(struct lab_frame *f)
 {
-	return f->data + ETH_HLEN + lab_ip(f)->ihl * 4;
+	uint8_t proto;
+
+	return l4_of(f, &proto);
 }
 
 struct tcphdr *lab_tcph(struct lab_frame *f)
@@ -159,19 +214,29 @@ struct udphdr *lab_udph(struct lab_frame *f)
 
 static size_t l4_len(struct lab_frame *f)
 {
-	return ntohs(lab_ip(f)->tot_len) - lab_ip(f)->ihl * 4U;
+	uint8_t *ip = f->data + ETH_HLEN;
+
+	if (!is6(f))
+		return ntohs(lab_ip(f)->tot_len) - lab_ip(f)->ihl * 4U;
+	return sizeof(struct ipv6hdr) + ntohs(lab_ip6(f)->payload_len) - (size_t)(l4(f) - ip);
+}
+
+static uint16_t pseudo_sum(struct lab_frame *f)
+{
+	uint32_t sum;
+	uint8_t proto;
+
+	l4_of(f, &proto);
+	sum = proto + (uint32_t)l4_len(f);
+	return fold(is6(f) ? add(sum, &lab_ip6(f)->saddr, 32) : add(sum, &lab_ip(f)->saddr, 8));
 }
 
 /* The sum over pseudo-header and transport: 0xffff when the checksum in it is right. */
 static uint16_t l4_sum(struct lab_frame *f)
 {
-	uint32_t sum = 0;
+	uint8_t proto, *at = l4_of(f, &proto);
 
-	if (lab_ip(f)->protocol != IPPROTO_ICMP) {
-		sum = add(sum, &lab_ip(f)->saddr, 8);
-		sum += lab_ip(f)->protocol + (uint32_t)l4_len(f);
-	}
-	return fold(add(sum, l4(f), l4_len(f)));
+	return fold(add(proto == IPPROTO_ICMP ? 0 : pseudo_sum(f), at, l4_len(f)));
 }
 
 void lab_check_ip(struct lab_frame *f)
@@ -196,11 +261,13 @@ void lab_check_tcp(struct lab_frame *f)
 
 uint16_t lab_pseudo(struct lab_frame *f)
 {
-	return htons(fold(add(lab_ip(f)->protocol + (uint32_t)l4_len(f), &lab_ip(f)->saddr, 8)));
+	return htons(pseudo_sum(f));
 }
 
 bool lab_sums_right(struct lab_frame *f)
 {
+	if (is6(f))
+		return l4_sum(f) == 0xffff;
 	if (fold(add(0, lab_ip(f), lab_ip(f)->ihl * 4U)) != 0xffff)
 		return false;
 	if (lab_ip(f)->protocol == IPPROTO_UDP && lab_udph(f)->check == 0)
@@ -208,26 +275,50 @@ bool lab_sums_right(struct lab_frame *f)
 	return l4_sum(f) == 0xffff;
 }
 
-static void begin(struct lab_frame *f, const struct lab_tuple *t, uint8_t proto, size_t len)
+static void begin_ip(struct lab_frame *f, const struct weft_dp_instance *from, const char *daddr,
+	uint8_t proto, size_t len)
 {
-	struct weft_dp_instance from = lab_instance(t->from, 0);
-	struct ethhdr *eth = (void *)f->data;
 	struct iphdr *ip = lab_ip(f);
 
-	memset(f, 0, sizeof(*f));
 	f->len = ETH_HLEN + sizeof(*ip) + len;
-	f->ifindex = from.ifindex;
-	memcpy(eth->h_dest, gateway_mac, ETH_ALEN);
-	memcpy(eth->h_source, from.mac, ETH_ALEN);
-	eth->h_proto = htons(ETH_P_IP);
 	ip->version = 4;
 	ip->ihl = 5;
 	ip->ttl = 64;
 	ip->protocol = proto;
 	ip->tot_len = htons((uint16_t)(sizeof(*ip) + len));
-	ip->saddr = from.ns_addr.s_addr;
-	ip->daddr = inet_addr(t->daddr);
+	ip->saddr = from->ns_addr.s_addr;
+	ip->daddr = inet_addr(daddr);
 	lab_check_ip(f);
+}
+
+static void begin_ip6(struct lab_frame *f, const struct weft_dp_instance *from, const char *daddr,
+	uint8_t proto, size_t len)
+{
+	struct in6_addr to = lab_addr6(daddr);
+	struct ipv6hdr *ip = lab_ip6(f);
+
+	f->len = ETH_HLEN + sizeof(*ip) + len;
+	ip->version = 6;
+	ip->flow_lbl[2] = 77;
+	ip->hop_limit = 64;
+	ip->nexthdr = proto == IPPROTO_ICMP ? IPPROTO_ICMPV6 : proto;
+	ip->payload_len = htons((uint16_t)len);
+	memcpy(&ip->saddr, &from->ns_addr6, sizeof(ip->saddr));
+	memcpy(&ip->daddr, &to, sizeof(ip->daddr));
+}
+
+static void begin(struct lab_frame *f, const struct lab_tuple *t, uint8_t proto, size_t len)
+{
+	struct weft_dp_instance from = lab_instance(t->from, 0);
+	bool v6 = strchr(t->daddr, ':');
+	struct ethhdr *eth = (void *)f->data;
+
+	memset(f, 0, sizeof(*f));
+	f->ifindex = from.ifindex;
+	memcpy(eth->h_dest, gateway_mac, ETH_ALEN);
+	memcpy(eth->h_source, from.mac, ETH_ALEN);
+	eth->h_proto = htons(v6 ? ETH_P_IPV6 : ETH_P_IP);
+	(v6 ? begin_ip6 : begin_ip)(f, &from, t->daddr, proto, len);
 	for (size_t i = 0; i < len; i++)
 		l4(f)[i] = (uint8_t)(i * 7);
 }
@@ -269,6 +360,8 @@ void lab_echo(struct lab_frame *f, struct lab_tuple t, uint8_t type)
 	begin(f, &t, IPPROTO_ICMP, 8 + 32);
 	icmp = l4(f);
 	memset(icmp, 0, 8);
+	if (is6(f) && (type == 8 || type == 0))
+		type = type ? 128 : 129;
 	icmp[0] = type;
 	icmp[4] = (uint8_t)(t.sport >> 8);
 	icmp[5] = (uint8_t)t.sport;
@@ -294,6 +387,61 @@ void lab_arp(struct lab_frame *f, uint32_t from_id, const char *asked)
 	memcpy(arp + 24, &target, 4);
 }
 
+void lab_solicit(struct lab_frame *f, uint32_t from_id, const char *source, const char *asked)
+{
+	struct weft_dp_instance from = lab_instance(from_id, 0);
+	struct in6_addr target = lab_addr6(asked), to = lab_addr6("ff02::1:ff00:0");
+	bool probe = strcmp(source, "::") == 0;
+	struct lab_tuple t = {from_id, "ff02::1", 0, 0};
+	uint8_t *nd;
+
+	begin(f, &t, IPPROTO_ICMP, probe ? 24 : 32);
+	nd = l4(f);
+	memset(nd, 0, 8);
+	memcpy(to.s6_addr + 13, target.s6_addr + 13, 3);
+	memcpy(&lab_ip6(f)->daddr, &to, sizeof(to));
+	if (source[0]) {
+		struct in6_addr as = lab_addr6(source);
+
+		memcpy(&lab_ip6(f)->saddr, &as, sizeof(as));
+	}
+	lab_ip6(f)->hop_limit = 255;
+	nd[0] = 135;
+	memcpy(nd + 8, &target, 16);
+	if (!probe) {
+		nd[24] = nd[25] = 1;
+		memcpy(nd + 26, from.mac, 6);
+	}
+	lab_check_icmp(f);
+}
+
+void lab_fit6(struct lab_frame *f)
+{
+	lab_ip6(f)->payload_len = htons((uint16_t)(f->len - ETH_HLEN - sizeof(struct ipv6hdr)));
+}
+
+void lab_extension(struct lab_frame *f, uint8_t kind, const void *bytes, size_t len)
+{
+	uint8_t *at = f->data + ETH_HLEN + sizeof(struct ipv6hdr);
+
+	memmove(at + len, at, f->len - (size_t)(at - f->data));
+	memcpy(at, bytes, len);
+	at[0] = lab_ip6(f)->nexthdr;
+	if (kind != 44)
+		at[1] = (uint8_t)(len / 8 - 1);
+	lab_ip6(f)->nexthdr = kind;
+	f->len += len;
+	lab_fit6(f);
+}
+
+void lab_fragment6(struct lab_frame *f, uint32_t id, uint16_t offset, bool more)
+{
+	uint8_t h[8] = {0, 0, (uint8_t)(offset >> 8), (uint8_t)(offset | more), (uint8_t)(id >> 24),
+		(uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id};
+
+	lab_extension(f, 44, h, sizeof(h));
+}
+
 void lab_options(struct lab_frame *f, unsigned words)
 {
 	uint8_t *old = l4(f);
@@ -315,14 +463,24 @@ void lab_fragment(struct lab_frame *f, uint16_t id, uint16_t offset, bool more)
 
 /* --- running --- */
 
+bool lab_summed;
+
 int lab_run(struct weft_dp *dp, struct lab_frame *f)
 {
 	uint8_t out[sizeof(f->data)] = {0};
 	struct __sk_buff ctx = {.ifindex = f->ifindex, .gso_size = f->gso_size};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = (uint32_t)f->len,
 		.data_out = out, .data_size_out = sizeof(out), .ctx_in = &ctx,
-		.ctx_size_in = sizeof(ctx), .repeat = 1);
+		.ctx_size_in = sizeof(ctx), .repeat = 1,
+		.flags = lab_summed ? BPF_F_TEST_SKB_CHECKSUM_COMPLETE : 0);
 	int r = bpf_prog_test_run_opts(bpf_program__fd(dp->skel->progs.tc_instance), &opts);
+
+	if (r == -EINVAL && lab_summed) { /* a kernel that does not know the flag */
+		lab_summed = false;
+		return lab_run(dp, f);
+	}
+	if (r == -EBADMSG)
+		fail_msg("the kernel's sum over the packet is not right any more");
 
 	if (r < 0)
 		fail_msg("BPF_PROG_TEST_RUN of %zu bytes: %s", f->len, strerror(-r));
@@ -339,6 +497,39 @@ int lab_receiver(const struct lab_frame *f)
 	if (memcmp(mac, gateway_mac, ETH_ALEN) == 0)
 		return 0;
 	return memcmp(mac, "\2\0\0\0", 4) == 0 ? mac[4] << 8 | mac[5] : -1;
+}
+
+static bool has_addr(struct lab_frame *f, const char *addr, bool source)
+{
+	struct in6_addr v6;
+
+	if (!is6(f))
+		return !strchr(addr, ':') &&
+		       (source ? lab_ip(f)->saddr : lab_ip(f)->daddr) == lab_addr(addr);
+	v6 = lab_addr6(addr);
+	return memcmp(source ? (void *)&lab_ip6(f)->saddr : (void *)&lab_ip6(f)->daddr, &v6,
+		       sizeof(v6)) == 0;
+}
+
+bool lab_from(struct lab_frame *f, const char *addr)
+{
+	return has_addr(f, addr, true);
+}
+
+bool lab_to(struct lab_frame *f, const char *addr)
+{
+	return has_addr(f, addr, false);
+}
+
+void lab_dropped(
+	struct weft_dp *dp, struct lab_frame *f, enum weft_drop reason, const char *file, int line)
+{
+	uint64_t before = lab_drops(dp, reason);
+	int verdict = lab_run(dp, f);
+
+	if (verdict != LAB_SHOT || lab_drops(dp, reason) != before + 1)
+		fail_msg("%s:%d: verdict %d, not dropped as %s", file, line, verdict,
+			weft_dp_drop_name(reason));
 }
 
 uint64_t lab_drops(struct weft_dp *dp, enum weft_drop reason)

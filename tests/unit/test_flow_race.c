@@ -102,7 +102,7 @@ static void fin(const struct flow_key *key, const struct flow_key *other)
 	struct flow f;
 
 	if (flow_find(flow_hash(key), &f))
-		flow_touch(&f, &p, other);
+		flow_touch(&f, &p, key, other);
 }
 
 static void *close_server(void *arg)
