@@ -92,7 +92,7 @@ static __always_inline int call_published(const struct packet *p, struct outside
 			lost = DROP(BACKEND_GONE);
 		} else if (!flow_reopens(p, f.word)) {
 			back = key_from_backend(&key, o->to);
-			flow_touch(&f, p, &back);
+			flow_touch(&f, p, &key, &back);
 			return 0;
 		}
 	}
@@ -135,7 +135,7 @@ static __always_inline bool answers_published(const struct packet *p,
 	if (!o->pub || !o->pub->active || o->pub->service != from->service)
 		return false;
 	forth.mark = OUTSIDE_MARK | o->pub->host_port;
-	flow_touch(&f, p, &forth);
+	flow_touch(&f, p, &back, &forth);
 	return true;
 }
 

@@ -136,6 +136,8 @@ static bool is_reset(const uint8_t *in, uint32_t who)
 		memcmp(in + IP_OFF + 8, out + IP_OFF + 24, 16) != 0 ||
 		memcmp(in + IP_OFF + 24, out + IP_OFF + 8, 16) != 0)
 		return false;
+	if (memcmp(in + IP_OFF + 8, in + IP_OFF + 24, 16) == 0)
+		return false; /* one to its own address, from itself */
 	MUST(native_summed != SUMMED_NONE || sum_right(out, native_skb.len));
 	return true;
 }
