@@ -300,8 +300,9 @@ static void a_receiver_that_does_not_read(void **state)
 		}
 		/* Now that all is read, it may come by the shortcut again. */
 		messages = sc_messages();
-		sc_talk(&c);
-		assert_int_equal(sc_messages(), messages + 2);
+		for (int i = 0; i < 100 && sc_messages() < messages + 2; i++)
+			sc_talk(&c); /* once what went by packets is acknowledged */
+		assert_true(sc_messages() >= messages + 2);
 		sc_close(&c);
 	}
 }

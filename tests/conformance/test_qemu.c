@@ -15,6 +15,7 @@
 
 #define MICROVM "{\"machine\": \"microvm\"}"
 #define Q35     "{\"machine\": \"q35\"}"
+#define BUTTON  "{\"machine\": \"q35\", \"powerdown\": true}"
 
 /* 1: jmp 1b */
 static const uint8_t busy[] = {0xeb, 0xfe};
@@ -68,7 +69,7 @@ static void make(char path[PATH_MAX], const struct conf *c, const char *name, co
 static int open_(struct conf *c)
 {
 	make(c->image[CONF_SERVE], c, "serve", MICROVM, test_code_hello, test_code_hello_size);
-	make(c->image[CONF_STUBBORN], c, "idle", Q35, test_code_idle, test_code_idle_size);
+	make(c->image[CONF_STUBBORN], c, "idle", BUTTON, test_code_idle, test_code_idle_size);
 	make(c->image[CONF_EXIT], c, "off", Q35, test_code_poweroff, test_code_poweroff_size);
 	make(c->image[CONF_FAIL], c, "panic", Q35, test_code_panic, test_code_panic_size);
 	make(c->image[CONF_BUSY], c, "busy", MICROVM, busy, sizeof(busy));

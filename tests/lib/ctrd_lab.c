@@ -333,12 +333,10 @@ char *clab_log(const char *id)
 	return text;
 }
 
+/* The program that writes the log may be behind. */
 void clab_assert_log(const char *id, const char *part)
 {
-	_cleanup_(freep) char *text = clab_log(id);
-
-	if (!strstr(text, part))
-		fail_msg("log of %s lacks '%s': %s", id, part, text);
+	clab_wait_log(id, part);
 }
 
 void clab_wait_log(const char *id, const char *part)
