@@ -5,46 +5,31 @@
  *
  * The client and the first backend are set as weftd sets instances, on taps. The other thousand are
  * written into the instance table right away: TEST_RUN never gets as far as their devices. */
-#include <errno.h>
 #include <linux/if_ether.h>
-#include <linux/ip.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <time.h>
-
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include "bpf/tc_instance.skel.h"
 #include "ctrl/base/util.h"
 #include "ctrl/dataplane/dp.h"
 #include "ctrl/dataplane/link.h"
-#include "tests/bench/bench.h"
-#include "tests/bench/test_run.h"
+#include "tests/bench/stimulus.h"
 
-#define BACKENDS  1000 /* of one service */
-#define SERVICES  10000
-#define PAIRS     1000 /* services of two backends */
-#define FLOWS     200000
-#define TABLE     (1U << 20) /* entries: FLOWS fill two fifths, both directions */
-#define REPEAT    100000
-#define PASSES    9
-#define CLIENT    1
-#define BACKEND   2           /* the first of many */
-#define VIP       0x0a1e0000U /* + service id */
-#define TH_ACK    0x10
-#define TH_SYN    0x02
-#define FLAGS_OFF 47
+#define BACKENDS 1000 /* of one service */
+#define SERVICES 10000
+#define PAIRS    1000 /* services of two backends */
+#define PASSES   9
+#define CLIENT   1
+#define BACKEND  2           /* the first of many */
+#define VIP      0x0a1e0000U /* + service id */
 
 static struct {
 	struct weft_dp *dp;
 	uint32_t ifindex[BACKEND + 1];
-	int stimulate, empty, program, target; /* descriptors */
-	struct stimulus *stimulus;
+	int program;
+	struct stimulator s;
 	unsigned round;
 } bench;
 
@@ -78,21 +63,6 @@ static const struct scene backends[] = {
 	{"backends_one_new_ns", "new, to 1 backend", FLOWS, 1, 1, OPEN},
 	{"backends_many_new_ns", "  to 1,000 backends", FLOWS, 2, 1, OPEN},
 };
-
-static struct weft_err error;
-
-static void must(int r)
-{
-	if (r < 0)
-		errx(1, "%s", error.msg[0] ? error.msg : strerror(-r));
-}
-
-static void report(const char *measure, double value, const char *unit, const char *what)
-{
-	printf("{\"round\": %u, \"measure\": \"%s\", \"value\": %.3f, \"unit\": \"%s\", "
-	       "\"what\": \"%s\"}\n",
-		bench.round, measure, value, unit, what);
-}
 
 /* --- setting up --- */
 
@@ -159,34 +129,7 @@ static void set_services(uint32_t n, unsigned each)
 	}
 }
 
-static void load_stimulus(const char *path)
-{
-	struct bpf_object *o = bpf_object__open_file(path, NULL);
-
-	if (!o || bpf_object__load(o) < 0)
-		err(1, "%s", path);
-	bench.stimulate = bpf_program__fd(bpf_object__find_program_by_name(o, "stimulate"));
-	bench.empty = bpf_program__fd(bpf_object__find_program_by_name(o, "empty"));
-	bench.program = bpf_program__fd(bench.dp->skel->progs.tc_instance);
-	bench.target = bpf_object__find_map_fd_by_name(o, "target");
-	bench.stimulus = mmap(NULL, sizeof(*bench.stimulus), PROT_READ | PROT_WRITE, MAP_SHARED,
-		bpf_object__find_map_fd_by_name(o, "stimulus"), 0);
-	if (bench.stimulus == MAP_FAILED)
-		err(1, "%s: stimulus", path);
-}
-
 /* --- packets --- */
-
-static void sum_ip(struct iphdr *ip)
-{
-	const uint16_t *p = (const void *)ip;
-	uint32_t sum = 0;
-
-	for (unsigned i = 0; i < sizeof(*ip) / 2; i++)
-		sum += p[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	ip->check = (uint16_t) ~((sum & 0xffff) + (sum >> 16));
-}
 
 /* A segment without payload, padded. Nobody on the way checks what its transport checksum says. */
 static void build(uint8_t *frame, const struct scene *s)
@@ -230,24 +173,18 @@ static void set_stimulus(const struct scene *s, uint8_t tcp_flags)
 
 	build(fresh.frame, s);
 	fresh.frame[FLAGS_OFF] = tcp_flags;
-	*bench.stimulus = fresh;
+	*bench.s.now = fresh;
 }
 
-/* ns per packet. The kernel leaves out the time in which others ran. */
 static double run(const struct scene *s, int target, uint32_t repeat)
 {
 	struct __sk_buff ctx = {.ifindex = bench.ifindex[s->kind == BACK ? BACKEND : CLIENT]};
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = bench.stimulus->frame,
-		.data_size_in = FRAME_SIZE, .ctx_in = &ctx, .ctx_size_in = sizeof(ctx),
-		.repeat = (int)repeat);
-	uint32_t key = 0;
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
+	double ns = stimulate(&bench.s, target, repeat, &opts);
 
-	if (bpf_map_update_elem(bench.target, &key, &target, BPF_ANY) < 0 ||
-		bpf_prog_test_run_opts(bench.stimulate, &opts) < 0)
-		err(1, "BPF_PROG_TEST_RUN");
 	if (opts.retval != TC_ACT_REDIRECT)
 		errx(1, "%s: verdict %u", s->name, opts.retval);
-	return opts.duration;
+	return ns;
 }
 
 static void count(const struct scene *s, uint64_t *ret_packets, uint64_t *ret_flows)
@@ -288,8 +225,8 @@ static void measure(const struct scene *s)
 	if (!opens)
 		open_flows(s);
 	set_stimulus(s, opens ? TH_SYN : TH_ACK);
-	floor = run(s, bench.empty, repeat);
-	bench.stimulus->next = 0;
+	floor = run(s, bench.s.empty, repeat);
+	bench.s.now->next = 0;
 	count(s, &packets, &flows);
 	ns = run(s, bench.program, repeat);
 	count(s, &packets_after, &flows_after);
@@ -297,7 +234,7 @@ static void measure(const struct scene *s)
 		errx(1, "%s: %u packets, of which %llu were handled, opened %llu flows", s->name,
 			repeat, (unsigned long long)(packets_after - packets),
 			(unsigned long long)(flows_after - flows));
-	report(s->name, ns - floor, "ns", s->what);
+	report(bench.round, s->name, ns - floor, "ns", s->what);
 }
 
 static void measure_all(const struct scene *scenes, size_t n, unsigned rounds)
@@ -348,11 +285,12 @@ static void measure_updates(void)
 			sum += us[id - 1];
 		}
 		qsort(us, PAIRS, sizeof(*us), compare);
-		report("weights_update_us", us[PAIRS / 2], "µs",
+		report(bench.round, "weights_update_us", us[PAIRS / 2], "µs",
 			"weights: a service of two backends");
-		report("weights_update_1000_ms", sum / 1e3, "ms", "weights: 1,000 such services");
-		report("weights_update_at_once_us", update_us(PAIRS, last, 2, 1, 1), "µs",
-			"weights: the same service at once: after a grace period");
+		report(bench.round, "weights_update_1000_ms", sum / 1e3, "ms",
+			"weights: 1,000 such services");
+		report(bench.round, "weights_update_at_once_us", update_us(PAIRS, last, 2, 1, 1),
+			"µs", "weights: the same service at once: after a grace period");
 	}
 }
 
@@ -360,7 +298,7 @@ static void measure_update_of_many(void)
 {
 	for (bench.round = 1; bench.round <= PASSES; bench.round++) {
 		next_step();
-		report("weights_update_1000_backends_us",
+		report(bench.round, "weights_update_1000_backends_us",
 			update_us(2, BACKEND + 1, BACKENDS, bench.round, bench.round + 1), "µs",
 			"weights: a service of 1,000 backends");
 	}
@@ -369,6 +307,7 @@ static void measure_update_of_many(void)
 int main(int argc, char **argv)
 {
 	struct weft_dp_config config = {.max_flows = TABLE, .mtu = ETH_DATA_LEN};
+	struct bpf_object *o;
 	uint64_t rounds, cpu;
 
 	if (argc != 5 || weft_parse_u64(argv[3], 1, 1000, &rounds) < 0 ||
@@ -377,7 +316,11 @@ int main(int argc, char **argv)
 	pin(cpu);
 	config.bpffs_dir = argv[2];
 	must(weft_dp_open(&config, &bench.dp, &error));
-	load_stimulus(argv[1]);
+	bench.program = bpf_program__fd(bench.dp->skel->progs.tc_instance);
+	o = bpf_object__open_file(argv[1], NULL);
+	if (!o)
+		err(1, "%s", argv[1]);
+	stimulator_load(&bench.s, o);
 	add_instance(CLIENT, 0);
 	add_instance(BACKEND, 1);
 

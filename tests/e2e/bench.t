@@ -35,7 +35,8 @@ sensible() {
 		and (["direct", "bridge", "routed", "nft", "haproxy", "tun", "weft"] - [.variants[].name] == [])
 		and .checks.nothing_lost
 		and (.metrics | .haproxy_tcp_rr_ratio > 1.2 and .tun_tcp_rr_ratio > 1.2 and .tun_tcp_stream_ratio < 0.8
-			and .tcp_rr_ratio < .haproxy_tcp_rr_ratio and .tc_new_ns > .tc_hit_ns)' "$doc"
+			and .tcp_rr_ratio < .haproxy_tcp_rr_ratio and .tc_new_ns > .tc_hit_ns
+			and .xdp_new_ns > .xdp_hit_ns)' "$doc"
 }
 
 table() {
