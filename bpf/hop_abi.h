@@ -130,17 +130,30 @@ struct weft_hop_flow {
  * stack, across veth, bpf_redirect_peer, macvtap and a tap's queue, to whoever reads it. */
 #define WEFT_HOP_RECORDS 8192
 struct weft_hop_record {
-	__u64 skb;
+	__u64 key;     /* what it is found by, 0: free */
+	__u64 address; /* of the sk_buff */
 	__u64 at_ns[WEFT_HOOK_COUNT];
 	__u64 begun_ns, read_ns; /* of a reply that is known to answer a request: the request's */
+	__u64 socket;            /* UDP: that it is queued at, */
+	__u32 turn;              /* and the receive call that will get it */
 	__u32 seq;
+	struct weft_hop_addr saddr, daddr; /* UDP, from QUEUED on */
 	__be16 client_port, backend_port;
 	__u16 hooks; /* bits */
 	__u8 last;   /* hook */
 	__u8 proto;
 	__u8 direction;
 	__u8 group; /* of a reply */
-	__u8 pad[2];
+	__u8 pad[14];
+};
+
+/* What is queued at a UDP socket. Its packets are handed on without a tracepoint that names them,
+ * but in order: so it is known by whose turn it is. */
+#define WEFT_HOP_QUEUE 32
+struct weft_hop_socket {
+	__u32 received; /* calls */
+	__u32 pad;
+	__u64 key[WEFT_HOP_QUEUE]; /* of records, by turn */
 };
 
 struct weft_hop_counts {
@@ -155,6 +168,14 @@ struct weft_hop_counts {
 };
 #define WEFT_HOP_TIMED 61 /* a prime: traffic in step with it would be timed at one hook only */
 
+/* A processor's own. */
+struct hop_cpu {
+	__u64 switched_ns; /* when it last went from one task to another */
+	__u64 receiving;   /* sk_buff that is on its way up a stack here */
+	__u32 until_timed, until_sample;
+	struct weft_hop_counts counts;
+};
+
 /* Sent by ring buffer: some packets as they are, and each that took longer than all before. */
 struct weft_hop_sample {
 	__u64 at_ns[WEFT_HOOK_COUNT];
@@ -166,7 +187,8 @@ struct weft_hop_sample {
 _Static_assert(sizeof(struct weft_hop_hist) == 24 + 4 * WEFT_HOP_BUCKETS, "layout");
 _Static_assert(sizeof(struct weft_hop_flow_key) == 40, "layout");
 _Static_assert(sizeof(struct weft_hop_flow) == 24, "layout");
-_Static_assert(sizeof(struct weft_hop_record) == 128, "two cache lines");
+_Static_assert(sizeof(struct weft_hop_record) == 192, "three cache lines");
+_Static_assert((WEFT_HOP_QUEUE & (WEFT_HOP_QUEUE - 1)) == 0, "turns are masked");
 _Static_assert(sizeof(struct weft_hop_sample) == 112, "layout");
 _Static_assert(WEFT_HOOK_COUNT <= 16, "a way's bits");
 _Static_assert(WEFT_HOP_GROUPS <= 256, "a way's group");

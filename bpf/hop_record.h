@@ -35,18 +35,18 @@ struct {
 } hop_flows SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct weft_hop_socket);
+} sockets SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, WEFT_HOP_WAYS *WEFT_HOP_HISTS);
 	__type(key, __u32);
 	__type(value, struct weft_hop_hist);
 } hists SEC(".maps");
-
-struct hop_cpu {
-	__u64 switched_ns; /* when it last went from one task to another */
-	__u64 receiving;   /* sk_buff that is on its way up a stack here */
-	__u32 until_timed, until_sample;
-	struct weft_hop_counts counts;
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -72,16 +72,16 @@ static __always_inline __u64 skb_key(const struct sk_buff *skb)
 	return key;
 }
 
-static __always_inline struct weft_hop_record *record_place(__u64 skb)
+static __always_inline struct weft_hop_record *record_place(__u64 key)
 {
-	return &records[(skb * 0x9e3779b97f4a7c15ULL >> 48) & (WEFT_HOP_RECORDS - 1)];
+	return &records[(key * 0x9e3779b97f4a7c15ULL >> 48) & (WEFT_HOP_RECORDS - 1)];
 }
 
-static __always_inline struct weft_hop_record *record_find(__u64 skb)
+static __always_inline struct weft_hop_record *record_find(__u64 key)
 {
-	struct weft_hop_record *r = record_place(skb);
+	struct weft_hop_record *r = record_place(key);
 
-	if (r->skb != skb)
+	if (!key || r->key != key)
 		r = NULL;
 	/* Or clang tests the condition again where the pointer is tested, which the verifier does
 	 * not see through. */
@@ -142,8 +142,8 @@ static __always_inline __u32 way_place(__u32 word)
 
 /* --- flows --- */
 
-static __always_inline void flow_asked(const struct hop_packet *p, const struct weft_hop_record *r,
-	__u64 begun, __u64 now, __u32 group)
+static __always_inline void flow_asked(
+	const struct hop_packet *p, __u64 begun, __u64 now, __u32 group)
 {
 	struct weft_hop_flow_key key = {
 		.client = p->saddr,
