@@ -19,7 +19,7 @@ ctrl/base
 bpf
 sched           ctrl/base bpf/weft_abi.h
 runtimes        ctrl/base bpf/weft_abi.h
-ctrl/dataplane  ctrl/base bpf/weft_abi.h bpf/*.skel.h
+ctrl/dataplane  ctrl/base bpf/*_abi.h bpf/*.skel.h
 ctrl/state      ctrl/base bpf/weft_abi.h
 ctrl/health     ctrl/base bpf/weft_abi.h sched runtimes ctrl/dataplane ctrl/state
 ctrl/swap       ctrl/base bpf/weft_abi.h sched runtimes ctrl/dataplane ctrl/state ctrl/health

@@ -6,6 +6,7 @@
 #define WEFT_DATAPLANE_LINK_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ctrl/base/err.h"
@@ -60,5 +61,13 @@ int weft_link_tap_add(
 int weft_link_del(const char *name);
 /* 0 and the index, or -ENODEV. */
 int weft_link_ifindex(const char *name, uint32_t *ret_ifindex);
+
+/* What is behind the host side of an instance, in whichever namespace. */
+struct weft_link_way {
+	uint32_t peer;    /* the veth's other end, by its index there; 0: none, it is a tap */
+	uint32_t macvtap; /* on peer, in the same namespace; 0: none */
+	bool peer_home;   /* it is in our own namespace */
+};
+int weft_link_way(uint32_t host_ifindex, struct weft_link_way *ret, struct weft_err *err);
 
 #endif
