@@ -50,8 +50,7 @@ int stimulate(struct xdp_md *xdp)
 
 	s = bpf_map_lookup_elem(&stimulus, &key);
 	/* Also where it is by nothing: the empty program's price has to have it too. */
-	if (!s ||
-		bpf_xdp_adjust_head(xdp, (int)(xdp->data_end - xdp->data) - FRAME_SIZE) ||
+	if (!s || bpf_xdp_adjust_head(xdp, (int)(xdp->data_end - xdp->data) - FRAME_SIZE) ||
 		(long)xdp->data + FRAME_SIZE > (long)xdp->data_end)
 		return XDP_ABORTED;
 	restore((void *)(long)xdp->data, s);
