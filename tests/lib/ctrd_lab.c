@@ -264,6 +264,17 @@ void clab_run(const struct weft_runtime_spec *spec)
 	clab_expect(clab_begin(spec), 0);
 }
 
+/* Until the program that writes the log has written all of it. */
+static void wait_logger(const char *id)
+{
+	_cleanup_(freep) char *cmd = weft_strf("pgrep -f 'weft-lo[g] .*%s log' >/dev/null", id);
+	uint64_t end = weft_now_ns() + CLAB_WAIT_NS;
+
+	assert_non_null(cmd);
+	while (system(cmd) == 0 && weft_now_ns() < end)
+		clab_turn(10000);
+}
+
 char *clab_output(const struct weft_runtime_spec *spec)
 {
 	_cleanup_(freep) char *id = strdup(spec->id);
@@ -274,6 +285,7 @@ char *clab_output(const struct weft_runtime_spec *spec)
 	clab_expect_event(id, WEFT_RUNTIME_EXITED);
 	clab_delete(id);
 	clab.n_events = before;
+	wait_logger(id);
 	return clab_log(id);
 }
 
