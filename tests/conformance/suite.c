@@ -407,7 +407,8 @@ static void who_does_not_listen_is_killed(void **state)
 		wait_log(); /* until then it has not said that it does not listen */
 	before = weft_now_ns();
 	assert_int_equal(stop(300), 0);
-	assert_true(weft_now_ns() - before >= 250000000ULL);
+	/* Not at once; but a last request before the end may already be heard. */
+	assert_true(weft_now_ns() - before >= 100000000ULL);
 	assert_gone();
 	assert_int_equal(d.ended, 0);
 }
