@@ -25,7 +25,10 @@ struct weft_api_request {
 struct weft_api_response {
 	int status;
 	const char *type; /* "application/json" or "text/plain; charset=utf-8" */
-	char *body;       /* malloc'ed; the caller frees it. NULL with follow */
+	char *body;       /* malloc'ed; the caller frees it. NULL with follow or op */
+
+	/* To be begun by weft_engine_do(), whose end is the answer; the caller frees it. */
+	struct weft_engine_op *op;
 
 	/* Events after number since as they happen, a line each, for follow_s seconds. */
 	bool follow;
@@ -37,6 +40,10 @@ struct weft_api_response {
  * document. */
 void weft_api_route(struct weft_engine *engine, const struct weft_api_request *request,
 	struct weft_api_response *ret);
+void weft_api_op_free(struct weft_engine_op *op); /* NULL is fine */
+/* The answer that an op's end is. Takes doc over. */
+void weft_api_op_answer(
+	int r, const struct weft_err *err, json_t *doc, struct weft_api_response *ret);
 void weft_api_error(const struct weft_err *err, int status, struct weft_api_response *ret);
 
 #endif

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "ctrl/api/later.h"
 #include "ctrl/api/route.h"
 #include "ctrl/api/stream.h"
 #include "ctrl/base/log.h"
@@ -27,6 +28,7 @@ struct weft_api {
 	struct MHD_Daemon *mhd;
 	struct weft_engine *engine;
 	struct weft_api_streams *streams;
+	struct weft_api_laters *laters;
 	sd_event_source *io, *timer, *post;
 	char *path;
 	struct peer *peers;
@@ -43,6 +45,7 @@ struct body {
 	char *text;
 	size_t size;
 	size_t discarded; /* of one too large: read to its end, so that the answer can be read */
+	struct weft_api_later *later; /* its answer is still to come, or has just come */
 };
 
 static const char *query(void *userdata, const char *key)
@@ -102,7 +105,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 	}
 	if (*size > 0)
 		return collect(b, data, size);
-	if (b->discarded) {
+	if (b->later) {
+		weft_api_later_take(b->later, &response);
+		b->later = NULL;
+	} else if (b->discarded) {
 		weft_err_set(&err, E2BIG, "request: larger than %u bytes", WEFT_API_MAX_BODY);
 		weft_api_error(&err, 0, &response);
 	} else {
@@ -112,6 +118,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 		weft_api_route(api->engine, &request, &response);
 		if (response.follow) {
 			if (weft_api_stream_start(api->streams, c, &response, &err) == 0)
+				return MHD_YES;
+			weft_api_error(&err, 0, &response);
+		} else if (response.op) {
+			if (weft_api_later_begin(api->laters, c, &response, &b->later, &err) == 0)
 				return MHD_YES;
 			weft_api_error(&err, 0, &response);
 		}
@@ -127,8 +137,10 @@ static void on_completed(
 	(void)cls;
 	(void)c;
 	(void)code;
-	if (b)
+	if (b) {
 		free(b->text);
+		weft_api_later_drop(b->later);
+	}
 	free(b);
 	*state = NULL;
 }
@@ -201,6 +213,13 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
+static bool wake(struct weft_api *api)
+{
+	bool later = weft_api_laters_wake(api->laters);
+
+	return weft_api_streams_wake(api->streams) || later;
+}
+
 /* After every turn of the loop: libmicrohttpd's next deadline may have changed. It is 0 when there
  * is more to read than was read. */
 static int on_post(sd_event_source *s, void *userdata)
@@ -210,7 +229,7 @@ static int on_post(sd_event_source *s, void *userdata)
 	uint64_t now = 0;
 
 	(void)s;
-	for (int i = 0; i < WAKES && weft_api_streams_wake(api->streams); i++)
+	for (int i = 0; i < WAKES && wake(api); i++)
 		MHD_run(api->mhd);
 	if (MHD_get_timeout(api->mhd, &ms) != MHD_YES) {
 		sd_event_source_set_enabled(api->timer, SD_EVENT_OFF);
@@ -296,6 +315,9 @@ int weft_api_open(sd_event *event, const char *socket_path, struct weft_engine *
 	r = weft_api_streams_open(event, weft_engine_events(engine), &api->streams);
 	if (r < 0)
 		return weft_err_set(err, r, "event loop: %s", strerror(-r));
+	api->laters = weft_api_laters_new(engine);
+	if (!api->laters)
+		return weft_err_set(err, ENOMEM, "out of memory");
 	api->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
 		on_request, api, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
 		on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, api,
@@ -328,11 +350,14 @@ void weft_api_free(struct weft_api *api)
 	sd_event_source_disable_unref(api->io);
 	if (api->streams)
 		weft_api_streams_end(api->streams);
+	if (api->laters)
+		weft_api_laters_end(api->laters);
 	if (api->mhd) {
 		MHD_run(api->mhd);
 		MHD_stop_daemon(api->mhd);
 	}
 	weft_api_streams_free(api->streams);
+	weft_api_laters_free(api->laters);
 	if (api->path)
 		unlink(api->path);
 	free(api->path);

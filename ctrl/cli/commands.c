@@ -28,6 +28,13 @@ const struct cli_command cli_commands[] = {
 	{"instance show", "ID", 1, 1, SHOWN, cli_cmd_instance_show, "one instance", NULL},
 	{"instance logs", "ID", 1, 1, CLI_OPT_TAIL, cli_cmd_instance_logs,
 		"what an instance wrote to its console", NULL},
+	{"instance pause", "ID...", 1, 1000, 0, cli_cmd_instance_pause,
+		"have instances stand still; they get no new flows", NULL},
+	{"instance resume", "ID...", 1, 1000, 0, cli_cmd_instance_resume, "have them go on", NULL},
+	{"instance exec", "ID -- COMMAND [ARG...]", 2, 257, 0, cli_cmd_instance_exec,
+		"run a command in an instance",
+		"Prints what it wrote, at most 64 KiB, and ends with its status. It is killed "
+		"after 30 s, or\nafter --timeout."},
 	{"instance attach", "NAME", 1, 1, CLI_OPT_SERVICE | CLI_OPT_ATTACH, cli_cmd_instance_attach,
 		"bring an interface into the overlay that weft did not make",
 		"Another engine's container by the host side of its veth or by its namespace, a "

@@ -24,6 +24,7 @@ enum {
 	OPT_CTRD_NAMESPACE,
 	OPT_CGROUP,
 	OPT_LIBEXEC,
+	OPT_REGISTRIES,
 	OPT_LOG_LEVEL,
 	OPT_PURGE,
 	OPT_VERSION,
@@ -42,6 +43,7 @@ static const struct option longopts[] = {
 	{"containerd-namespace", required_argument, NULL, OPT_CTRD_NAMESPACE},
 	{"cgroup", required_argument, NULL, OPT_CGROUP},
 	{"libexec", required_argument, NULL, OPT_LIBEXEC},
+	{"registries", required_argument, NULL, OPT_REGISTRIES},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 	{"purge", no_argument, NULL, OPT_PURGE},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -55,6 +57,7 @@ static void help(void)
 	     "      [--bpffs=/sys/fs/bpf/weft] [--node=NAME] [--subnet=10.18.0.0/26]\n"
 	     "      [--host-device=weft0] [--mtu=1500] [--containerd=SOCKET]\n"
 	     "      [--containerd-namespace=weft] [--cgroup=weft] [--libexec=DIR]\n"
+	     "      [--registries=/etc/weft/registries.json]\n"
 	     "      [--log-level=error|warning|info|debug] [--purge] [--version]\n"
 	     "See weftd(8).");
 }
@@ -153,6 +156,8 @@ static int set_one(int opt, const char *arg, struct options *o, struct weft_err 
 		return set_name(&c->cgroup, "--cgroup", arg, 64, err);
 	case OPT_LIBEXEC:
 		return set_path(&c->libexec, "--libexec", arg, err);
+	case OPT_REGISTRIES:
+		return set_path(&c->registries, "--registries", arg, err);
 	case OPT_LOG_LEVEL:
 		if (weft_log_parse_level(arg) < 0) {
 			weft_err_set(err, EINVAL, "--log-level=%s: unknown level", arg);
@@ -196,6 +201,7 @@ int options_parse(int argc, char **argv, struct options *ret, struct weft_err *e
 				.host_device = "weft0",
 				.ctrd_namespace = "weft",
 				.cgroup = "weft",
+				.registries = "/etc/weft/registries.json",
 				.subnet_len = 26,
 				.mtu = 1500,
 			},

@@ -6,6 +6,7 @@
 
 #include "ctrl/base/log.h"
 #include "ctrl/engine/internal.h"
+#include "runtimes/registry/reference.h"
 
 enum action { CREATED, UPDATED, UNCHANGED };
 static const char *const actions[] = {
@@ -58,7 +59,14 @@ static int check_image(const struct weft_sla_service *spec, enum weft_virt virt,
 	struct weft_err *err)
 {
 	const char *path = local_path(image);
+	struct weft_reference ref;
 
+	if (!path && (virt == WEFT_VIRT_CONTAINER || virt == WEFT_VIRT_GVISOR)) {
+		if (weft_reference_parse(image, &ref, err) == 0)
+			return 0;
+		return weft_err_prefix(
+			err, "service %s: variant %s", spec->short_name, weft_virt_name(virt));
+	}
 	if (!path) {
 		weft_err_set(err, ENOTSUP, "service %s: variant %s: code \"%s\" is not a file",
 			spec->short_name, weft_virt_name(virt), image);

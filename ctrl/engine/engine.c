@@ -125,6 +125,7 @@ static int copy_config(struct weft_engine *e, const struct weft_engine_config *c
 	e->config.ctrd_namespace = strdup(c->ctrd_namespace);
 	e->config.cgroup = strdup(c->cgroup);
 	e->config.libexec = strdup(c->libexec);
+	e->config.registries = c->registries ? strdup(c->registries) : NULL;
 	e->gateway.s_addr = htonl(ntohl(c->subnet.s_addr) + 1);
 	return e->config.state_dir && e->config.bpffs && e->config.node && e->config.host_device &&
 			       e->config.cgroup && e->config.libexec && e->config.ctrd_namespace
@@ -306,6 +307,7 @@ void weft_engine_free(struct weft_engine *e)
 	for (unsigned i = 0; i < N_RUNTIMES; i++)
 		if (e->runtimes[i].rt)
 			e->runtimes[i].ops->free_(e->runtimes[i].rt);
+	engine_calls_free(e);
 	while (e->instances)
 		instance_free(e->instances);
 	for (struct service *s = e->services, *next; s; s = next) {
@@ -326,6 +328,7 @@ void weft_engine_free(struct weft_engine *e)
 	free((char *)e->config.ctrd_namespace);
 	free((char *)e->config.cgroup);
 	free((char *)e->config.libexec);
+	free((char *)e->config.registries);
 	free(e);
 }
 

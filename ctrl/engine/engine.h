@@ -27,6 +27,7 @@ struct weft_engine_config {
 	const char *ctrd_namespace; /* "weft" */
 	const char *cgroup;         /* parent control group, "weft" */
 	const char *libexec;        /* directory of weft's helper programs */
+	const char *registries;     /* credentials and CAs for registries; NULL: none */
 	struct in_addr subnet;      /* namespace addresses of this node; .1 is the gateway */
 	uint8_t subnet_len;
 	uint16_t mtu;
@@ -114,6 +115,22 @@ int weft_engine_swap_resume(
 /* Abort one that runs; start one the other way, at once, if it is done. */
 int weft_engine_swap_rollback(
 	struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);
+/* What takes its time: done is called once, from the loop, unless the call is forgotten or the
+ * engine freed before. doc is the callee's, NULL on failure: the instance, or {"status", "output"}.
+ */
+enum weft_engine_op_kind { WEFT_ENGINE_PAUSE, WEFT_ENGINE_RESUME, WEFT_ENGINE_EXEC };
+struct weft_engine_op {
+	enum weft_engine_op_kind kind;
+	char *instance;
+	char **argv;         /* exec: NULL-terminated, not empty */
+	unsigned timeout_ms; /* exec */
+};
+struct weft_engine_call;
+typedef void (*weft_engine_done_t)(void *userdata, int r, const struct weft_err *err, json_t *doc);
+int weft_engine_do(struct weft_engine *e, const struct weft_engine_op *op, weft_engine_done_t done,
+	void *userdata, struct weft_engine_call **ret, struct weft_err *err);
+void weft_engine_call_forget(struct weft_engine_call *call); /* NULL is fine */
+
 int weft_engine_swaps(struct weft_engine *e, json_t **ret, struct weft_err *err);
 int weft_engine_swap(struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);
 

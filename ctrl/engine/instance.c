@@ -579,6 +579,8 @@ void instance_event(void *engine, const char *id, enum weft_runtime_event event,
 		return;
 	log_info("instance %s: runtime says: %s", id, detail);
 	inst->oom |= event == WEFT_RUNTIME_OOM;
+	if (event == WEFT_RUNTIME_PAUSED || event == WEFT_RUNTIME_RESUMED)
+		instance_set_paused(inst, event == WEFT_RUNTIME_PAUSED);
 	if (event != WEFT_RUNTIME_EXITED && event != WEFT_RUNTIME_FAILED)
 		return;
 	weft_err_set(&err, EIO, "instance %s ended: %s%s", id, detail,

@@ -1,8 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ctrl/engine/internal.h"
+
+/* Several instances may wait for the same image. */
+void instance_progress(void *engine, const char *image, uint64_t bytes, uint64_t total)
+{
+	struct weft_engine *e = engine;
+
+	for (struct instance *i = e->instances; i; i = i->next) {
+		if (i->phase != PHASE_PREPARING || i->borrowed || strcmp(i->code, image) != 0)
+			continue;
+		i->fetched = bytes;
+		i->to_fetch = total;
+	}
+}
+
+const char *instance_detail(const struct instance *inst, char *buf, size_t size)
+{
+	if (inst->paused && !inst->error.code)
+		return "paused";
+	if (inst->phase != PHASE_PREPARING || inst->error.code || !inst->to_fetch)
+		return inst->error.msg;
+	snprintf(buf, size, "image: %.1f of %.1f MB (%u%%)", (double)inst->fetched / 1e6,
+		(double)inst->to_fetch / 1e6, (unsigned)(inst->fetched * 100 / inst->to_fetch));
+	return buf;
+}
 
 void instance_spec_done(struct instance_spec *s)
 {

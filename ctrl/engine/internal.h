@@ -114,6 +114,9 @@ struct instance {
 	struct weft_probe *probe; /* readiness while warming, guard while swapping */
 	uint64_t guard_ns;        /* when the next guard probe is due */
 	unsigned guard_failures;  /* of them in a row */
+
+	bool paused;                /* stands still, and gets no new flows */
+	uint64_t fetched, to_fetch; /* PREPARING: bytes of its image; 0: not told */
 };
 
 struct runtime_slot {
@@ -138,6 +141,7 @@ struct weft_engine {
 	struct runtime_slot runtimes[N_RUNTIMES];
 	struct service *services;
 	struct instance *instances;
+	struct weft_engine_call *calls;          /* under way */
 	struct weft_swap *swaps[MAX_SWAPS_KEPT]; /* ended, newest last */
 	unsigned n_swaps;
 	uint64_t started_ns;
@@ -254,6 +258,18 @@ void attached_link(struct instance *inst, uint32_t ifindex, bool gone);
 void attached_lost(struct instance *inst, const struct weft_err *why);
 int attached_destroy(struct instance *inst, struct weft_err *err); /* frees it, unless it fails */
 void borrowed_free(struct borrowed *b);
+
+/* instance_ops.c */
+void instance_set_paused(struct instance *inst, bool paused);
+void engine_calls_free(struct weft_engine *e); /* once no runtime answers any more */
+
+void instance_progress(void *engine, const char *image, uint64_t bytes, uint64_t total);
+/* What it is about, or what is wrong with it, in buf or for as long as the instance. */
+const char *instance_detail(const struct instance *inst, char *buf, size_t size);
+
+/* log_file.c: at most max bytes, what was rotated last included; the caller has made sure that
+ * there is a log. */
+ssize_t engine_log_tail(const char *path, char *buf, size_t max);
 
 /* network.c */
 int instance_network_add(struct instance *inst, struct weft_err *err);

@@ -67,7 +67,9 @@ int engine_runtimes_open(struct weft_engine *e, struct weft_err *err)
 		.containerd = e->config.containerd,
 		.ctrd_namespace = e->config.ctrd_namespace,
 		.cgroup_root = e->config.cgroup,
+		.registries = e->config.registries,
 		.on_event = instance_event,
+		.on_progress = instance_progress,
 		.userdata = e,
 	};
 

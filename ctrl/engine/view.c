@@ -32,7 +32,7 @@ static unsigned count_ready(const struct service *s)
 	unsigned n = 0;
 
 	for (struct instance *i = s->engine->instances; i; i = i->next)
-		n += i->service == s && !i->borrowed && i->phase == PHASE_READY;
+		n += i->service == s && !i->borrowed && !i->paused && i->phase == PHASE_READY;
 	return n;
 }
 
@@ -100,23 +100,25 @@ json_t *view_instance(const struct instance *inst)
 	struct weft_engine *e = inst->engine;
 	struct weft_runtime_stats stats = {0};
 	struct weft_dp_counters c = {0};
-	char mac[18];
+	char mac[18], detail[96];
 
 	instance_stats(inst, &stats);
 	weft_dp_instance_counters(e->dp, inst->id, &c);
 	return json_pack(
 		"{s:s, s:s?, s:s, s:s?, s:s, s:s, s:s, s:o, s:o, s:s, s:s?, s:s, s:i, s:i, "
-		"s:i, s:I, s:I, s:s, s:I, s:o, s:o, s:o}",
+		"s:i, s:I, s:I, s:I, s:I, s:s, s:I, s:o, s:o, s:o}",
 		"id", inst->name, "service", inst->service ? inst->service->name : NULL,
 		"virtualization", instance_kind(inst), "arch",
 		inst->borrowed ? NULL : weft_arch_name(inst->arch), "node", e->config.node, "phase",
-		phase_name(inst->phase), "detail", inst->error.msg, "ns_addr",
-		view_address(inst->ns_addr), "inst_addr", view_address(inst->inst_addr), "mac",
-		instance_mac(inst, mac), "network",
+		phase_name(inst->phase), "detail", instance_detail(inst, detail, sizeof(detail)),
+		"ns_addr", view_address(inst->ns_addr), "inst_addr", view_address(inst->inst_addr),
+		"mac", instance_mac(inst, mac), "network",
 		inst->borrowed ? NULL : weft_net_kind_name(inst->net), "device",
 		inst->ifindex ? inst->device : "", "weight", (int)inst->weight[WEFT_DP_RR], "flows",
 		(int)e->flows[inst->id], "pid", (int)stats.pid, "cpu_ns", (json_int_t)stats.cpu_ns,
-		"memory_bytes", (json_int_t)stats.memory_bytes, "image", inst->code, "created_ms",
+		"memory_bytes", (json_int_t)stats.memory_bytes, "helper_cpu_ns",
+		(json_int_t)stats.helper_cpu_ns, "helper_memory_bytes",
+		(json_int_t)stats.helper_memory_bytes, "image", inst->code, "created_ms",
 		(json_int_t)inst->created_ms, "started_ms", time_or_null(inst->started_ms),
 		"ready_ms", time_or_null(inst->ready_ms), "counters", view_counters(&c));
 }
@@ -213,9 +215,8 @@ int weft_engine_logs(
 {
 	_cleanup_(freep) char *path = weft_strf("%s/logs/%s.log", e->config.state_dir, name);
 	_cleanup_(freep) char *buf = malloc(MAX_LOG_BYTES + 1);
-	_cleanup_(fclosep) FILE *f = NULL;
 	const struct instance *inst;
-	size_t n;
+	ssize_t n;
 
 	if (!path || !buf)
 		return weft_err_set(err, ENOMEM, "out of memory");
@@ -226,21 +227,16 @@ int weft_engine_logs(
 		weft_err_set(err, ENOENT, "instance %s was attached: weft has no log of it", name);
 		return weft_err_hint(err, "whoever started it has");
 	}
-	f = fopen(path, "re");
-	if (!f)
-		return errno == ENOENT && !inst
-			       ? no_instance(name, err)
-			       : weft_err_set(err, errno, "instance %s: log %s: %s", name, path,
-					 strerror(errno));
-	if (fseek(f, -(long)MAX_LOG_BYTES, SEEK_END) < 0)
-		rewind(f);
-	n = fread(buf, 1, MAX_LOG_BYTES, f);
+	n = access(path, F_OK) < 0 ? -errno : engine_log_tail(path, buf, MAX_LOG_BYTES);
+	if (n < 0)
+		return n == -ENOENT && !inst ? no_instance(name, err)
+					     : weft_err_set(err, (int)n, "instance %s: log %s: %s",
+						       name, path, strerror((int)-n));
 	for (char *zero = buf; (zero = memchr(zero, '\0', (size_t)(buf + n - zero)));)
 		*zero = '?';
 	buf[n] = '\0';
 	weft_text_clean(buf);
-	n = strlen(buf);
-	*ret = strdup(lines ? last_lines(buf, n, lines) : "");
+	*ret = strdup(lines ? last_lines(buf, strlen(buf), lines) : "");
 	return *ret ? 0 : -ENOMEM;
 }
 

@@ -34,7 +34,7 @@ static uint64_t own_weight(const struct sums *sums, const struct instance *inst)
 {
 	const struct service *s = inst->service;
 
-	if (inst->phase != PHASE_READY)
+	if (inst->phase != PHASE_READY || inst->paused)
 		return 0;
 	if (sums->equal)
 		return 1;

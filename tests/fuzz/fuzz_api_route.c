@@ -77,7 +77,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	q.body = body;
 	q.userdata = value[0] ? value : NULL;
 	weft_api_route(NULL, &q, &response);
-	check(&response);
+	if (response.op) {
+		if (response.body || !response.op->instance[0] ||
+			(response.op->kind == WEFT_ENGINE_EXEC && !response.op->argv[0][0]))
+			abort();
+		weft_api_op_free(response.op);
+		response.op = NULL;
+	} else {
+		check(&response);
+	}
 	free(response.body);
 	free(path);
 	free(value);

@@ -439,6 +439,86 @@ static void test_no_document(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* --- what takes its time -------------------------------------------------------------------------
+ */
+
+static struct weft_engine_op *ask_later(const char *path, const char *body)
+{
+	struct weft_api_request q = {"POST", path, body, strlen(body), query, NULL};
+
+	forget();
+	weft_api_route(NULL, &q, &got);
+	assert_null(got.body);
+	assert_non_null(got.op);
+	return got.op;
+}
+
+static void test_later(void **state)
+{
+	struct weft_engine_op *op = ask_later("/v1/instances/shop.web.1/pause", "");
+
+	(void)state;
+	assert_int_equal(op->kind, WEFT_ENGINE_PAUSE);
+	assert_string_equal(op->instance, "shop.web.1");
+	weft_api_op_free(op);
+	op = ask_later("/v1/instances/shop.web.1/resume", "");
+	assert_int_equal(op->kind, WEFT_ENGINE_RESUME);
+	weft_api_op_free(op);
+	op = ask_later(
+		"/v1/instances/a.1/exec", "{\"command\": [\"ls\", \"\"], \"timeout_ms\": 7}");
+	assert_int_equal(op->kind, WEFT_ENGINE_EXEC);
+	assert_string_equal(op->argv[0], "ls");
+	assert_string_equal(op->argv[1], "");
+	assert_null(op->argv[2]);
+	assert_int_equal(op->timeout_ms, 7);
+	weft_api_op_free(op);
+	op = ask_later("/v1/instances/a.1/exec", "{\"command\": [\"ls\"]}");
+	assert_int_equal(op->timeout_ms, 30000);
+	weft_api_op_free(op);
+	got.op = NULL;
+}
+
+static void test_bad_exec(void **state)
+{
+	static const struct {
+		const char *body, *want;
+	} bad[] = {
+		{"", "request: line "},
+		{"[]", "request: must be an object"},
+		{"{}", "exec: command: must be a list of 1 to 256 strings"},
+		{"{\"command\": []}", "exec: command: must be a list of 1 to 256 strings"},
+		{"{\"command\": [1]}", "exec: command: must be a list of strings"},
+		{"{\"command\": [\"\"]}", "exec: command: must be a list of strings"},
+		{"{\"command\": [\"a\"], \"timeout_ms\": 0}", "exec: timeout_ms: must be"},
+		{"{\"command\": [\"a\"], \"timeout_ms\": \"5\"}", "exec: timeout_ms: must be"},
+		{"{\"command\": [\"a\"], \"tty\": true}", "exec: unknown key \"tty\""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ask_with("POST", "/v1/instances/a.1/exec", bad[i].body, NULL);
+		assert_int_equal(got.status, 400);
+		if (!strstr(error_text("message"), bad[i].want))
+			fail_msg("%s: %s", bad[i].body, error_text("message"));
+	}
+}
+
+/* The end of an op is an answer, or an error as any other. */
+static void test_later_answers(void **state)
+{
+	struct weft_err err = {0};
+
+	(void)state;
+	weft_api_op_answer(0, &err, json_pack("{s:i}", "status", 3), &got);
+	assert_int_equal(got.status, 200);
+	assert_string_equal(got.body, "{\"status\":3}");
+	forget();
+	weft_err_set(&err, ETIMEDOUT, "too slow");
+	weft_api_op_answer(-ETIMEDOUT, &err, NULL, &got);
+	assert_int_equal(got.status, 504);
+	assert_non_null(strstr(got.body, "too slow"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -458,6 +538,9 @@ int main(void)
 		TEST(test_engine_errors),
 		TEST(test_texts_from_outside),
 		TEST(test_no_document),
+		TEST(test_later),
+		TEST(test_bad_exec),
+		TEST(test_later_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
