@@ -46,7 +46,7 @@ static inline __u32 weft_hop_bucket(__u64 ns)
 		return (__u32)ns;
 	if (ns >> 32)
 		return WEFT_HOP_BUCKETS - 1;
-	x = (__u32)(ns >> 6);
+	x = (ns >> 6) & 0x3ffffff;
 	for (__u32 step = 16; step; step >>= 1)
 		if (x >> step) {
 			x >>= step;
@@ -147,12 +147,11 @@ struct weft_hop_record {
 	__u8 pad[14];
 };
 
-/* What is queued at a UDP socket. Its packets are handed on without a tracepoint that names them,
- * but in order: so it is known by whose turn it is. */
+/* A UDP socket. Its packets are handed on without a tracepoint that names them, but in order: so
+ * what came in as the n-th is what the n-th receive call gets. */
 #define WEFT_HOP_QUEUE 32
 struct weft_hop_socket {
-	__u32 received; /* calls */
-	__u32 pad;
+	__u32 queued, received;
 	__u64 key[WEFT_HOP_QUEUE]; /* of records, by turn */
 };
 

@@ -59,22 +59,18 @@ static __always_inline bool hop_read(const struct hop_view *v, void *to, __u32 s
 	return at + size <= v->tail && bpf_probe_read_kernel(to, size, v->head + at) == 0;
 }
 
-static __always_inline bool hop_read_ipv4(const struct hop_view *v, struct hop_packet *p)
+static __always_inline bool hop_take_ipv4(
+	const struct hop_view *v, const struct iphdr *ip, struct hop_packet *p)
 {
-	struct iphdr ip;
-	__u32 hlen, len;
+	__u32 hlen = ip->ihl * 4, len = bpf_ntohs(ip->tot_len);
 
-	if (!hop_read(v, &ip, sizeof(ip), v->network))
-		return false;
-	hlen = ip.ihl * 4;
-	len = bpf_ntohs(ip.tot_len);
 	if (!len) /* a super-packet above 64 KiB */
 		len = v->len;
-	if (hlen < sizeof(ip) || len < hlen || ip.frag_off & bpf_htons(0x3fff))
+	if (hlen < sizeof(*ip) || len < hlen || ip->frag_off & bpf_htons(0x3fff))
 		return false;
-	p->saddr = (struct weft_hop_addr){{0, 0, bpf_htonl(0xffff), ip.saddr}};
-	p->daddr = (struct weft_hop_addr){{0, 0, bpf_htonl(0xffff), ip.daddr}};
-	p->proto = ip.protocol;
+	p->saddr = (struct weft_hop_addr){{0, 0, bpf_htonl(0xffff), ip->saddr}};
+	p->daddr = (struct weft_hop_addr){{0, 0, bpf_htonl(0xffff), ip->daddr}};
+	p->proto = ip->protocol;
 	p->l4 = v->network + hlen;
 	p->l4_len = len - hlen;
 	return true;
@@ -99,13 +95,13 @@ static __always_inline bool hop_read_ipv6(const struct hop_view *v, struct hop_p
 /* The addresses alone: enough to let go of most packets. */
 static __always_inline bool hop_read_ip(const struct hop_view *v, struct hop_packet *p)
 {
-	__u8 version;
+	struct iphdr ip; /* shorter than IPv6's, and the version is at the same place */
 
-	if (!hop_read(v, &version, sizeof(version), v->network))
+	if (!hop_read(v, &ip, sizeof(ip), v->network))
 		return false;
-	if (version >> 4 == 4)
-		return hop_read_ipv4(v, p);
-	return version >> 4 == 6 && hop_read_ipv6(v, p);
+	if (ip.version == 4)
+		return hop_take_ipv4(v, &ip, p);
+	return ip.version == 6 && hop_read_ipv6(v, p);
 }
 
 static __always_inline bool hop_read_l4(const struct hop_view *v, struct hop_packet *p)

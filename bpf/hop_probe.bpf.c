@@ -22,6 +22,8 @@
 #define SOCK_DGRAM 2
 #define MSG_PEEK   2
 
+#define READERS_MAX 4 /* of one UDP socket, in the middle of a receive call */
+
 /* --- what the probes cost --- */
 
 struct run {
@@ -166,21 +168,22 @@ static __always_inline bool same_packet(const struct weft_hop_record *r, const s
 }
 
 /* Its hops go into the histograms of its way. False when the times make no sense. */
-static __always_inline bool add_hops(__u32 way, const struct weft_hop_record *r, __u64 *ret_first)
+static __always_inline bool add_hops(
+	__u32 way, __u32 hooks, const struct weft_hop_record *r, __u64 *ret_first)
 {
 	__u64 before = 0;
 
 	for (__u32 hook = 0; hook < WEFT_HOOK_COUNT; hook++) {
 		__u64 at = r->at_ns[hook];
 
-		if (!record_has(r, hook))
+		if (!(hooks & WEFT_HOOK_BIT(hook)))
 			continue;
 		if (at < before)
 			return false;
 		if (before)
-			hist_add(way, hook, at - before);
+			hop_hist_add(way, hook, at - before);
 		else if (r->read_ns && r->read_ns <= at)
-			hist_add(way, hook, at - r->read_ns);
+			hop_hist_add(way, hook, at - r->read_ns);
 		if (!before)
 			*ret_first = at;
 		before = at;
@@ -191,16 +194,14 @@ static __always_inline bool add_hops(__u32 way, const struct weft_hop_record *r,
 static __always_inline void sample(
 	struct hop_cpu *cpu, __u32 place, __u32 way, const struct weft_hop_record *r, __u64 took)
 {
+	__u64 *slowest_yet = &slowest[place & 15];
 	struct weft_hop_sample *s;
-	__u32 slow;
+	__u32 slow = took > *slowest_yet;
 
-	if (!sample_every || place >= WEFT_HOP_WAYS)
-		return;
-	slow = took > slowest[place];
-	if (!slow && cpu->until_sample-- != 0)
+	if (!sample_every || (!slow && cpu->until_sample-- != 0))
 		return;
 	if (slow)
-		slowest[place] = took;
+		*slowest_yet = took;
 	else
 		cpu->until_sample = sample_every - 1;
 	s = bpf_ringbuf_reserve(&samples, sizeof(*s), 0);
@@ -214,32 +215,37 @@ static __always_inline void sample(
 	bpf_ringbuf_submit(s, 0);
 }
 
-/* p: as its reader sees it, with the addresses that weft has given it. */
+/* p: as its reader sees it, with the addresses that weft has given it. The reader may be quicker
+ * than the word that there is something to read, so hooks are what was passed when it came. */
 static __always_inline void end(
 	struct hop_cpu *cpu, const struct hop_packet *p, struct weft_hop_record *r, __u64 now)
 {
-	__u32 group = r->group, way, place;
+	__u32 hooks = r->hooks, last = r->last, group = r->group, way, place;
 	__u64 first = 0;
 
-	if (!same_packet(r, p) || (r->direction == WEFT_HOP_REQUEST &&
-					  address_kind(&p->daddr, &group) != WEFT_HOP_BACKEND)) {
+	if (!same_packet(r, p))
+		return; /* the sk_buff has another by now: ours went without a word, merged with
+			   others */
+	if (r->direction == WEFT_HOP_REQUEST &&
+		address_kind(&p->daddr, &group) != WEFT_HOP_BACKEND) {
 		cpu->counts.odd++;
 		return;
 	}
-	if (cpu->switched_ns && r->last < WEFT_HOOK_RUNS) {
-		__u64 before = r->at_ns[r->last];
+	if (cpu->switched_ns && last < WEFT_HOOK_RUNS) {
+		__u64 before = r->at_ns[last];
 
-		record_stamp(
-			r, WEFT_HOOK_RUNS, cpu->switched_ns > before ? cpu->switched_ns : before);
+		r->at_ns[WEFT_HOOK_RUNS] = cpu->switched_ns > before ? cpu->switched_ns : before;
+		hooks |= WEFT_HOOK_BIT(WEFT_HOOK_RUNS);
 	}
-	record_stamp(r, WEFT_HOOK_READ, now);
-	way = WEFT_HOP_WAY(group, r->direction & 1, r->hooks);
-	place = way_place(way);
+	r->at_ns[WEFT_HOOK_READ] = now;
+	hooks |= WEFT_HOOK_BIT(WEFT_HOOK_READ);
+	way = WEFT_HOP_WAY(group, r->direction & 1, hooks);
+	place = hop_way_place(way);
 	if (place >= WEFT_HOP_WAYS) {
 		cpu->counts.crowded++;
 		return;
 	}
-	if (!add_hops(place, r, &first)) {
+	if (!add_hops(place, hooks, r, &first)) {
 		cpu->counts.odd++;
 		return;
 	}
@@ -247,36 +253,41 @@ static __always_inline void end(
 	if (r->direction == WEFT_HOP_REQUEST)
 		flow_asked(p, first, now, group);
 	else if (r->begun_ns)
-		hist_add(place, WEFT_HOP_ROUND_TRIP, now - r->begun_ns);
+		hop_hist_add(place, WEFT_HOP_ROUND_TRIP, now - r->begun_ns);
 	sample(cpu, place, way, r, now - first);
 }
 
 /* --- UDP sockets --- */
 
-/* It is at sk now, and the receive call of its turn will get it. */
-static __always_inline void await_turn(struct weft_hop_record *r, const struct sock *sk)
+/* sk has one packet more; r, unless NULL, is the one. The counts start where the socket is first
+ * seen, and again when they cannot be right: packets may be read in ways that are not counted.
+ * True: it has been read already. */
+static __always_inline bool await_turn(
+	const struct sock *sk, const struct hop_packet *p, struct weft_hop_record *r)
 {
 	const struct udp_sock *up = (const void *)sk;
-	__u32 ahead = sk->sk_receive_queue.qlen + BPF_CORE_READ(up, reader_queue.qlen);
-	struct hop_view v = hop_view_at(r->address);
-	struct weft_hop_socket fresh = {0}, *s;
-	struct hop_packet p = {0};
+	__u32 waiting = sk->sk_receive_queue.qlen + BPF_CORE_READ(up, reader_queue.qlen), turn;
+	struct weft_hop_socket fresh = {.queued = waiting ? waiting - 1 : 0}, *s;
 	__u64 key = (__u64)sk;
 
-	if (!hop_read_ip(&v, &p) || ahead > WEFT_HOP_QUEUE)
-		return;
 	s = bpf_map_lookup_elem(&sockets, &key);
-	if (!s) {
+	if (!s && r) {
 		bpf_map_update_elem(&sockets, &key, &fresh, BPF_NOEXIST);
 		s = bpf_map_lookup_elem(&sockets, &key);
 	}
 	if (!s)
-		return;
-	r->saddr = p.saddr;
-	r->daddr = p.daddr;
+		return false;
+	turn = __sync_fetch_and_add(&s->queued, 1) + 1;
+	if (turn - s->received < waiting || turn - s->received > waiting + READERS_MAX)
+		s->received = turn - waiting;
+	if (!r)
+		return false;
+	r->saddr = p->saddr;
+	r->daddr = p->daddr;
 	r->socket = key;
-	r->turn = s->received + (ahead ? ahead : 1);
-	s->key[r->turn & (WEFT_HOP_QUEUE - 1)] = r->key;
+	r->turn = turn;
+	s->key[turn & (WEFT_HOP_QUEUE - 1)] = r->key;
+	return (__s32)(s->received - turn) >= 0;
 }
 
 static __always_inline void end_udp(struct hop_cpu *cpu, struct weft_hop_record *r, __u64 now)
@@ -351,20 +362,38 @@ static __always_inline bool receive(struct hop_cpu *cpu, const struct sk_buff *s
 }
 
 /* What the processor is receiving right now is what it makes known. A tap's queue has no port. */
-static __always_inline bool queued(struct hop_cpu *cpu, const struct sock *sk)
+static __always_inline struct weft_hop_record *announced(struct hop_cpu *cpu, const struct sock *sk)
 {
 	struct weft_hop_record *r = record_find(cpu->receiving);
 	__u16 port = sk->__sk_common.skc_num;
 	__be16 to;
 
 	if (!r)
-		return false;
+		return NULL;
 	to = r->direction == WEFT_HOP_REQUEST ? r->backend_port : r->client_port;
-	if (port != (r->last == WEFT_HOOK_REDIRECT ? 0 : bpf_ntohs(to)) ||
-		!pass(cpu, cpu->receiving, WEFT_HOOK_HOST, WEFT_HOOK_QUEUED))
+	if (port != (r->last == WEFT_HOOK_REDIRECT ? 0 : bpf_ntohs(to)))
+		r = NULL;
+	asm volatile("" : "+r"(r)); /* as in record_find() */
+	return r;
+}
+
+static __always_inline bool queued(struct hop_cpu *cpu, const struct sock *sk)
+{
+	struct weft_hop_record *r = announced(cpu, sk);
+	struct hop_packet p = {0};
+	struct hop_view v;
+
+	if (sk->sk_type != SOCK_DGRAM || !sk->__sk_common.skc_num)
+		return r && pass(cpu, cpu->receiving, WEFT_HOOK_HOST, WEFT_HOOK_QUEUED);
+	if (!r) {
+		await_turn(sk, &p, NULL);
 		return false;
-	if (port && r->proto == IPPROTO_UDP)
-		await_turn(r, sk);
+	}
+	v = hop_view_at(r->address);
+	if (!hop_read_ip(&v, &p) || !pass(cpu, cpu->receiving, WEFT_HOOK_HOST, WEFT_HOOK_QUEUED))
+		return false;
+	if (await_turn(sk, &p, r))
+		end_udp(cpu, r, bpf_ktime_get_ns());
 	return true;
 }
 

@@ -18,7 +18,8 @@ __u8 watched_home[WEFT_HOP_DEVICES]; /* devices in the daemon's namespace */
 __u8 watched_away[WEFT_HOP_DEVICES]; /* in any other */
 struct weft_hop_record records[WEFT_HOP_RECORDS];
 __u32 ways[WEFT_HOP_WAYS];
-__u64 slowest[WEFT_HOP_WAYS];
+__u64 slowest[16]; /* by way */
+_Static_assert(WEFT_HOP_WAYS <= 16, "places are masked");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -98,19 +99,20 @@ static __always_inline bool record_has(const struct weft_hop_record *r, __u32 ho
 static __always_inline void record_stamp(struct weft_hop_record *r, __u32 hook, __u64 now)
 {
 	r->at_ns[hook] = now;
+	asm volatile("" ::: "memory"); /* a reader elsewhere may be at it already */
 	r->hooks |= WEFT_HOOK_BIT(hook);
 	r->last = hook;
 }
 
 /* --- histograms --- */
 
-/* A function of its own, so that it is verified once. */
+/* Functions that are not static are verified once, whoever calls them and however often. */
 __noinline __u32 hop_bucket(__u64 ns)
 {
 	return weft_hop_bucket(ns);
 }
 
-static __always_inline void hist_add(__u32 way, __u32 hist, __u64 ns)
+__noinline int hop_hist_add(__u32 way, __u32 hist, __u64 ns)
 {
 	__u32 key = way * WEFT_HOP_HISTS + hist;
 	__u64 bucket = hop_bucket(ns);
@@ -118,16 +120,17 @@ static __always_inline void hist_add(__u32 way, __u32 hist, __u64 ns)
 
 	asm volatile("" : "+r"(bucket)); /* the register that is compared is the one that is used */
 	if (!h || bucket >= WEFT_HOP_BUCKETS)
-		return;
+		return 0;
 	h->bucket[bucket]++;
 	h->count++;
 	h->sum += ns;
 	if (ns > h->max)
 		h->max = ns;
+	return 0;
 }
 
 /* The place of a way, WEFT_HOP_WAYS when there are too many. */
-static __always_inline __u32 way_place(__u32 word)
+__noinline __u32 hop_way_place(__u32 word)
 {
 	for (__u32 i = 0; i < WEFT_HOP_WAYS; i++) {
 		__u32 other = ways[i];
