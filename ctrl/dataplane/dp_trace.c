@@ -284,6 +284,9 @@ int weft_dp_trace_refresh(struct weft_dp_trace *t, struct weft_err *err)
 {
 	int r = 0;
 
+	if (t->dp->services[t->service].epoch != t->epoch)
+		return weft_err_set(
+			err, ENOENT, "service %u: gone from the data plane", t->service);
 	for (unsigned i = 0; i < t->n_known;) {
 		if (still_there(t, &t->known[i])) {
 			i++;
@@ -409,6 +412,7 @@ int weft_dp_trace_start(struct weft_dp *dp, const struct weft_dp_trace_config *c
 		return weft_err_set(err, ENOMEM, "out of memory");
 	t->dp = dp;
 	t->service = config->service;
+	t->epoch = dp->services[config->service].epoch;
 	t->instances = config->instances;
 	t->n_instances = config->n_instances;
 	r = load(t, config, err);

@@ -37,7 +37,8 @@ int weft_dp_trace_supported(struct weft_err *err);
 /* dp must outlive it. */
 int weft_dp_trace_start(struct weft_dp *dp, const struct weft_dp_trace_config *config,
 	struct weft_dp_trace **ret, struct weft_err *err);
-/* Take note of instances that came and went; the service's own and all those that may call it. */
+/* Take note of instances that came and went; the service's own and all those that may call it.
+ * -ENOENT: the service itself is gone. */
 int weft_dp_trace_refresh(struct weft_dp_trace *t, struct weft_err *err);
 void weft_dp_trace_stop(struct weft_dp_trace *t); /* NULL is fine */
 WEFT_DEFINE_CLEANUP(struct weft_dp_trace *, weft_dp_trace_stop);

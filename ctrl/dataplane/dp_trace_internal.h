@@ -22,7 +22,7 @@ struct trace_known {
 
 struct weft_dp_trace {
 	struct weft_dp *dp;
-	uint32_t service;
+	uint32_t service, epoch;
 	const struct weft_dp_trace_instance *instances; /* the caller's */
 	unsigned n_instances;
 	struct hop_probe *skel;

@@ -12,16 +12,17 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <bpf/bpf.h>
 #include <cmocka.h>
 
 #include "ctrl/base/util.h"
@@ -188,17 +189,24 @@ static void serve(int type, void (*echo)(int fd))
 		assert_int_equal(listen(fd, 8), 0);
 	pid = fork();
 	assert_true(pid >= 0);
-	if (pid == 0)
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		echo(fd);
+	}
 	lab.servers[lab.n_servers++] = pid;
 	close(fd);
 }
 
 static void guest(const char *const argv[])
 {
-	pid_t pid;
+	pid_t pid = fork();
 
-	assert_int_equal(posix_spawn(&pid, argv[0], NULL, NULL, (char *const *)argv, environ), 0);
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execv(argv[0], (char *const *)argv);
+		_exit(1);
+	}
 	lab.servers[lab.n_servers++] = pid;
 }
 
@@ -537,6 +545,319 @@ static void tap(void **state)
 	assert_string_equal(r->ways[0].group, "unikernel tap");
 }
 
+/* The host's own veth is at both ends in one namespace: its packets go through one backlog more. */
+static void host_as_client(void **state)
+{
+	_cleanup_(weft_dp_trace_report_freep) struct weft_dp_trace_report *r = NULL;
+	struct weft_dp_trace *t;
+	int fd = dial(lab.host_ns, VETH, SOCK_STREAM);
+	uint64_t ns;
+
+	(void)state;
+	await_answer(fd);
+	t = start(VETH, 0);
+	ns = ask(fd, ROUNDS);
+	r = take(t);
+	weft_dp_trace_stop(t);
+	close(fd);
+	print_report(r, false);
+	assert_plausible(r, ROUNDS, ns);
+	ASSERT_PASSED(main_way(r, WEFT_HOP_REPLY), WEFT_HOOK_TX, WEFT_HOOK_RX, WEFT_HOOK_HOST,
+		WEFT_HOOK_REDIRECT, WEFT_HOOK_BACKLOG, WEFT_HOOK_DEVICE, WEFT_HOOK_QUEUED,
+		WEFT_HOOK_RUNS, WEFT_HOOK_READ);
+	assert_int_equal(r->n_samples, 0);
+}
+
+/* Connections that last for one request: handshakes and ends are not counted. */
+static void connection_per_request(void **state)
+{
+	_cleanup_(weft_dp_trace_report_freep) struct weft_dp_trace_report *r = NULL;
+	struct weft_dp_trace *t = start(VETH, 0);
+	uint64_t ns = 0;
+
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		int fd = dial(lab.ns[CLIENT], VETH, SOCK_STREAM);
+
+		ns += ask(fd, 1);
+		close(fd);
+	}
+	r = take(t);
+	weft_dp_trace_stop(t);
+	assert_plausible(r, 50, ns);
+}
+
+/* Several under way at once: each is followed, but which one an answer is for is not known. */
+static void several_at_once(void **state)
+{
+	_cleanup_(weft_dp_trace_report_freep) struct weft_dp_trace_report *r = NULL;
+	int fd = dial(lab.ns[CLIENT], VETH, SOCK_DGRAM);
+	struct weft_dp_trace *t;
+	char data[64] = {0};
+	struct totals sum;
+
+	(void)state;
+	await_answer(fd);
+	t = start(VETH, 0);
+	for (int i = 0; i < 20; i++) {
+		for (int k = 0; k < 8; k++)
+			assert_int_equal(send(fd, data, sizeof(data), 0), sizeof(data));
+		for (int k = 0; k < 8; k++)
+			assert_int_equal(recv(fd, data, sizeof(data), 0), sizeof(data));
+	}
+	r = take(t);
+	weft_dp_trace_stop(t);
+	close(fd);
+	sum = totals(r);
+	assert_int_equal(r->counts.begun[WEFT_HOP_REQUEST], 160);
+	assert_int_equal(r->counts.begun[WEFT_HOP_REPLY], 160);
+	assert_int_equal(r->counts.odd, 0);
+	/* one that is received while it is queued may be taken for its neighbour */
+	assert_true(sum.packets[WEFT_HOP_REQUEST] >= 152);
+	assert_true(sum.packets[WEFT_HOP_REPLY] >= 152);
+	assert_int_equal(sum.turns, sum.round_trips);
+	assert_true(sum.round_trips <= 160);
+}
+
+/* Nobody listens on that port. */
+static void dropped_packets_are_lost(void **state)
+{
+	_cleanup_(weft_dp_trace_report_freep) struct weft_dp_trace_report *r = NULL;
+	struct sockaddr_in to = address("10.30.0.1", PORT + 1);
+	struct weft_dp_trace *t = start(VETH, 0);
+	int fd;
+
+	(void)state;
+	enter(lab.ns[CLIENT]);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	home();
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(sendto(fd, "?", 1, 0, (void *)&to, sizeof(to)), 1);
+	close(fd);
+	r = take(t);
+	weft_dp_trace_stop(t);
+	assert_int_equal(r->counts.begun[WEFT_HOP_REQUEST], 5);
+	assert_int_equal(r->counts.lost[WEFT_HOP_REQUEST], 5);
+	assert_int_equal(r->n_ways, 0);
+}
+
+/* Each counts what is of its service alone, also while both run. */
+static void two_services(void **state)
+{
+	_cleanup_(weft_dp_trace_report_freep) struct weft_dp_trace_report *a = NULL, *b = NULL;
+	int one = dial(lab.ns[CLIENT], VETH, SOCK_DGRAM),
+	    two = dial(lab.ns[CLIENT], TAP, SOCK_DGRAM);
+	struct weft_dp_trace *t, *u;
+	uint64_t ns_one, ns_two;
+
+	(void)state;
+	await_answer(one);
+	await_answer(two);
+	t = start(VETH, 0);
+	u = start(TAP, 0);
+	ns_one = ask(one, 30);
+	ns_two = ask(two, 50);
+	a = take(t);
+	b = take(u);
+	weft_dp_trace_stop(t);
+	weft_dp_trace_stop(u);
+	close(one);
+	close(two);
+	assert_plausible(a, 30, ns_one);
+	assert_plausible(b, 50, ns_two);
+	assert_string_equal(a->ways[0].group, "container veth");
+	assert_string_equal(b->ways[0].group, "unikernel tap");
+}
+
+/* What is not spoken of has a group by its device, and fewer hooks. */
+static void unknown_instances(void **state)
+{
+	_cleanup_(weft_dp_trace_report_freep) struct weft_dp_trace_report *r = NULL;
+	struct weft_dp_trace_config config = {.service = MACVTAP};
+	int fd = dial(lab.ns[CLIENT], MACVTAP, SOCK_DGRAM);
+	struct weft_dp_trace *t = NULL;
+	struct weft_err err = {0};
+	uint64_t ns;
+
+	(void)state;
+	await_answer(fd);
+	if (weft_dp_trace_start(lab.dp, &config, &t, &err) < 0)
+		fail_msg("%s", err.msg);
+	ns = ask(fd, 30);
+	r = take(t);
+	weft_dp_trace_stop(t);
+	close(fd);
+	assert_plausible(r, 30, ns);
+	assert_string_equal(r->ways[0].group, "macvtap");
+	ASSERT_PASSED(main_way(r, WEFT_HOP_REQUEST), WEFT_HOOK_TX, WEFT_HOOK_RX, WEFT_HOOK_HOST,
+		WEFT_HOOK_RUNS, WEFT_HOOK_READ);
+}
+
+/* A client that comes while a trace runs, and another instance of the service that goes. */
+static void instances_come_and_go(void **state)
+{
+	_cleanup_(weft_dp_trace_report_freep) struct weft_dp_trace_report *r = NULL;
+	struct weft_dp_instance inst = lab_instance(CLIENT, 0);
+	struct weft_dp_trace *t;
+	struct weft_err err = {0};
+	int fd;
+
+	(void)state;
+	inst.ifindex = if_nametoindex("v4");
+	assert_int_equal(weft_dp_instance_remove(lab.dp, CLIENT), 0);
+	t = start(VETH, 0);
+	set_instance(&inst);
+	assert_int_equal(weft_dp_trace_refresh(t, &err), 0);
+	fd = dial(lab.ns[CLIENT], VETH, SOCK_STREAM);
+	ask(fd, 10);
+	close(fd);
+	assert_int_equal(weft_dp_instance_remove(lab.dp, CLIENT), 0);
+	assert_int_equal(weft_dp_trace_refresh(t, &err), 0);
+	set_instance(&inst);
+	r = take(t);
+	assert_int_equal(totals(r).round_trips, 10);
+	assert_int_equal(weft_dp_service_remove(lab.dp, VETH), 0);
+	assert_int_equal(weft_dp_trace_refresh(t, &err), -ENOENT);
+	weft_dp_trace_stop(t);
+	add_service(VETH);
+}
+
+/* More than a histogram: the packets themselves, the slowest among them. */
+static void samples(void **state)
+{
+	_cleanup_(weft_dp_trace_report_freep) struct weft_dp_trace_report *r = NULL;
+	unsigned slowest = 0, others = 0;
+
+	(void)state;
+	trace_server(VETH, SOCK_STREAM, &r);
+	assert_true(r->n_samples > 0);
+	for (unsigned i = 0; i < r->n_samples; i++) {
+		const struct weft_dp_trace_sample *s = &r->samples[i];
+		uint64_t before = s->read_ns;
+
+		slowest += s->slowest;
+		others += !s->slowest;
+		assert_true(s->hooks & WEFT_HOOK_BIT(WEFT_HOOK_READ));
+		for (unsigned hook = 0; hook < WEFT_HOOK_COUNT; hook++) {
+			if (!(s->hooks & WEFT_HOOK_BIT(hook)))
+				continue;
+			assert_true(s->at_ns[hook] >= before);
+			before = s->at_ns[hook];
+		}
+	}
+	assert_true(slowest > 0);
+	assert_true(others > 0);
+}
+
+/* Of each size, in super-packets of the veth and in segments for the guest. */
+static void bulk(void **state)
+{
+	_cleanup_(weft_dp_trace_report_freep) struct weft_dp_trace_report *r = NULL;
+	int fd = dial(lab.ns[CLIENT], VETH, SOCK_STREAM);
+	struct weft_dp_trace *t = start(VETH, 0);
+	char data[20000] = {0};
+	size_t got = 0;
+
+	(void)state;
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(send(fd, data, sizeof(data), MSG_NOSIGNAL), sizeof(data));
+	while (got < 50 * sizeof(data)) {
+		ssize_t n = recv(fd, data, sizeof(data), 0);
+
+		assert_true(n > 0);
+		got += (size_t)n;
+	}
+	r = take(t);
+	weft_dp_trace_stop(t);
+	close(fd);
+	print_report(r, false);
+	for (unsigned d = 0; d < 2; d++) {
+		assert_true(r->counts.read[d] > 0);
+		assert_true(r->counts.read[d] + r->counts.lost[d] <= r->counts.begun[d]);
+	}
+	assert_int_equal(r->counts.odd, 0);
+}
+
+/* --- what a trace leaves behind --- */
+
+static uint32_t programs_on(int ns, const char *device)
+{
+	uint32_t n = 8, flags = 0, ids[8];
+	int r;
+
+	enter(ns);
+	r = bpf_prog_query(
+		(int)if_nametoindex(device), (enum bpf_attach_type)46, 0, &flags, ids, &n);
+	home();
+	if (r < 0)
+		fail_msg("programs on %s: %s", device, strerror(-r));
+	return n;
+}
+
+static void await_no_programs(void)
+{
+	uint64_t deadline = weft_now_ns() + 10000000000ULL;
+
+	while (programs_on(lab.ns[CLIENT], "eth0") || programs_on(lab.ns[MACVTAP], "eth0") ||
+		programs_on(lab.ns[MACVTAP], "macvtap0")) {
+		assert_true(weft_now_ns() < deadline);
+		poll(NULL, 0, 5);
+	}
+}
+
+static void nothing_is_left_behind(void **state)
+{
+	struct weft_dp_trace *t = start(MACVTAP, 0);
+	int ready[2];
+	char word;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(programs_on(lab.ns[CLIENT], "eth0"), 1);
+	assert_int_equal(programs_on(lab.ns[MACVTAP], "eth0"), 1);
+	assert_int_equal(programs_on(lab.ns[MACVTAP], "macvtap0"), 1);
+	weft_dp_trace_stop(t);
+	assert_int_equal(programs_on(lab.ns[CLIENT], "eth0"), 0);
+	await_no_programs();
+
+	/* killed in the middle of it */
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct weft_dp_trace_config config = {MACVTAP, spoken, ARRAY_SIZE(spoken), 0};
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (weft_dp_trace_start(lab.dp, &config, &t, NULL) == 0 &&
+			write(ready[1], "!", 1) == 1)
+			for (;;)
+				pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &word, 1), 1);
+	assert_int_equal(programs_on(lab.ns[MACVTAP], "macvtap0"), 1);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	await_no_programs();
+	close(ready[0]);
+}
+
+static void refusals(void **state)
+{
+	struct weft_dp_trace_config config = {.service = 77};
+	struct weft_dp_trace *t = NULL;
+	struct weft_err err = {0};
+
+	(void)state;
+	assert_int_equal(weft_dp_trace_start(lab.dp, &config, &t, &err), -ENOENT);
+	assert_string_equal(err.msg, "service 77: not in the data plane");
+	assert_null(t);
+	config.service = WEFT_DP_MAX_SERVICES;
+	assert_int_equal(weft_dp_trace_start(lab.dp, &config, &t, &err), -ENOENT);
+	assert_int_equal(weft_dp_trace_supported(&err), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -544,6 +865,17 @@ int main(int argc, char **argv)
 		cmocka_unit_test(veth_by_tcp),
 		cmocka_unit_test(macvtap),
 		cmocka_unit_test(tap),
+		cmocka_unit_test(host_as_client),
+		cmocka_unit_test(connection_per_request),
+		cmocka_unit_test(several_at_once),
+		cmocka_unit_test(dropped_packets_are_lost),
+		cmocka_unit_test(two_services),
+		cmocka_unit_test(unknown_instances),
+		cmocka_unit_test(samples),
+		cmocka_unit_test(bulk),
+		cmocka_unit_test(instances_come_and_go),
+		cmocka_unit_test(nothing_is_left_behind),
+		cmocka_unit_test(refusals),
 	};
 	char *slash = strrchr(argv[0], '/');
 
