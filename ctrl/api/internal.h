@@ -26,5 +26,6 @@ API_REQUEST(api_exec);
 API_REQUEST(api_dp_lb);
 API_REQUEST(api_dp_flows);
 API_REQUEST(api_dp_stats);
+API_REQUEST(api_trace);
 
 #endif

@@ -302,3 +302,35 @@ int api_attach(struct weft_engine *e, const struct weft_api_request *q, const ch
 DP_REQUEST(lb)
 DP_REQUEST(flows)
 DP_REQUEST(stats)
+
+#define TRACE_MIN_MS      100
+#define TRACE_MS          10000
+#define TRACE_MAX_MS      3600000
+#define TRACE_INTERVAL_MS 1000
+
+static int get_time(const struct weft_api_request *q, const char *key, uint64_t fallback,
+	uint64_t *ret, struct weft_err *err)
+{
+	const char *text = q->query(q->userdata, key);
+
+	*ret = fallback;
+	if (text && weft_parse_u64(text, 0, TRACE_MAX_MS, ret) < 0)
+		return weft_err_set(err, EINVAL,
+			"%s: \"%.40s\" is not a number of milliseconds up to %u", key, text,
+			TRACE_MAX_MS);
+	return 0;
+}
+
+int api_trace(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	uint64_t duration_ms, interval_ms = 0;
+	int r = get_time(q, "duration_ms", TRACE_MS, &duration_ms, err);
+
+	if (r == 0)
+		r = get_time(q, "interval_ms", TRACE_INTERVAL_MS, &interval_ms, err);
+	if (r == 0 && (duration_ms < TRACE_MIN_MS || (interval_ms && interval_ms < TRACE_MIN_MS)))
+		r = weft_err_set(
+			err, EINVAL, "duration_ms, interval_ms: at least %u", TRACE_MIN_MS);
+	return r < 0 ? r : weft_engine_trace(e, name, duration_ms, interval_ms, &ret->pipe, err);
+}

@@ -25,7 +25,7 @@ struct weft_api_request {
 struct weft_api_response {
 	int status;
 	const char *type; /* "application/json" or "text/plain; charset=utf-8" */
-	char *body;       /* malloc'ed; the caller frees it. NULL with follow or op */
+	char *body;       /* malloc'ed; the caller frees it. NULL with follow, op or pipe */
 
 	/* To be begun by weft_engine_do(), whose end is the answer; the caller frees it. */
 	struct weft_engine_op *op;
@@ -34,6 +34,9 @@ struct weft_api_response {
 	bool follow;
 	uint64_t since;
 	unsigned follow_s;
+
+	/* Above 0: the answer comes out of this pipe (pipe.h), which the caller closes. */
+	int pipe;
 };
 
 /* Always fills ret, with a body or with what is to be followed; errors become the API's error

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 
 #include "ctrl/api/later.h"
+#include "ctrl/api/pipe.h"
 #include "ctrl/api/route.h"
 #include "ctrl/api/stream.h"
 #include "ctrl/base/log.h"
@@ -29,6 +30,7 @@ struct weft_api {
 	struct weft_engine *engine;
 	struct weft_api_streams *streams;
 	struct weft_api_laters *laters;
+	struct weft_api_pipes pipes;
 	sd_event_source *io, *timer, *post;
 	char *path;
 	struct peer *peers;
@@ -46,6 +48,7 @@ struct body {
 	size_t size;
 	size_t discarded; /* of one too large: read to its end, so that the answer can be read */
 	struct weft_api_later *later; /* its answer is still to come, or has just come */
+	struct weft_api_pipe *pipe;   /* that the answer comes out of */
 };
 
 static const char *query(void *userdata, const char *key)
@@ -105,6 +108,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 	}
 	if (*size > 0)
 		return collect(b, data, size);
+	if (b->pipe)
+		return weft_api_pipe_reply(b->pipe);
 	if (b->later) {
 		weft_api_later_take(b->later, &response);
 		b->later = NULL;
@@ -124,6 +129,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 			if (weft_api_later_begin(api->laters, c, &response, &b->later, &err) == 0)
 				return MHD_YES;
 			weft_api_error(&err, 0, &response);
+		} else if (response.pipe > 0) {
+			if (weft_api_pipe_new(&api->pipes, c, response.pipe, &b->pipe, &err) == 0)
+				return MHD_YES;
+			weft_api_error(&err, 0, &response);
 		}
 	}
 	return response.body ? reply(c, &response) : MHD_NO;
@@ -140,6 +149,7 @@ static void on_completed(
 	if (b) {
 		free(b->text);
 		weft_api_later_drop(b->later);
+		weft_api_pipe_free(b->pipe);
 	}
 	free(b);
 	*state = NULL;
@@ -328,6 +338,7 @@ int weft_api_open(sd_event *event, const char *socket_path, struct weft_engine *
 		return weft_err_set(
 			err, EIO, "socket %s: the HTTP server does not start", socket_path);
 	TAKE_FD(fd); /* libmicrohttpd closes it */
+	api->pipes = (struct weft_api_pipes){.event = event, .mhd = api->mhd};
 	info = MHD_get_daemon_info(api->mhd, MHD_DAEMON_INFO_EPOLL_FD);
 	r = info ? sd_event_add_io(event, &api->io, info->epoll_fd, EPOLLIN, on_io, api) : -EIO;
 	if (r >= 0)
@@ -353,6 +364,7 @@ void weft_api_free(struct weft_api *api)
 	if (api->laters)
 		weft_api_laters_end(api->laters);
 	if (api->mhd) {
+		weft_api_pipes_end(&api->pipes);
 		MHD_run(api->mhd);
 		MHD_stop_daemon(api->mhd);
 	}

@@ -67,6 +67,7 @@ enum {
 	CLI_OPT_SERVICE = 1 << 7,
 	CLI_OPT_ATTACH = 1 << 8, /* --device, --netns, --ns-addr, --mac, --weight */
 	CLI_OPT_ALL = 1 << 9,
+	CLI_OPT_DURATION = 1 << 10,
 };
 
 struct cli_command {
@@ -128,6 +129,7 @@ int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_stats(struct cli *cli, struct weft_err *err);
+int cli_cmd_trace(struct cli *cli, struct weft_err *err);
 int cli_cmd_doctor(struct cli *cli, struct weft_err *err);
 int cli_cmd_help(struct cli *cli, struct weft_err *err);
 

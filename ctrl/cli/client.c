@@ -217,6 +217,14 @@ static int code_of_status(long status)
 	}
 }
 
+int cli_explain_error(const json_t *error, struct weft_err *err)
+{
+	int code = weft_err_from_word(cli_str(error, "code", ""));
+
+	weft_err_set(err, code ? code : EIO, "%s", cli_str(error, "message", "it failed"));
+	return weft_err_hint(err, "%s", cli_str(error, "hint", ""));
+}
+
 /* {"error": {"code", "message", "hint"}}, or whatever came instead. */
 static int explain_refusal(const struct cli_reply *reply, struct weft_err *err)
 {

@@ -33,6 +33,9 @@ typedef int (*cli_line_t)(void *userdata, const char *line);
 int cli_stream(struct cli *cli, const char *path, unsigned seconds, cli_line_t line, void *userdata,
 	struct weft_err *err);
 
+/* The API's {"code", "message", "hint"}. Returns -err->code. */
+int cli_explain_error(const json_t *error, struct weft_err *err);
+
 /* prefix + name, percent-encoded, + suffix. NULL when out of memory. */
 char *cli_path(const char *prefix, const char *name, const char *suffix);
 

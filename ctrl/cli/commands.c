@@ -72,6 +72,10 @@ const struct cli_command cli_commands[] = {
 		"packets and bytes by service and "
 		"instance",
 		NULL},
+	{"trace", "SERVICE", 1, 1, CLI_OPT_DURATION | SHOWN, cli_cmd_trace,
+		"which hop of a service's packets takes how long",
+		"For 10 seconds unless --duration says otherwise; ^C ends it and shows what there "
+		"is. --watch\nshows it every second, -o wide every way that packets took."},
 	{"help", "[COMMAND]", 0, 3, 0, cli_cmd_help, "this, or what a command does", NULL},
 	{0},
 };

@@ -76,7 +76,9 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 		     *store = json_object_get(doc, "store");
 	const char *dp_state = cli_str(dp, "state", "unknown");
 	const char *store_state = cli_str(store, "state", "unknown");
-	bool dp_ok = strcmp(dp_state, "ok") == 0, store_ok = strcmp(store_state, "ok") == 0;
+	const char *trace = cli_str(dp, "trace", "unknown");
+	bool dp_ok = strcmp(dp_state, "ok") == 0, store_ok = strcmp(store_state, "ok") == 0,
+	     trace_ok = strcmp(trace, "ok") == 0;
 	_cleanup_(freep) char *daemon = NULL, *data = NULL;
 	bool any;
 
@@ -91,6 +93,9 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 	put_check(cli, GOOD, "daemon", daemon, NULL);
 	put_check(cli, dp_ok ? GOOD : BAD, "data plane", dp_ok ? data : dp_state,
 		dp_ok ? NULL : "weftd's log says more");
+	if (!cli_is_null(dp, "trace"))
+		put_check(cli, trace_ok ? GOOD : OPTIONAL, "trace",
+			trace_ok ? "weft trace: the kernel has the tracepoints" : trace, NULL);
 	put_check(cli, store_ok ? GOOD : BAD, "store",
 		store_ok ? cli_str(store, "kind", "?") : store_state,
 		store_ok ? NULL : "is there room and permission in weftd's --state-dir?");

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 
 #include "ctrl/base/log.h"
+#include "ctrl/dataplane/dp_trace.h"
 #include "ctrl/engine/internal.h"
 #include "runtimes/cgroup.h"
 
@@ -272,6 +273,7 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 		r = weft_events_open(events, &e->events);
 	if (r == 0)
 		r = weft_dp_open(&dp, &e->dp, err);
+	weft_dp_trace_supported(&e->no_trace);
 	if (r == 0)
 		r = engine_host_device(e, err);
 	if (r == 0)
@@ -302,6 +304,7 @@ void weft_engine_free(struct weft_engine *e)
 		return;
 	sd_event_source_disable_unref(e->tick);
 	e->tick = NULL;
+	traces_free(e);
 	sd_event_source_disable_unref(e->links_io);
 	weft_link_watch_free(e->links);
 	for (unsigned i = 0; i < N_RUNTIMES; i++)

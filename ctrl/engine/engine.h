@@ -138,6 +138,13 @@ int weft_engine_swap(struct weft_engine *e, const char *id, json_t **ret, struct
 struct weft_events;
 struct weft_events *weft_engine_events(struct weft_engine *e);
 
+/* Trace a service for a while. *ret_fd is a pipe that the caller reads and closes (non-blocking): a
+ * JSON document per line, one at once and one after each interval (0: none in between) and at the
+ * end; what is in "error" has ended it. Closed early, the trace ends early. At most one of a
+ * service and a few in all (-EBUSY). */
+int weft_engine_trace(struct weft_engine *e, const char *service, uint64_t duration_ms,
+	uint64_t interval_ms, int *ret_fd, struct weft_err *err);
+
 int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err);
 /* What the data plane holds and counts; service NULL: of all. */
 int weft_engine_dp_lb(

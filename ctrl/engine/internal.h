@@ -153,6 +153,8 @@ struct weft_engine {
 	struct weft_link_watch *links;
 	sd_event_source *links_io;
 	bool restoring; /* the data plane does not know every instance yet */
+	struct trace *traces;
+	struct weft_err no_trace; /* why there can be none */
 	bool purging;
 	void (*purged)(void *userdata);
 	void *purged_userdata;
@@ -290,6 +292,9 @@ int swap_store(struct service *s, struct weft_err *err);
 uint64_t swap_in_state_ms(const struct service *s, uint64_t now);
 void swap_turn_back(struct service *s, const struct weft_err *why); /* the first reason counts */
 void swap_keep(struct weft_engine *e, struct weft_swap *swap);
+
+/* trace.c: end those that run */
+void traces_free(struct weft_engine *e);
 
 /* view.c, view_dp.c */
 json_t *view_address(struct in_addr a);

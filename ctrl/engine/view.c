@@ -331,7 +331,7 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		flows += e->flows[i->id];
 	}
 	*ret = json_pack(
-		"{s:s, s:I, s:s, s:{s:s, s:s}, s:o, s:{s:s, s:s, s:i, s:i, s:I, s:I, s:I}, "
+		"{s:s, s:I, s:s, s:{s:s, s:s}, s:o, s:{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:s}, "
 		"s:{s:s, s:s}, s:i, s:i, s:i, s:o}",
 		"version", WEFT_VERSION, "uptime_s",
 		(json_int_t)((weft_now_ns() - e->started_ns) / 1000000000ULL), "role", "all",
@@ -339,8 +339,9 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		"runtimes", view_runtimes(e), "dataplane", "state", "ok", "hook",
 		weft_dp_hook(e->dp), "services", services, "instances", instances, "flows", flows,
 		"flow_capacity", (json_int_t)weft_dp_flow_capacity(e->dp), "drops",
-		(json_int_t)all_drops(e), "store", "kind", "sqlite", "state",
-		weft_store_state(e->store), "services", services, "instances", instances,
-		"swaps_running", swaps, "problems", view_problems(e));
+		(json_int_t)all_drops(e), "trace", e->no_trace.code ? e->no_trace.msg : "ok",
+		"store", "kind", "sqlite", "state", weft_store_state(e->store), "services",
+		services, "instances", instances, "swaps_running", swaps, "problems",
+		view_problems(e));
 	return *ret ? 0 : -ENOMEM;
 }

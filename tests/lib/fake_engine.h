@@ -5,6 +5,7 @@
 #ifndef WEFT_TESTS_LIB_FAKE_ENGINE_H
 #define WEFT_TESTS_LIB_FAKE_ENGINE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ static struct fake_engine {
 	bool no_document; /* succeeds without a document, as when memory is out */
 	const char *err, *hint;
 	const char *log;
+	int pipe;
 	struct weft_events *events;
 } fake_engine;
 
@@ -93,6 +95,38 @@ struct weft_events *weft_engine_events(struct weft_engine *e)
 {
 	(void)e;
 	return fake_engine.events;
+}
+
+/* fake_engine.pipe is what the trace comes out of. */
+int weft_engine_trace(struct weft_engine *e, const char *service, uint64_t duration_ms,
+	uint64_t interval_ms, int *ret_fd, struct weft_err *err)
+{
+	json_t *none = NULL;
+	int r;
+
+	(void)e;
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "trace %s %llu %llu", service,
+		(unsigned long long)duration_ms, (unsigned long long)interval_ms);
+	r = fake_answer(&none, err);
+	json_decref(none);
+	if (r == 0)
+		*ret_fd = fake_engine.pipe;
+	return r;
+}
+
+/* Refused: no call ever begins, so none is ever forgotten. */
+int weft_engine_do(struct weft_engine *e, const struct weft_engine_op *op, weft_engine_done_t done,
+	void *userdata, struct weft_engine_call **ret, struct weft_err *err)
+{
+	(void)e, (void)done, (void)userdata, (void)ret;
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "do %.200s", op->instance);
+	return weft_err_set(err, ENOTSUP, "not here");
+}
+
+void weft_engine_call_forget(struct weft_engine_call *call)
+{
+	if (call)
+		abort();
 }
 
 FAKE_ITEM(detach)

@@ -320,6 +320,30 @@ static void test_events(void **state)
 	weft_events_free(fake_engine.events);
 }
 
+static void test_trace(void **state)
+{
+	static const char *const bad[] = {"duration_ms=x", "duration_ms=99", "duration_ms=3600001",
+		"interval_ms=99", "interval_ms=-1"};
+
+	(void)state;
+	fake_engine.pipe = 77;
+	weft_api_route(NULL,
+		&(struct weft_api_request){
+			"GET", "/v1/trace/shop.web", "", 0, query, (void *)"duration_ms=5000"},
+		&got);
+	assert_int_equal(got.pipe, 77);
+	assert_null(got.body);
+	assert_string_equal(fake_engine.asked, "trace shop.web 5000 1000");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ask_with("GET", "/v1/trace/shop.web", NULL, bad[i]);
+		expect_error(400, "invalid", "_ms", "");
+		assert_int_equal(got.pipe, 0);
+	}
+	fake_engine.r = -EBUSY;
+	ask("GET", "/v1/trace/shop.web");
+	assert_int_equal(got.status, 409);
+}
+
 static void test_bad_swaps(void **state)
 {
 	static const struct {
@@ -533,6 +557,7 @@ int main(void)
 		TEST(test_weights),
 		TEST(test_attach),
 		TEST(test_events),
+		TEST(test_trace),
 		TEST(test_bad_swaps),
 		TEST(test_deep_json),
 		TEST(test_engine_errors),
