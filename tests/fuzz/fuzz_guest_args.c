@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(line, data, size);
 	line[size] = '\0';
 	if (guest_args_parse(line, &args, why, sizeof(why)) == 0) {
-		if (!args.name[0] || args.n_virtio > GUEST_MAX_VIRTIO)
+		if ((!args.configured && !args.name[0]) || args.n_virtio > GUEST_MAX_VIRTIO)
 			abort();
 	} else if (!why[0]) {
 		abort();
