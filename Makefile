@@ -175,6 +175,7 @@ install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/weft $(B)/weft-load
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/weft $(B)/libexec/*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 ctrl/man/*.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 ctrl/man/*.5
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 ctrl/man/*.8
 
 clean:

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
@@ -83,6 +84,34 @@ static int on_purge_timeout(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
+/* What the process was started with, for a reload. */
+struct start {
+	int argc;
+	char **argv;
+	struct options options;
+};
+
+/* A configuration with an error in it leaves everything as it is. */
+static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+	struct start *start = userdata;
+	struct weft_err err = {0};
+	struct options fresh;
+
+	(void)s;
+	(void)si;
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)weft_now_ns() / 1000);
+	if (options_parse(start->argc, start->argv, &fresh, &err) == 0) {
+		options_reload(&start->options, &fresh);
+		options_free(&fresh);
+		log_info("configuration read again");
+	} else {
+		log_error("%s; the configuration stays as it was", err.msg);
+	}
+	sd_notify(0, "READY=1");
+	return 0;
+}
+
 static int run(sd_event *event, struct options *o, struct weft_err *err)
 {
 	_cleanup_(weft_engine_freep) struct weft_engine *engine = NULL;
@@ -108,41 +137,61 @@ static int run(sd_event *event, struct options *o, struct weft_err *err)
 	return r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r)) : r;
 }
 
-int main(int argc, char **argv)
+static int loop(struct start *start, struct weft_err *err)
 {
-	_cleanup_(closep) int lock = -1;
-	struct options options;
-	struct weft_err err = {0};
 	sd_event *event = NULL;
-	sigset_t mask;
-	int r;
+	int r = sd_event_default(&event);
 
-	r = options_parse(argc, argv, &options, &err);
-	if (r != 0)
-		return r < 0 ? complain(&err) : 0;
-	if (geteuid() != 0) {
-		weft_err_set(&err, EPERM,
-			"weftd needs root: it makes network namespaces and loads "
-			"BPF programs");
-		weft_err_hint(&err, "sudo weftd ...");
-		return complain(&err);
-	}
-	r = lock_state(options.engine.state_dir, &lock, &err);
-	if (r < 0)
-		return complain(&err);
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&mask);
-	sigaddset(&mask, SIGTERM);
-	sigaddset(&mask, SIGINT);
-	sigaddset(&mask, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &mask, NULL);
-	r = sd_event_default(&event);
 	if (r >= 0)
 		r = sd_event_add_signal(event, NULL, SIGTERM, NULL, NULL);
 	if (r >= 0)
 		r = sd_event_add_signal(event, NULL, SIGINT, NULL, NULL);
-	r = r < 0 ? weft_err_set(&err, r, "event loop: %s", strerror(-r))
-		  : run(event, &options, &err);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGHUP, on_hangup, start);
+	r = r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r))
+		  : run(event, &start->options, err);
 	sd_event_unref(event);
+	return r;
+}
+
+static int daemon_main(struct start *start, struct weft_err *err)
+{
+	_cleanup_(closep) int lock = -1;
+	sigset_t mask;
+	int r;
+
+	if (geteuid() != 0) {
+		weft_err_set(err, EPERM,
+			"weftd needs root: it makes network namespaces and loads BPF programs");
+		return weft_err_hint(err, "sudo weftd ...");
+	}
+	r = lock_state(start->options.engine.state_dir, &lock, err);
+	if (r < 0)
+		return r;
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGHUP);
+	sigaddset(&mask, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	return loop(start, err);
+}
+
+int main(int argc, char **argv)
+{
+	struct start start = {.argc = argc, .argv = argv};
+	struct options *o = &start.options;
+	struct weft_err err = {0};
+	int r = options_parse(argc, argv, o, &err);
+
+	if (r != 0)
+		return r < 0 ? complain(&err) : 0;
+	weft_log_level(o->log_level);
+	if (o->print_config)
+		r = options_print(o) < 0 ? weft_err_set(&err, EIO, "cannot write") : 0;
+	else if (!o->check_config)
+		r = daemon_main(&start, &err);
+	options_free(o);
 	return r < 0 ? complain(&err) : r;
 }

@@ -4,12 +4,15 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
+#include "ctrl/daemon/config.h"
 
 enum {
 	OPT_ROLE = 256,
@@ -26,9 +29,15 @@ enum {
 	OPT_LIBEXEC,
 	OPT_REGISTRIES,
 	OPT_LOG_LEVEL,
+	OPT_IN_FILE, /* from here on: of the command line alone */
+	OPT_CONFIG = OPT_IN_FILE,
+	OPT_CHECK_CONFIG,
+	OPT_PRINT_CONFIG,
 	OPT_PURGE,
 	OPT_VERSION,
 };
+
+#define FIRST OPT_ROLE
 
 static const struct option longopts[] = {
 	{"role", required_argument, NULL, OPT_ROLE},
@@ -45,6 +54,9 @@ static const struct option longopts[] = {
 	{"libexec", required_argument, NULL, OPT_LIBEXEC},
 	{"registries", required_argument, NULL, OPT_REGISTRIES},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+	{"config", required_argument, NULL, OPT_CONFIG},
+	{"check-config", no_argument, NULL, OPT_CHECK_CONFIG},
+	{"print-config", no_argument, NULL, OPT_PRINT_CONFIG},
 	{"purge", no_argument, NULL, OPT_PURGE},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{"help", no_argument, NULL, 'h'},
@@ -53,7 +65,8 @@ static const struct option longopts[] = {
 
 static void help(void)
 {
-	puts("weftd [--role=all] [--state-dir=/var/lib/weft] [--socket=/run/weft/weftd.sock]\n"
+	puts("weftd [--config=/etc/weft/weftd.conf] [--check-config | --print-config]\n"
+	     "      [--role=all] [--state-dir=/var/lib/weft] [--socket=/run/weft/weftd.sock]\n"
 	     "      [--bpffs=/sys/fs/bpf/weft] [--node=NAME] [--subnet=10.18.0.0/26]\n"
 	     "      [--host-device=weft0] [--mtu=1500] [--containerd=SOCKET]\n"
 	     "      [--containerd-namespace=weft] [--cgroup=weft] [--libexec=DIR]\n"
@@ -62,7 +75,8 @@ static void help(void)
 	     "See weftd(8).");
 }
 
-static int parse_subnet(const char *text, struct weft_engine_config *c, struct weft_err *err)
+static int parse_subnet(
+	const char *option, const char *text, struct weft_engine_config *c, struct weft_err *err)
 {
 	char copy[INET_ADDRSTRLEN + 4];
 	uint64_t len;
@@ -76,7 +90,7 @@ static int parse_subnet(const char *text, struct weft_engine_config *c, struct w
 		weft_parse_u64(slash + 1, 16, 29, &len) < 0 ||
 		(ntohl(c->subnet.s_addr) & ((1u << (32 - len)) - 1)) != 0 ||
 		ntohl(c->subnet.s_addr) >> 20 != 0x0a1 || ntohl(c->subnet.s_addr) >> 16 == 0x0a1e) {
-		weft_err_set(err, EINVAL, "--subnet=%s is not a subnet of the overlay", text);
+		weft_err_set(err, EINVAL, "%s=%s is not a subnet of the overlay", option, text);
 		return weft_err_hint(err, "a /16 to /29 in 10.16.0.0/12 outside 10.30.0.0/16, such "
 					  "as 10.18.0.0/26");
 	}
@@ -84,14 +98,14 @@ static int parse_subnet(const char *text, struct weft_engine_config *c, struct w
 	return 0;
 }
 
-static int parse_role(const char *role, struct weft_err *err)
+static int parse_role(const char *option, const char *role, struct weft_err *err)
 {
 	if (strcmp(role, "all") == 0)
 		return 0;
 	if (strcmp(role, "node") == 0 || strcmp(role, "cluster") == 0 || strcmp(role, "root") == 0)
-		weft_err_set(err, ENOTSUP, "--role=%s: this weftd manages one node only", role);
+		weft_err_set(err, ENOTSUP, "%s=%s: this weftd manages one node only", option, role);
 	else
-		weft_err_set(err, EINVAL, "--role=%s: unknown role", role);
+		weft_err_set(err, EINVAL, "%s=%s: unknown role", option, role);
 	return weft_err_hint(err, "--role=all");
 }
 
@@ -120,50 +134,60 @@ static int set_path(const char **ret, const char *option, const char *arg, struc
 	return 0;
 }
 
-static int set_one(int opt, const char *arg, struct options *o, struct weft_err *err)
+/* option is what it is called where it was given. */
+static int set_one(
+	int opt, const char *option, const char *arg, struct options *o, struct weft_err *err)
 {
 	struct weft_engine_config *c = &o->engine;
 	uint64_t mtu;
 
 	switch (opt) {
 	case OPT_ROLE:
-		return parse_role(arg, err);
+		return parse_role(option, arg, err);
 	case OPT_STATE_DIR:
-		return set_path(&c->state_dir, "--state-dir", arg, err);
+		return set_path(&c->state_dir, option, arg, err);
 	case OPT_SOCKET:
-		return set_path(&o->socket, "--socket", arg, err);
+		return set_path(&o->socket, option, arg, err);
 	case OPT_BPFFS:
-		return set_path(&c->bpffs, "--bpffs", arg, err);
+		return set_path(&c->bpffs, option, arg, err);
 	case OPT_NODE:
-		return set_name(&c->node, "--node", arg, 128, err);
+		return set_name(&c->node, option, arg, 128, err);
 	case OPT_SUBNET:
-		return parse_subnet(arg, c, err);
+		return parse_subnet(option, arg, c, err);
 	case OPT_HOST_DEVICE:
 		/* room for ".1023" behind it in IFNAMSIZ */
-		return set_name(&c->host_device, "--host-device", arg, 10, err);
+		return set_name(&c->host_device, option, arg, 10, err);
 	case OPT_MTU:
 		if (weft_parse_u64(arg, 576, 65000, &mtu) < 0) {
-			weft_err_set(err, EINVAL, "--mtu=%s is no MTU", arg);
+			weft_err_set(err, EINVAL, "%s=%s is no MTU", option, arg);
 			return weft_err_hint(err, "a number of bytes from 576 to 65000");
 		}
 		c->mtu = (uint16_t)mtu;
 		return 0;
 	case OPT_CONTAINERD:
-		return set_path(&c->containerd, "--containerd", arg, err);
+		return set_path(&c->containerd, option, arg, err);
 	case OPT_CTRD_NAMESPACE:
-		return set_name(&c->ctrd_namespace, "--containerd-namespace", arg, 76, err);
+		return set_name(&c->ctrd_namespace, option, arg, 76, err);
 	case OPT_CGROUP:
-		return set_name(&c->cgroup, "--cgroup", arg, 64, err);
+		return set_name(&c->cgroup, option, arg, 64, err);
 	case OPT_LIBEXEC:
-		return set_path(&c->libexec, "--libexec", arg, err);
+		return set_path(&c->libexec, option, arg, err);
 	case OPT_REGISTRIES:
-		return set_path(&c->registries, "--registries", arg, err);
+		return set_path(&c->registries, option, arg, err);
 	case OPT_LOG_LEVEL:
 		if (weft_log_parse_level(arg) < 0) {
-			weft_err_set(err, EINVAL, "--log-level=%s: unknown level", arg);
+			weft_err_set(err, EINVAL, "%s=%s: unknown level", option, arg);
 			return weft_err_hint(err, "error, warning, info or debug");
 		}
-		weft_log_level(weft_log_parse_level(arg));
+		o->log_level = weft_log_parse_level(arg);
+		return 0;
+	case OPT_CONFIG:
+		return set_path(&o->config, option, arg, err);
+	case OPT_CHECK_CONFIG:
+		o->check_config = true;
+		return 0;
+	case OPT_PRINT_CONFIG:
+		o->print_config = true;
 		return 0;
 	case OPT_PURGE:
 		o->purge = true;
@@ -189,30 +213,45 @@ static void find_libexec(char *ret, size_t size)
 		snprintf(ret, size, "%.3000s/../libexec/weft", self);
 }
 
-int options_parse(int argc, char **argv, struct options *ret, struct weft_err *err)
+static const struct option *option_of(int opt)
 {
-	int opt, r;
+	for (const struct option *o = longopts; o->name; o++)
+		if (o->val == opt)
+			return o;
+	return NULL;
+}
 
-	*ret = (struct options){
-		.engine =
-			{
-				.state_dir = "/var/lib/weft",
-				.bpffs = "/sys/fs/bpf/weft",
-				.host_device = "weft0",
-				.ctrd_namespace = "weft",
-				.cgroup = "weft",
-				.registries = "/etc/weft/registries.json",
-				.subnet_len = 26,
-				.mtu = 1500,
-			},
-		.socket = "/run/weft/weftd.sock",
+static void defaults(struct options *o)
+{
+	static const char *const values[OPTIONS_MAX] = {
+		[OPT_ROLE - FIRST] = "all",
+		[OPT_STATE_DIR - FIRST] = "/var/lib/weft",
+		[OPT_SOCKET - FIRST] = "/run/weft/weftd.sock",
+		[OPT_BPFFS - FIRST] = "/sys/fs/bpf/weft",
+		[OPT_SUBNET - FIRST] = "10.18.0.0/26",
+		[OPT_HOST_DEVICE - FIRST] = "weft0",
+		[OPT_MTU - FIRST] = "1500",
+		[OPT_CTRD_NAMESPACE - FIRST] = "weft",
+		[OPT_CGROUP - FIRST] = "weft",
+		[OPT_REGISTRIES - FIRST] = "/etc/weft/registries.json",
+		[OPT_LOG_LEVEL - FIRST] = "info",
 	};
+
+	_Static_assert(OPT_IN_FILE - FIRST <= OPTIONS_MAX, "a value for each setting");
+	*o = (struct options){.config = CONFIG_DEFAULT};
+	memcpy(o->value, values, sizeof(values));
+	gethostname(o->node, sizeof(o->node) - 1);
+	o->value[OPT_NODE - FIRST] = o->engine.node = o->node;
+	find_libexec(o->libexec, sizeof(o->libexec));
+	o->value[OPT_LIBEXEC - FIRST] = o->engine.libexec = o->libexec;
+}
+
+/* What was given, in longopts' order of values; 1 when help or version was wanted. */
+static int scan(int argc, char **argv, const char *given[OPT_VERSION - FIRST], struct weft_err *err)
+{
+	int opt;
+
 	optind = 0;
-	ret->engine.subnet.s_addr = htonl(0x0a120000);
-	gethostname(ret->node, sizeof(ret->node) - 1);
-	ret->engine.node = ret->node;
-	find_libexec(ret->libexec, sizeof(ret->libexec));
-	ret->engine.libexec = ret->libexec;
 	opterr = 0;
 	while ((opt = getopt_long(argc, argv, "h", longopts, NULL)) >= 0) {
 		if (opt == 'h' || opt == OPT_VERSION) {
@@ -227,18 +266,120 @@ int options_parse(int argc, char **argv, struct options *ret, struct weft_err *e
 				argv[optind - 1]);
 			return weft_err_hint(err, "weftd --help");
 		}
-		r = set_one(opt, optarg, ret, err);
-		if (r < 0)
-			return r;
+		given[opt - FIRST] = optarg ? optarg : "";
 	}
 	if (optind < argc) {
 		weft_err_set(err, EINVAL, "%s: weftd takes options only", argv[optind]);
 		return weft_err_hint(err, "weftd --help");
 	}
-	if (!weft_name_valid(ret->engine.node, 128)) {
+	return 0;
+}
+
+int options_setting(const char *key)
+{
+	for (const struct option *o = longopts; o->val < OPT_IN_FILE; o++) {
+		size_t n = strlen(o->name), i;
+
+		for (i = 0; i < n && key[i] == (o->name[i] == '-' ? '_' : o->name[i]); i++)
+			;
+		if (i == n && !key[n])
+			return o->val;
+	}
+	return -ENOENT;
+}
+
+int options_set(
+	struct options *o, int setting, const char *label, const char *value, struct weft_err *err)
+{
+	int r = set_one(setting, label, value, o, err);
+
+	if (r == 0 && setting < OPT_IN_FILE)
+		o->value[setting - FIRST] = value;
+	return r;
+}
+
+static int set_all(
+	struct options *o, const char *const *given, int from, int to, struct weft_err *err)
+{
+	char label[40];
+	int r = 0;
+
+	for (int opt = from; opt < to && r == 0; opt++) {
+		if (!given[opt - FIRST])
+			continue;
+		snprintf(label, sizeof(label), "--%s", option_of(opt)->name);
+		r = options_set(o, opt, label, given[opt - FIRST], err);
+	}
+	return r;
+}
+
+int options_parse(int argc, char **argv, struct options *ret, struct weft_err *err)
+{
+	const char *given[OPT_VERSION - FIRST] = {NULL};
+	int r;
+
+	defaults(ret);
+	for (int opt = FIRST; opt < OPT_IN_FILE; opt++)
+		if (ret->value[opt - FIRST] && opt != OPT_NODE)
+			set_one(opt, "", ret->value[opt - FIRST], ret, err);
+	r = scan(argc, argv, given, err);
+	if (r == 0)
+		r = set_all(ret, given, OPT_IN_FILE, OPT_VERSION, err);
+	if (r == 0)
+		r = config_read(ret->config, given[OPT_CONFIG - FIRST] != NULL, ret, err);
+	if (r == 0)
+		r = set_all(ret, given, FIRST, OPT_IN_FILE, err);
+	if (r == 0 && !weft_name_valid(ret->engine.node, 128)) {
 		weft_err_set(err, EINVAL, "the host name \"%s\" cannot be this node's name",
 			ret->engine.node);
-		return weft_err_hint(err, "give one: --node=NAME");
+		r = weft_err_hint(err, "give one: --node=NAME");
 	}
-	return 0;
+	if (r != 0)
+		options_free(ret);
+	return r;
+}
+
+void options_free(struct options *o)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(o->owned); i++) {
+		free(o->owned[i]);
+		o->owned[i] = NULL;
+	}
+}
+
+int options_print(const struct options *o)
+{
+	json_auto_t *doc = json_object();
+	char key[40];
+	int r;
+
+	for (int opt = FIRST; opt < OPT_IN_FILE; opt++) {
+		const char *value = o->value[opt - FIRST];
+
+		if (!value)
+			continue;
+		snprintf(key, sizeof(key), "%s", option_of(opt)->name);
+		for (char *p = key; (p = strchr(p, '-')) != NULL;)
+			*p = '_';
+		json_object_set_new(doc, key,
+			opt == OPT_MTU ? json_integer(o->engine.mtu) : json_string(value));
+	}
+	r = json_dumpf(doc, stdout, JSON_INDENT(2));
+	return r < 0 || puts("") < 0 || fflush(stdout) < 0 ? -EIO : 0;
+}
+
+void options_reload(struct options *now, const struct options *fresh)
+{
+	if (now->log_level != fresh->log_level) {
+		weft_log_level(fresh->log_level);
+		log_info("log_level is %s now", fresh->value[OPT_LOG_LEVEL - FIRST]);
+		now->log_level = fresh->log_level;
+	}
+	for (int opt = FIRST; opt < OPT_IN_FILE; opt++) {
+		const char *a = now->value[opt - FIRST], *b = fresh->value[opt - FIRST];
+
+		if (opt != OPT_LOG_LEVEL && (!a != !b || (a && strcmp(a, b) != 0)))
+			log_warning("%s has changed: it counts from the next start on",
+				option_of(opt)->name);
+	}
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* weftd's command line. */
+/* weftd's settings: defaults, over them the configuration file, over that the command line. */
 #ifndef WEFT_DAEMON_OPTIONS_H
 #define WEFT_DAEMON_OPTIONS_H
 
@@ -8,14 +8,34 @@
 
 #include "ctrl/engine/engine.h"
 
+#define OPTIONS_MAX    32
+#define CONFIG_DEFAULT "/etc/weft/weftd.conf"
+
 struct options {
 	struct weft_engine_config engine;
 	const char *socket;
-	bool purge;
+	int log_level; /* syslog's */
+	const char *config;
+	bool purge, check_config, print_config;
+	const char *value[OPTIONS_MAX]; /* each setting as it was given; NULL: none */
+	char *owned[OPTIONS_MAX];       /* values out of the file */
 	char node[256], libexec[PATH_MAX];
 };
 
-/* 0: go on; 1: help or version was printed; negative errno with err filled. */
+/* 0: go on; 1: help or version was printed; negative errno with err filled. Values point into argv
+ * and into ret, which must stay where it is; to be freed when the return is 0. */
 int options_parse(int argc, char **argv, struct options *ret, struct weft_err *err);
+void options_free(struct options *o);
+
+/* The settings in force, as a configuration file. */
+int options_print(const struct options *o);
+/* Take over from fresh what can be changed while running, and warn about the rest. */
+void options_reload(struct options *now, const struct options *fresh);
+
+/* For the file: the setting that a key names (-ENOENT), and its value, which must outlive o; label
+ * is what errors call it. */
+int options_setting(const char *key);
+int options_set(
+	struct options *o, int setting, const char *label, const char *value, struct weft_err *err);
 
 #endif

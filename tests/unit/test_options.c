@@ -13,6 +13,7 @@
 
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
+#include "ctrl/daemon/config.c"
 #include "ctrl/daemon/options.c"
 
 static struct options o;
@@ -149,6 +150,74 @@ static void test_refused(void **state)
 	}
 }
 
+static int file(const char *text)
+{
+	memset(&err, 0, sizeof(err));
+	options_parse(1, (char *[]){(char *)"weftd"}, &o, &err);
+	return config_parse("f", text, strlen(text), &o, &err);
+}
+
+static void test_file(void **state)
+{
+	(void)state;
+	assert_int_equal(file("{\"mtu\": 9000, \"state_dir\": \"/s\", \"log_level\": \"debug\","
+			      "\"containerd_namespace\": \"n\"}"),
+		0);
+	assert_int_equal(o.engine.mtu, 9000);
+	assert_string_equal(o.engine.state_dir, "/s");
+	assert_string_equal(o.engine.ctrd_namespace, "n");
+	assert_int_equal(o.log_level, LOG_DEBUG);
+	options_free(&o);
+}
+
+static void test_file_refused(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} bad[] = {
+		{"", "f:1:1: "},
+		{"[]", "f:1:1: must be an object"},
+		{"{\n \"mtu\": 12}", "f:2:9: mtu=12 is no MTU"},
+		{"{\n \"mtuu\": 12}", "f:2:2: unknown key \"mtuu\""},
+		{"{\"state-dir\": \"/s\"}", "f:1:2: unknown key"},
+		{"{\"purge\": \"\"}", "f:1:2: unknown key"},
+		{"{\"config\": \"/c\"}", "f:1:2: unknown key"},
+		{"{\"mtu\": 1400,\n\"mtu\": 1400}", "f:2:"},
+		{"{\"cgroup\": true}", "f:1:12: cgroup must be a string"},
+		{"{\"cgroup\": \"\\u0000\"}", "f:1:"},
+		{"{\"mtu\": 1400", "f:1:"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(file(bad[i].text), -EINVAL);
+		if (strncmp(err.msg, bad[i].says, strlen(bad[i].says)) != 0)
+			fail_msg("%s: \"%s\"", bad[i].text, err.msg);
+		options_free(&o);
+	}
+}
+
+/* The command line counts more than the file, wherever it stands. */
+static void test_order(void **state)
+{
+	char path[] = "/tmp/weft-options.XXXXXX", option[64];
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0 && dprintf(fd, "{\"mtu\": 9000, \"cgroup\": \"c\"}") > 0);
+	close(fd);
+	snprintf(option, sizeof(option), "--config=%s", path);
+	memset(&err, 0, sizeof(err));
+	assert_int_equal(options_parse(3, (char *[]){(char *)"weftd", (char *)"--mtu=1300", option},
+				 &o, &err),
+		0);
+	assert_int_equal(o.engine.mtu, 1300);
+	assert_string_equal(o.engine.cgroup, "c");
+	options_free(&o);
+	unlink(path);
+	assert_int_equal(options_parse(2, (char *[]){(char *)"weftd", option}, &o, &err), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +225,9 @@ int main(void)
 		cmocka_unit_test(test_all),
 		cmocka_unit_test(test_subnets),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_file_refused),
+		cmocka_unit_test(test_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
