@@ -4,12 +4,16 @@
 #ifndef WEFT_BPF_DECAP_H
 #define WEFT_BPF_DECAP_H
 
-#include "bpf/outer.h"
+#include "bpf/handover.h"
+#include "bpf/pathmtu.h"
 
-/* From 6.3 on; without them skb->protocol stays what the outer packet was. */
+#define IP6_MORE 20 /* bytes that its header has more than IPv4's */
+
+/* From 6.3 on: also make skb->protocol what the inner packet is. */
 #define ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
 #define ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
 const volatile bool decap_sets_protocol;
+const volatile bool behind_generic_xdp;
 
 /* A checksum of the outer datagram that is only begun (its sender is on this machine, or the next
  * one in a virtual switch) makes the kernel think that what is left has one to be completed, at a
@@ -32,20 +36,37 @@ static __always_inline int cut_checked(struct __sk_buff *skb, __u32 room, __u64 
 	return 0;
 }
 
-static __always_inline int decap(struct __sk_buff *skb, const struct outer *o)
+/* Before 6.3: make skb->protocol the inner packet's by pretending a translation between IPv4 and
+ * IPv6. It takes 20 bytes off the outer header or puts as many in front; what is left to cut is
+ * *room. */
+static __always_inline int retype(struct __sk_buff *skb, const struct outer *o, __u32 *room)
+{
+	if ((o->family == 6) == o->inner_v6)
+		return 0;
+	*room += o->inner_v6 ? IP6_MORE : -IP6_MORE;
+	return bpf_skb_change_proto(
+		skb, o->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP), 0);
+}
+
+static __always_inline int cut(struct __sk_buff *skb, const struct outer *o)
 {
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 	__u32 room = o->inner - IP_OFF;
-	struct ethhdr *eth;
-	int ret;
 
 	if (decap_sets_protocol)
 		flags |= o->inner_v6 ? ADJ_ROOM_DECAP_L3_IPV6 : ADJ_ROOM_DECAP_L3_IPV4;
-	if (o->checked)
-		ret = cut_checked(skb, room, flags);
-	else
-		ret = bpf_skb_adjust_room(skb, -(__s32)room, BPF_ADJ_ROOM_MAC, flags);
-	if (ret)
+	else if (retype(skb, o, &room))
+		return -1;
+	if (o->checked && skb_summed(skb) >= SUMMED_PARTIAL)
+		return cut_checked(skb, room, flags);
+	return bpf_skb_adjust_room(skb, -(__s32)room, BPF_ADJ_ROOM_MAC, flags);
+}
+
+static __always_inline int decap(struct __sk_buff *skb, const struct outer *o)
+{
+	struct ethhdr *eth;
+
+	if (cut(skb, o))
 		return DROP(NO_MEMORY);
 	eth = (void *)frame(skb);
 	if ((void *)(eth + 1) > frame_end(skb))
@@ -55,17 +76,29 @@ static __always_inline int decap(struct __sk_buff *skb, const struct outer *o)
 	return 0;
 }
 
-/* Could it be a datagram of the tunnel? Most of what an uplink carries is not. */
-static __always_inline bool maybe_tunnel(struct __sk_buff *skb)
+enum looks {
+	OTHER,
+	DATAGRAM,
+	ERROR,
+};
+
+/* Could it be a datagram of the tunnel, or an error about one? Most of what an uplink carries is
+ * neither. */
+static __always_inline int looks_like(struct __sk_buff *skb)
 {
 	const struct ethhdr *eth = (void *)frame(skb);
 	const __u8 *ip = (void *)(eth + 1);
 
 	if ((void *)(ip + IP_HLEN_MIN) > frame_end(skb))
-		return false;
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return ip[9] == IPPROTO_UDP;
-	return eth->h_proto == bpf_htons(ETH_P_IPV6) && ip[6] != IPPROTO_TCP;
+		return OTHER;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		if (ip[9] == IPPROTO_UDP)
+			return DATAGRAM;
+		return ip[9] == IPPROTO_ICMP ? ERROR : OTHER;
+	}
+	if (eth->h_proto != bpf_htons(ETH_P_IPV6) || ip[6] == IPPROTO_TCP)
+		return OTHER;
+	return ip[6] == ICMP_PROTO_V6 ? ERROR : DATAGRAM;
 }
 
 /* What it is, from what is linear. */
@@ -81,15 +114,64 @@ static __noinline int look_inside(struct __sk_buff *skb, struct outer *o)
 	return outer_find(&b, o);
 }
 
-/* NOT_OURS, a DROP(), or 0: then what was inside is left, behind an Ethernet header. Its stack is
- * not to be everybody's. */
-static __noinline int take_off(struct __sk_buff *skb, __u32 *ret_peer)
+/* Kernels from 6.9 on forget, where generic XDP has had them copy a packet, how long its Ethernet
+ * header is: it seems to begin behind that. A datagram of the tunnel gets another in front; what is
+ * anybody else's is left as it is. */
+static __always_inline bool head_is_lost(struct __sk_buff *skb)
+{
+	const __u8 *ip = frame(skb);
+	__u32 l4;
+	__be16 port;
+
+	if (!behind_generic_xdp || skb_mac_len(skb) || (void *)(ip + IP_HLEN_MIN) > frame_end(skb))
+		return false;
+	if (skb->protocol == bpf_htons(ETH_P_IP) && ip[9] == IPPROTO_UDP)
+		l4 = (ip[0] & 15) * 4;
+	else if (skb->protocol == bpf_htons(ETH_P_IPV6) && ip[6] == IPPROTO_UDP)
+		l4 = sizeof(struct ipv6hdr);
+	else
+		return false;
+	return !bpf_skb_load_bytes(skb, l4 + 2, &port, sizeof(port)) && is_tunnel_port(port);
+}
+
+static __always_inline int give_head(struct __sk_buff *skb)
+{
+	__be16 protocol = skb->protocol;
+	struct ethhdr *eth;
+
+	if (bpf_skb_change_head(skb, ETH_HLEN, 0))
+		return DROP(NO_MEMORY);
+	eth = (void *)frame(skb);
+	if ((void *)(eth + 1) > frame_end(skb))
+		return DROP(TRUNCATED);
+	eth->h_proto = protocol;
+	return 0;
+}
+
+/* NOT_OURS; a DROP(), of which the peer has been told where it is one; or TAKEN and the peer's id:
+ * then what was inside is left, behind an Ethernet header. */
+#define TAKEN 0x10000
+__noinline int take_off(struct __sk_buff *skb)
 {
 	struct outer o = {};
+	__u32 peer = 0;
 	int ret;
 
-	if (skb->vlan_present || !maybe_tunnel(skb))
+	if (skb->vlan_present)
 		return NOT_OURS;
+	if (head_is_lost(skb)) {
+		ret = give_head(skb);
+		if (ret)
+			return ret;
+	}
+	parse_pull_to(skb, OUTER_MIN);
+	switch (looks_like(skb)) {
+	case OTHER:
+		return NOT_OURS;
+	case ERROR:
+		path_mtu_learn(skb);
+		return NOT_OURS;
+	}
 	ret = look_inside(skb, &o);
 	/* Mostly that is enough. To have some of a segment's data made linear as well would cost
 	 * more than all the rest. */
@@ -98,17 +180,14 @@ static __noinline int take_off(struct __sk_buff *skb, __u32 *ret_peer)
 	ret = outer_final(&o, ret);
 	if (ret == NOT_OURS)
 		return ret;
-	ret = outer_judge(skb, skb->ifindex, &o, ret, ret_peer);
-	return ret ? ret : decap(skb, &o);
-}
-
-/* Where skb->protocol still is the outer packet's, a veth's own transmission puts it right. */
-static __always_inline bool mistyped(struct __sk_buff *skb)
-{
-	const struct ethhdr *eth = (void *)frame(skb);
-
-	return !decap_sets_protocol && (void *)(eth + 1) <= frame_end(skb) &&
-	       eth->h_proto != skb->protocol;
+	ret = outer_judge(skb, skb->ifindex, &o, ret, &peer);
+	if (!ret)
+		ret = decap(skb, &o);
+	if (!ret)
+		return TAKEN | peer;
+	if (ret < 0)
+		peer_dropped(peer);
+	return ret;
 }
 
 #endif

@@ -23,15 +23,14 @@ static __always_inline void set_macs(struct ethhdr *eth, const __u8 *to)
 	__builtin_memcpy(eth->h_source, gateway_mac, ETH_ALEN);
 }
 
-static __always_inline int deliver_by(
-	struct __sk_buff *skb, const struct weft_bpf_instance *to, __u32 device)
+static __always_inline int deliver_here(struct __sk_buff *skb, const struct weft_bpf_instance *to)
 {
 	struct ethhdr *eth = (void *)frame(skb);
 
 	if ((void *)(eth + 1) > frame_end(skb))
 		return DROP(TRUNCATED);
 	set_macs(eth, to->mac);
-	if (device != WEFT_DEVICE_PEER)
+	if (to->device != WEFT_DEVICE_PEER)
 		return bpf_redirect(to->ifindex, 0);
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
@@ -42,7 +41,7 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct weft_bpf_
 {
 	if (to->device == WEFT_DEVICE_REMOTE)
 		return encap(skb, to->peer);
-	return deliver_by(skb, to, to->device);
+	return deliver_here(skb, to);
 }
 
 #endif

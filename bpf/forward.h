@@ -53,9 +53,7 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 	if (mss_to_clamp(skb, p, r->mtu))
 		mss_clamp(skb, p->l4, r->mtu);
 	ret = nat_rewrite(skb, p, r->saddr, r->to->ns_addr);
-	if (ret)
-		return ret;
-	return r->detour ? deliver_by(skb, r->to, WEFT_DEVICE_DIRECT) : deliver(skb, r->to);
+	return ret ? ret : deliver(skb, r->to);
 }
 
 static __always_inline void first_fragment(const struct packet *p, const struct route *r)

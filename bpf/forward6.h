@@ -68,9 +68,7 @@ __noinline int finish6(struct __sk_buff *skb, const struct packet *p, struct rou
 	if (r->mtu > IP6_HLEN && mss_to_clamp(skb, p, r->mtu - (IP6_HLEN - IP_HLEN_MIN)))
 		mss_clamp(skb, p->l4, r->mtu - (IP6_HLEN - IP_HLEN_MIN));
 	ret = nat6_rewrite(skb, p, source, to->ns_addr6);
-	if (ret)
-		return ret;
-	return r->detour ? deliver_by(skb, to, WEFT_DEVICE_DIRECT) : deliver(skb, to);
+	return ret ? ret : deliver(skb, to);
 }
 
 /* --- fragments: as IPv4's, the first one leaves a note ---------------------------------------

@@ -293,8 +293,7 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 	return *id;
 }
 
-/* detour: not by bpf_redirect_peer. */
-static __always_inline int publish_arrive(struct __sk_buff *skb, __u32 peer, bool detour)
+static __always_inline int publish_arrive(struct __sk_buff *skb, __u32 peer)
 {
 	__s64 judged = publish_judge(skb, peer);
 	const struct weft_bpf_instance *to;
@@ -311,7 +310,7 @@ static __always_inline int publish_arrive(struct __sk_buff *skb, __u32 peer, boo
 	to = instance_get((__u32)judged);
 	if (!to)
 		return DROP(TUNNEL_TARGET);
-	return deliver_by(skb, to, detour ? WEFT_DEVICE_DIRECT : to->device);
+	return deliver_here(skb, to);
 }
 
 #endif

@@ -14,7 +14,7 @@ struct route6 {
 	__u32 policy;
 	__u32 mtu; /* of the way: 0 without limit */
 	__u16 reverse;
-	__u16 detour; /* not by bpf_redirect_peer */
+	__u16 pad;
 };
 
 static __always_inline void route6_take(struct route6 *to, const struct route *r)

@@ -18,7 +18,6 @@ struct route {
 	__u32 policy;
 	__u32 mtu; /* of the way: 0 without limit */
 	bool reverse;
-	bool detour; /* not by bpf_redirect_peer */
 };
 
 /* The new source is addr or, of IPv6, addr6, which is found again later. False when there is none

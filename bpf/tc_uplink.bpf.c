@@ -33,9 +33,9 @@ static __always_inline __u32 remote_source(__be32 saddr, __u32 peer)
 	return in_semantic_range(saddr) && target ? remote_target(*target, peer) : 0;
 }
 
-static __noinline int arrive4(struct __sk_buff *skb, __u32 peer)
+__noinline int arrive4(struct __sk_buff *skb, __u32 peer)
 {
-	struct route r = {.mtu = overlay_mtu, .detour = mistyped(skb)};
+	struct route r = {.mtu = overlay_mtu};
 	struct packet p = {};
 	const __u32 *id;
 	int ret;
@@ -46,7 +46,7 @@ static __noinline int arrive4(struct __sk_buff *skb, __u32 peer)
 	r.from_id = remote_source(p.saddr, peer);
 	r.from = instance_get(r.from_id);
 	if (!r.from)
-		return publish_arrive(skb, peer, r.detour);
+		return publish_arrive(skb, peer);
 	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
 	r.to = id ? instance_get(*id) : NULL;
 	if (!r.to || r.to->device == WEFT_DEVICE_REMOTE)
@@ -74,7 +74,7 @@ static __always_inline __u32 remote_source6(const __be32 saddr[4], __u32 peer)
 
 __noinline int arrive6(struct __sk_buff *skb, __u32 peer)
 {
-	struct route6 r = {.mtu = overlay_mtu, .detour = mistyped(skb)};
+	struct route6 r = {.mtu = overlay_mtu};
 	const struct weft_bpf_instance *to;
 	const struct ipv6hdr *ip;
 	struct packet p = {};
@@ -117,21 +117,29 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 peer)
 	return arrive4(skb, peer);
 }
 
+static __always_inline int dropped(int ret, __u32 peer)
+{
+	count_drop(DROP_REASON(ret));
+	peer_dropped(peer);
+	return TC_ACT_SHOT;
+}
+
 SEC("tc")
 int tc_uplink(struct __sk_buff *skb)
 {
 	__u32 peer = handed_over(skb);
-	int ret = peer ? 0 : take_off(skb, &peer);
+	int ret;
 
-	if (ret == NOT_OURS)
-		return TC_ACT_UNSPEC;
-	if (!ret)
-		ret = arrive(skb, peer);
-	if (ret >= 0)
-		return ret;
-	count_drop(DROP_REASON(ret));
-	peer_dropped(peer);
-	return TC_ACT_SHOT;
+	if (!peer) {
+		ret = take_off(skb);
+		if (ret == NOT_OURS)
+			return TC_ACT_UNSPEC;
+		if (ret < 0)
+			return dropped(ret, 0);
+		peer = ret & 0xffff;
+	}
+	ret = arrive(skb, peer);
+	return ret < 0 ? dropped(ret, peer) : ret;
 }
 
 /* On the VXLAN device that is there for GRO alone: nothing comes this far from the uplink, and what
@@ -139,6 +147,7 @@ int tc_uplink(struct __sk_buff *skb)
 SEC("tc")
 int tc_vxlan(struct __sk_buff *skb)
 {
+	(void)skb;
 	count_drop(WEFT_DROP_TUNNEL_DEVICE);
 	return TC_ACT_SHOT;
 }

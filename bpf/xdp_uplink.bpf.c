@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* On an uplink whose driver runs XDP: before the kernel has made a packet's descriptor. What is no
- * good of the tunnel is dropped here, at a third of the price. What is, is taken out and handed
- * over to the TC program behind it: GRO, in between, then sees the instances' own segments and
- * merges them whatever the tunnel's format, so that a bulk transfer reaches TC in super-packets as
- * well.
+/* On an uplink, in native mode where its driver runs XDP: before the kernel has made a packet's
+ * descriptor. What is no good of the tunnel is dropped here, at a third of the price. What is, is
+ * taken out and handed over to the TC program behind it: GRO, in between, then sees the instances'
+ * own segments and merges them whatever the tunnel's format, so that a bulk transfer reaches TC in
+ * super-packets as well.
  *
  * It does not redirect to an instance's device itself: XDP sees bytes, not what is known of their
  * checksums, and frames sent that way into a veth arrive unmerged and one by one. For the same
@@ -22,6 +22,7 @@
 #include "bpf/xdp_publish.h"
 
 const volatile bool xdp_frags; /* a frame may be in pieces: from 5.18 on */
+const volatile bool no_decap;  /* generic XDP runs behind GRO: there is nothing to win any more */
 
 static __always_inline int take_out(struct xdp_md *xdp, const struct outer *o, __u32 peer)
 {
@@ -68,13 +69,13 @@ int xdp_uplink(struct xdp_md *xdp)
 
 	if (ret == NOT_OURS)
 		return xdp_publish(xdp);
-	if (!ret && o.checked)
+	if (!ret && o.checked && !no_decap)
 		return XDP_PASS;
 	ret = outer_judge(xdp, xdp->ingress_ifindex, &o, ret, &peer);
 	if (ret == NOT_OURS)
 		return XDP_PASS;
 	if (!ret)
-		return take_out(xdp, &o, peer);
+		return no_decap ? XDP_PASS : take_out(xdp, &o, peer);
 	count_drop(DROP_REASON(ret));
 	peer_dropped(peer);
 	return XDP_DROP;

@@ -30,8 +30,9 @@ struct weft_dp_config {
 			   that must not be fragmented is answered by ICMP; 0: no limit */
 	bool clsact;    /* attach by clsact even where the kernel has tcx */
 	bool no_kfuncs; /* do without functions of the kernel even where it has them */
-	const char *cgroup; /* of cgroup v2: whose sockets may take the shortcut (sockmap.h); NULL:
-			       the whole hierarchy, wherever it is mounted */
+	bool no_decap_flags; /* do without what 6.3 brought for tunnels, likewise */
+	const char *cgroup;  /* of cgroup v2: whose sockets may take the shortcut (sockmap.h); NULL:
+				the whole hierarchy, wherever it is mounted */
 };
 
 /* Load and pin, or take over. err names the missing kernel feature or privilege. */

@@ -24,7 +24,7 @@ struct weft_dp {
 	char *dir, *cgroup;
 	struct tc_instance *skel;
 	struct sockmap *sockmap; /* NULL: not loaded */
-	bool tcx, kern_ctx;
+	bool tcx, kern_ctx, no_decap_flags;
 	uint64_t seed[2];
 	uint32_t mtu;
 
@@ -89,6 +89,8 @@ int dp_prepare(struct weft_dp *dp, struct bpf_object *obj);
 /* --- dp_probe.c: what this kernel has --- */
 /* bpf_cast_to_kern_ctx(), Linux 6.2: sk_buff's own fields. */
 bool dp_probe_kern_ctx(void);
+/* Flags of bpf_skb_adjust_room(), Linux 6.3: what a packet is once its outer header is off. */
+bool dp_probe_decap_flags(void);
 /* Make libbpf, before it loads a program, take the calls of kernel functions out that this kernel
  * has not. They are never reached, but Linux before 5.16 refuses them all the same. */
 int dp_probe_prepare(void);

@@ -176,6 +176,7 @@ static int load(struct weft_dp *dp, const struct weft_dp_config *config,
 	dp->seed[0] = meta->seed[0];
 	dp->seed[1] = meta->seed[1];
 	dp->mtu = config->mtu;
+	dp->no_decap_flags = config->no_decap_flags;
 	dp->flow_buckets = meta->flow_buckets;
 	dp->kern_ctx = !config->no_kfuncs && dp_probe_kern_ctx();
 	dp->skel = tc_instance__open();

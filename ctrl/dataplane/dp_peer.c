@@ -2,6 +2,7 @@
 /* Peers: their addresses, and the way there as the host's routes have it now. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/ip6.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "bpf/tc_instance.skel.h"
 #include "ctrl/base/util.h"
 #include "ctrl/dataplane/dp.h"
+#include "ctrl/dataplane/link.h"
 
 #define INNER_MIN  576
 #define LOWERED_NS 600000000000ULL /* RFC 1191: then it may be worth trying more again */
@@ -27,7 +29,8 @@ _Static_assert(WEFT_TUNNEL_PORT == WEFT_DP_TUNNEL_PORT, "one default");
 enum problem {
 	WAY, /* there is a way */
 	NO_UPLINK,
-	NO_ROUTE, /* code says why */
+	NO_ROUTE,  /* code says why */
+	OTHER_WAY, /* code is the device's index */
 	SELF,
 	MTU,
 };
@@ -93,8 +96,7 @@ static uint64_t coarse_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
 }
 
-/* The kernel's own answer: which address would a socket bound to the uplink send from, and how much
- * at once? */
+/* The kernel's own answer: which address would a socket send from, and how much at once? */
 static int ask_route4(int fd, const struct in6_addr *addr, struct way *ret)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(WEFT_TUNNEL_PORT)};
@@ -127,13 +129,12 @@ static int ask_route6(int fd, const struct in6_addr *addr, struct way *ret)
 	return 0;
 }
 
-static int ask_route(const struct in6_addr *addr, const char *device, struct way *ret)
+static int ask_route(const struct in6_addr *addr, struct way *ret)
 {
 	bool v4 = IN6_IS_ADDR_V4MAPPED(addr);
 	_cleanup_(closep) int fd = socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 ||
-		setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device)) < 0)
+	if (fd < 0)
 		return -errno;
 	return v4 ? ask_route4(fd, addr, ret) : ask_route6(fd, addr, ret);
 }
@@ -141,21 +142,27 @@ static int ask_route(const struct in6_addr *addr, const char *device, struct way
 static enum problem find_way(
 	struct weft_dp *dp, const struct weft_bpf_peer *p, struct way *ret, int *ret_code)
 {
-	uint32_t ifindex, mtu, most = UINT16_MAX;
-	const char *device = dp_uplink_device(dp, &ifindex, &mtu);
+	uint32_t ifindex = 0, mtu = 0, out = 0;
 	struct in6_addr addr = addr_of(p);
 
-	if (!device)
+	if (!dp_uplink_device(dp, &ifindex, &mtu))
 		return NO_UPLINK;
-	*ret_code = ask_route(&addr, device, ret);
+	*ret_code = ask_route(&addr, ret);
 	if (*ret_code < 0)
 		return NO_ROUTE;
 	if (memcmp(&ret->local, &addr, sizeof(addr)) == 0)
 		return SELF;
+	*ret_code = weft_link_route(&addr, &out);
+	if (*ret_code < 0)
+		return NO_ROUTE;
+	if (out != ifindex) {
+		*ret_code = (int)out;
+		return OTHER_WAY;
+	}
 	if (ret->mtu > mtu)
 		ret->mtu = mtu;
-	if (ret->mtu > most)
-		ret->mtu = most;
+	if (ret->mtu > UINT16_MAX)
+		ret->mtu = UINT16_MAX;
 	if (ret->mtu < INNER_MIN + weft_tunnel_overhead(p->format, p->family))
 		return MTU;
 	return WAY;
@@ -356,8 +363,7 @@ int weft_dp_peer_remove(struct weft_dp *dp, uint32_t id)
 static void say_problem(struct weft_dp *dp, uint32_t id, char *ret, size_t size)
 {
 	const struct dp_peer *note = peer_note(dp, id);
-	uint32_t ifindex = 0, mtu = 0;
-	const char *device = dp_uplink_device(dp, &ifindex, &mtu);
+	char other[IF_NAMESIZE];
 
 	switch (note->problem) {
 	case WAY:
@@ -368,8 +374,12 @@ static void say_problem(struct weft_dp *dp, uint32_t id, char *ret, size_t size)
 			dp_uplink_wanted(dp));
 		break;
 	case NO_ROUTE:
-		snprintf(ret, size, "no route by %s: %s", device ? device : "?",
-			strerror(-note->code));
+		snprintf(ret, size, "no route: %s", strerror(-note->code));
+		break;
+	case OTHER_WAY:
+		if (!if_indextoname((unsigned)note->code, other))
+			snprintf(other, sizeof(other), "device %d", note->code);
+		snprintf(ret, size, "its route leaves by %s and not by the uplink", other);
 		break;
 	case SELF:
 		snprintf(ret, size, "it is this node's own address");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What this kernel offers to programs beside its helpers. */
 #include <linux/bpf.h>
+#include <string.h>
 
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -12,6 +13,22 @@ bool dp_probe_kern_ctx(void)
 	struct btf *btf = btf__load_vmlinux_btf();
 	bool found = btf && btf__find_by_name_kind(btf, "bpf_cast_to_kern_ctx", BTF_KIND_FUNC) > 0;
 
+	btf__free(btf);
+	return found;
+}
+
+bool dp_probe_decap_flags(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool found = false;
+
+	for (uint32_t id = 1; btf && id < btf__type_cnt(btf) && !found; id++) {
+		const struct btf_type *t = btf__type_by_id(btf, id);
+
+		for (int i = 0; btf_is_enum(t) && i < btf_vlen(t) && !found; i++)
+			found = strcmp(btf__name_by_offset(btf, btf_enum(t)[i].name_off),
+					"BPF_F_ADJ_ROOM_DECAP_L3_IPV4") == 0;
+	}
 	btf__free(btf);
 	return found;
 }

@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 #include "bpf/tc_uplink.skel.h"
@@ -95,25 +94,6 @@ static int look(const char *device, uint32_t *ret_ifindex, uint32_t *ret_mtu, st
 
 /* --- programs --- */
 
-/* Does the kernel know the flags that say what a packet is after its outer header is off? */
-static bool knows_decap_flags(void)
-{
-	struct btf *btf = btf__load_vmlinux_btf();
-	bool found = false;
-
-	if (!btf)
-		return false;
-	for (uint32_t id = 1; id < btf__type_cnt(btf) && !found; id++) {
-		const struct btf_type *t = btf__type_by_id(btf, id);
-
-		for (int i = 0; btf_is_enum(t) && i < btf_vlen(t) && !found; i++)
-			found = strcmp(btf__name_by_offset(btf, btf_enum(t)[i].name_off),
-					"BPF_F_ADJ_ROOM_DECAP_L3_IPV4") == 0;
-	}
-	btf__free(btf);
-	return found;
-}
-
 static struct dp_ports ports_of(const struct dp_uplink *up)
 {
 	return (struct dp_ports){htons(up->port), htons((uint16_t)(up->port + 1))};
@@ -132,7 +112,8 @@ static int load(struct weft_dp *dp, struct dp_uplink *up, struct weft_err *err)
 	DP_CONSTANTS(dp, up->skel->rodata);
 	up->skel->rodata->tunnel_port = ports.raw;
 	up->skel->rodata->vxlan_port = ports.vxlan;
-	up->skel->rodata->decap_sets_protocol = knows_decap_flags();
+	up->skel->rodata->behind_generic_xdp = up->xdp == WEFT_DP_XDP_GENERIC;
+	up->skel->rodata->decap_sets_protocol = !dp->no_decap_flags && dp_probe_decap_flags();
 	r = dp_prepare(dp, up->skel->obj);
 	if (r == 0)
 		r = tc_uplink__load(up->skel);
@@ -257,7 +238,7 @@ int weft_dp_uplink_set(
 		dp->up = calloc(1, sizeof(*dp->up));
 	if (!dp->up)
 		return weft_err_set(err, ENOMEM, "out of memory");
-	if (dp->up->port != port)
+	if (dp->up->port != port || dp->up->xdp != uplink->xdp)
 		drop_programs(dp->up);
 	snprintf(dp->up->device, sizeof(dp->up->device), "%s", uplink->device);
 	dp->up->port = port;

@@ -136,8 +136,8 @@ static const char *refusal(int code)
 }
 
 /* For frames in pieces where the kernel has them (5.18), else for whole ones. */
-static int load(
-	struct weft_dp *dp, const struct dp_ports *ports, bool whole_sums, struct xdp_uplink **ret)
+static int load(struct weft_dp *dp, const struct dp_ports *ports, bool generic, bool whole_sums,
+	struct xdp_uplink **ret)
 {
 	int r = -EINVAL;
 
@@ -150,6 +150,7 @@ static int load(
 		skel->rodata->tunnel_port = ports->raw;
 		skel->rodata->vxlan_port = ports->vxlan;
 		skel->rodata->xdp_frags = frags;
+		skel->rodata->no_decap = generic;
 		skel->rodata->xdp_publishes = whole_sums;
 		bpf_program__set_flags(skel->progs.xdp_uplink, frags ? BPF_F_XDP_HAS_FRAGS : 0);
 		r = dp_prepare(dp, skel->obj);
@@ -177,7 +178,7 @@ static int run(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifinde
 	enum weft_dp_xdp mode, bool whole_sums)
 {
 	struct xdp_uplink *skel = NULL;
-	int r = load(dp, ports, whole_sums, &skel);
+	int r = load(dp, ports, mode == WEFT_DP_XDP_GENERIC, whole_sums, &skel);
 
 	if (r == 0)
 		r = attach(dp, bpf_program__fd(skel->progs.xdp_uplink), ifindex, mode);

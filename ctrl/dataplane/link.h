@@ -59,6 +59,8 @@ int weft_link_tap_add(
 
 /* Delete a host-side link by name; its peer goes with it. */
 int weft_link_del(const char *name);
+/* The device by which the host's routes lead to an address (IPv4 as ::ffff:a.b.c.d). */
+int weft_link_route(const struct in6_addr *addr, uint32_t *ret_ifindex);
 /* 0 and the index, or -ENODEV. */
 int weft_link_ifindex(const char *name, uint32_t *ret_ifindex);
 

@@ -398,6 +398,34 @@ static void xdp_drops(void **state)
 	}
 }
 
+/* In generic mode GRO comes first: XDP drops what is no good, and leaves the rest to TC. */
+static void by_generic_xdp(void **state)
+{
+	struct weft_dp_uplink uplink = {.device = "up0", .xdp = WEFT_DP_XDP_GENERIC};
+	struct weft_err err = {0};
+
+	assert_int_equal(weft_dp_uplink_set(*state, &uplink, &err), 0);
+	for (uint32_t n = 1; n <= WAYS; n++) {
+		struct lab_frame f, before;
+		struct lab_outer o;
+		uint32_t peer;
+
+		far_tcp(&f, n, "10.18.0.1", 18, 80, LAB_SYN);
+		o = wrap(&f, n);
+		((struct udphdr *)(f.data + o.udp))->check = htons(0x1234);
+		before = f;
+		assert_int_equal(lab_run_xdp(*state, &f, &peer), LAB_XDP_PASS);
+		assert_int_equal(peer, 0);
+		assert_int_equal(f.len, before.len);
+		assert_memory_equal(f.data, before.data, f.len);
+		f.data[o.ip + (o.v6 ? 23 : 15)] = 99;
+		lab_refit(&f, &o);
+		assert_int_equal(lab_run_xdp(*state, &f, &peer), LAB_XDP_DROP);
+	}
+	uplink.xdp = WEFT_DP_XDP_NATIVE;
+	assert_int_equal(weft_dp_uplink_set(*state, &uplink, &err), 0);
+}
+
 /* A sender's checksum, whatever it is, does no harm. */
 static void outer_checksum(void **state)
 {
@@ -457,6 +485,7 @@ int main(void)
 		cmocka_unit_test(by_another_device),
 		cmocka_unit_test(by_xdp),
 		cmocka_unit_test(xdp_drops),
+		cmocka_unit_test(by_generic_xdp),
 		cmocka_unit_test(outer_checksum),
 		cmocka_unit_test(no_way),
 		cmocka_unit_test(reasons_have_tests),

@@ -39,7 +39,7 @@ USED static bool provoked[WEFT_DROP_COUNT];
 USED static int setup(void **state)
 {
 	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .max_flows = 65536, .mtu = MTU};
-	struct weft_dp_uplink uplink = {.device = "up0", .xdp = WEFT_DP_XDP_GENERIC};
+	struct weft_dp_uplink uplink = {.device = "up0", .xdp = WEFT_DP_XDP_NATIVE};
 	struct weft_err err = {0};
 	struct weft_dp *dp;
 
