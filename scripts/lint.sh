@@ -72,7 +72,7 @@ user_space() {
 	local file kept=()
 	list '*.c' || return
 	for file in "${files[@]}"; do
-		case $file in *.bpf.c | tests/fuzz/fuzz_packet*.c | tests/unit/test_flow_race.c | tests/guest/*) ;; *) kept+=("$file") ;; esac
+		case $file in *.bpf.c | tests/fuzz/fuzz_tunnel.c | tests/fuzz/fuzz_packet*.c | tests/unit/test_flow_race.c | tests/guest/*) ;; *) kept+=("$file") ;; esac
 	done
 	files=("${kept[@]}")
 }

@@ -114,6 +114,7 @@ static inline void native_frame(const void *data, uint32_t len, uint32_t linear)
 	memcpy((void *)start, data, len);
 	native_skb.data = (uint32_t)start;
 	native_skb.data_end = (uint32_t)start + (linear < len ? linear : len);
+	native_skb.data_meta = native_skb.data;
 	native_skb.len = len;
 	native_redirected = 0;
 }
@@ -150,6 +151,21 @@ static inline enum skb_summed skb_summed(struct __sk_buff *skb)
 {
 	(void)skb;
 	return native_summed;
+}
+
+static inline uint32_t skb_mac_len(struct __sk_buff *skb)
+{
+	(void)skb;
+	return 14;
+}
+
+static inline long bpf_skb_change_head(struct __sk_buff *skb, uint32_t grow, uint64_t flags)
+{
+	(void)flags;
+	skb->data -= grow;
+	skb->len += grow;
+	memset((void *)(uintptr_t)skb->data, 0, grow);
+	return 0;
 }
 
 static inline long bpf_skb_pull_data(struct __sk_buff *skb, uint32_t len)
@@ -229,6 +245,13 @@ static inline long bpf_skb_adjust_room(
 	return 0;
 }
 
+/* Only the room, which is all that is counted on: 20 bytes more or less. */
+static inline long bpf_skb_change_proto(struct __sk_buff *skb, uint16_t proto, uint64_t flags)
+{
+	(void)flags;
+	return bpf_skb_adjust_room(skb, proto == __builtin_bswap16(0x86dd) ? 20 : -20, 0, 0);
+}
+
 static inline uint32_t bpf_get_hash_recalc(struct __sk_buff *skb)
 {
 	return skb->len * 0x9e3779b1U;
@@ -248,6 +271,35 @@ static inline long native_redirect(uint32_t ifindex)
 #define bpf_redirect(ifindex, flags)                     native_redirect(ifindex)
 #define bpf_redirect_peer(ifindex, flags)                native_redirect(ifindex)
 #define bpf_redirect_neigh(ifindex, params, plen, flags) native_redirect(ifindex)
+
+/* --- XDP: the same frame, whole --- */
+
+static long native_fib; /* what a route lookup answers */
+#define bpf_fib_lookup(ctx, params, plen, flags) ((void)(ctx), (void)(params), native_fib)
+
+static inline long bpf_xdp_adjust_meta(struct xdp_md *xdp, int delta)
+{
+	xdp->data_meta = xdp->data + (uint32_t)delta;
+	return 0;
+}
+
+static inline long bpf_xdp_adjust_head(struct xdp_md *xdp, int delta)
+{
+	uint32_t meta = xdp->data - xdp->data_meta;
+
+	if (xdp->data + (uint32_t)delta + 14 > xdp->data_end)
+		return -1;
+	memmove((void *)(uintptr_t)(xdp->data_meta + (uint32_t)delta),
+		(void *)(uintptr_t)xdp->data_meta, meta);
+	xdp->data += (uint32_t)delta;
+	xdp->data_meta += (uint32_t)delta;
+	return 0;
+}
+
+static inline uint64_t bpf_xdp_get_buff_len(struct xdp_md *xdp)
+{
+	return xdp->data_end - xdp->data;
+}
 
 static inline uint64_t native_sum(const void *data, uint32_t len, uint64_t sum)
 {
