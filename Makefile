@@ -177,6 +177,7 @@ install: all
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 ctrl/man/*.1
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 ctrl/man/*.5
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 ctrl/man/*.8
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/weft ctrl/metrics/*
 
 clean:
 	rm -rf $(B)

@@ -27,5 +27,8 @@ API_REQUEST(api_dp_lb);
 API_REQUEST(api_dp_flows);
 API_REQUEST(api_dp_stats);
 API_REQUEST(api_trace);
+API_REQUEST(api_metrics);
+API_REQUEST(api_healthz);
+API_REQUEST(api_readyz);
 
 #endif

@@ -74,6 +74,9 @@ static const struct route {
 	{"GET", "/v1/dp/drops", 200, weft_engine_dp_drops, NULL, NULL},
 	{"GET", "/v1/dp/stats", 200, NULL, NULL, api_dp_stats},
 	{"GET", "/v1/trace/*", 200, NULL, NULL, api_trace},
+	{"GET", "/metrics", 200, NULL, NULL, api_metrics},
+	{"GET", "/healthz", 200, NULL, NULL, api_healthz},
+	{"GET", "/readyz", 200, NULL, NULL, api_readyz},
 };
 
 static bool matches(const char *pattern, const char *path, char name[MAX_NAME])

@@ -24,7 +24,7 @@ struct weft_api_request {
 
 struct weft_api_response {
 	int status;
-	const char *type; /* "application/json" or "text/plain; charset=utf-8" */
+	const char *type; /* "application/json", "text/plain; charset=utf-8" */
 	char *body;       /* malloc'ed; the caller frees it. NULL with follow, op or pipe */
 
 	/* To be begun by weft_engine_do(), whose end is the answer; the caller frees it. */

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# /metrics, /healthz and /readyz of a running daemon; the alert rules and the dashboard name metrics
+# that there are.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+. tests/lib/tap.sh
+. scripts/lab.sh
+. tests/lib/native.sh
+
+api() { curl -s --max-time 10 --unix-socket "$LAB_SOCKET" "http://weftd$1" "${@:2}"; }
+scrape() { api /metrics >"$LAB_DIR/metrics" && cat "$LAB_DIR/metrics"; }
+value() { # SERIES: the number that stands behind it
+	awk -v s="$1" 'index($0, s " ") == 1 { print $NF; n++ } END { exit n != 1 }' "$LAB_DIR/metrics"
+}
+is() { scrape >/dev/null && same "$1" "$2" "$(value "$1")"; }
+above() { # SERIES NUMBER
+	scrape >/dev/null && awk -v v="$(value "$1")" -v than="$2" 'BEGIN { exit !(v > than) }' || {
+		echo "$1 is $(value "$1"), not above $2"
+		return 1
+	}
+}
+
+typed() { has "$(api /metrics -i)" '^HTTP/1.1 200' '^Content-Type: text/plain; version=0.0.4'; }
+promtool_clean() { scrape | promtool check metrics; }
+names() { # of the metrics in an expression
+	grep -oE '\b(weft|process)_[a-z_]+\b' | sort -u
+}
+known() { # FILTER FILE: expressions
+	local missing
+	scrape >/dev/null
+	missing=$(jq -r "$1" "$2" | names | comm -23 - <(grep '^# TYPE' "$LAB_DIR/metrics" | cut -d' ' -f3 | sort -u))
+	[ "$(jq -r "$1" "$2" | names | wc -l)" -gt 3 ] && same 'unknown metrics' '' "$missing"
+}
+rules_known() {
+	sed -n 's/^ *expr: \(.*\)/\1/p' ctrl/metrics/weft.rules.yml | jq -R . >"$LAB_DIR/rules"
+	known . "$LAB_DIR/rules"
+}
+service() {
+	descriptor shop.web 2 '.applications[0].microservices[0].addresses.rr_ip = "10.30.0.2"'
+	lab_weft apply -f "$LAB_DIR/shop.web.json" --wait --timeout 20
+}
+asked() {
+	local id
+	for _ in {1..20}; do lab_in curl -sf --max-time 2 -o /dev/null http://10.30.0.2/ || return 1; done
+	id=$(lab_weft instance list -o json | jq -r '.items[0].id')
+	is 'weft_service_ready{service="shop.web"}' 2 && is 'weft_service_up{service="shop.web"}' 1 &&
+		above 'weft_service_new_flows_total{service="shop.web"}' 19 &&
+		is "weft_instance_ready{weft_instance=\"$id\",service=\"shop.web\",virtualization=\"native\"}" 1 &&
+		above "weft_instance_memory_bytes{weft_instance=\"$id\",service=\"shop.web\",virtualization=\"native\"}" 4096
+}
+drop='weft_dataplane_drops_total{reason="unknown_addr"}'
+counted() {
+	local before
+	scrape >/dev/null
+	before=$(value "$drop") || return 1
+	lab_in curl -s --max-time 1 -o /dev/null http://10.30.0.99/
+	above "$drop" "$before"
+}
+no_swap() { is weft_swaps_running 0 && ! grep '^weft_swap_new_share' "$LAB_DIR/metrics"; }
+well() { same 'healthz' ok "$(api /healthz)" && same 'readyz' ok "$(api /readyz)"; }
+not_ready() {
+	local full code
+	full=$LAB_DIR/state/full
+	dd if=/dev/zero of="$full" bs=64k >/dev/null 2>&1
+	lab_weft service delete shop.web
+	wait_for 10 unready
+	code=$?
+	rm -f "$full"
+	[ $code = 0 ] && same 'healthz' ok "$(api /healthz)"
+}
+unready() { has "$(api /readyz -i)" '^HTTP/1.1 503' '^store: '; }
+labels_escaped() { scrape | grep -q 'weft_runtime_usable{virtualization="native",arch="[a-z0-9_]*",version="[^"]*"} 1'; }
+only_get() { has "$(api /metrics -i -X POST -d x)" '^HTTP/1.1 405'; }
+
+[ "$(id -u)" = 0 ] || tap_skip_all 'this needs root'
+for c in ip nsenter jq curl nginx; do command -v "$c" >/dev/null || tap_skip_all "$c is not installed"; done
+for c in weftd weft; do [ -x "$LAB_BUILD/$c" ] || tap_skip_all "$LAB_BUILD/$c is not built"; done
+lab_open e2e-metrics
+LAB_CONTAINERD=$LAB_DIR/no-containerd.sock
+mkdir "$LAB_DIR/state"
+mount -t tmpfs -o size=16m,mode=700 weft "$LAB_DIR/state"
+nginx_conf
+lab_weftd
+
+tap 'well and ready' well
+tap 'a service runs' service
+tap 'the type is that of Prometheus' typed
+tap 'its numbers are true' asked
+tap 'a runtime and its version' labels_escaped
+if command -v promtool >/dev/null; then
+	tap 'promtool has nothing to say' promtool_clean
+	tap 'promtool reads the alert rules' promtool check rules ctrl/metrics/weft.rules.yml
+else
+	tap 'promtool # SKIP promtool is not installed' true
+fi
+tap 'a drop is counted' counted
+tap 'no swap runs' no_swap
+tap 'the alert rules know their metrics' rules_known
+tap 'the dashboard knows its metrics' known '.panels[].targets[].expr, .annotations.list[].expr' ctrl/metrics/weft-dashboard.json
+tap 'only GET' only_get
+tap 'a full store: not ready, but alive' not_ready
+tap 'the lab closes clean' lab_close
+tap_end
