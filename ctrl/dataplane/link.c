@@ -119,11 +119,46 @@ static bool in_prefix(struct in_addr a, struct in_addr net, uint8_t prefix_len)
 	return ((a.s_addr ^ net.s_addr) & mask) == 0;
 }
 
+static int configure_peer4(
+	struct weft_nl *nl, uint32_t ifindex, const struct weft_link_veth *v, struct weft_err *err)
+{
+	const struct weft_nl_route route = {
+		.dst.family = AF_INET,
+		.gateway = weft_nl_ip4(v->gateway),
+		.onlink = !in_prefix(v->gateway, v->addr, v->prefix_len),
+		.ifindex = ifindex,
+	};
+
+	if (!v->addr.s_addr || !v->gateway.s_addr)
+		return 0;
+	return weft_nl_route_add(nl, &route, err);
+}
+
+/* The overlay's gateway answers for this address on every link. */
+static int configure_peer6(
+	struct weft_nl *nl, uint32_t ifindex, const struct weft_link_veth *v, struct weft_err *err)
+{
+	static const struct in6_addr gateway = {.s6_addr = {0xfe, 0x80, [15] = 1}};
+	const struct weft_nl_ip addr = weft_nl_ip6(&v->addr6);
+	const struct weft_nl_route route = {
+		.dst.family = AF_INET6,
+		.gateway = weft_nl_ip6(&gateway),
+		.ifindex = ifindex,
+	};
+	int r;
+
+	if (!addr.family)
+		return 0;
+	r = weft_nl_addr_add(nl, ifindex, &addr, v->prefix6_len, true, err);
+	return r < 0 ? r : weft_nl_route_add(nl, &route, err);
+}
+
 static int configure_peer(const struct weft_link_veth *v, struct weft_err *err)
 {
 	_cleanup_(rtnl_link_putp) struct rtnl_link *link = NULL;
 	_cleanup_(weft_nl_close) struct weft_nl nl = {};
-	struct weft_nl_route route = {.gateway = v->gateway};
+	const struct weft_nl_ip addr = weft_nl_ip4(v->addr);
+	uint32_t ifindex;
 	int r;
 
 	r = weft_nl_open(&nl, v->netns, err);
@@ -133,17 +168,16 @@ static int configure_peer(const struct weft_link_veth *v, struct weft_err *err)
 	if (r < 0)
 		return weft_err_set(
 			err, r, "link %s in %s: %s", v->peer_name, v->netns, strerror(-r));
-	route.ifindex = (uint32_t)rtnl_link_get_ifindex(link);
-	if (v->addr.s_addr) {
-		r = weft_nl_addr_add(&nl, route.ifindex, v->addr, v->prefix_len, err);
-		if (r < 0)
-			return r;
-	}
-	r = weft_nl_link_up(&nl, link, NULL, err);
-	if (r < 0 || !v->addr.s_addr || !v->gateway.s_addr)
-		return r;
-	route.onlink = !in_prefix(v->gateway, v->addr, v->prefix_len);
-	return weft_nl_route_add(&nl, &route, err);
+	ifindex = (uint32_t)rtnl_link_get_ifindex(link);
+	if (addr.family)
+		r = weft_nl_addr_add(&nl, ifindex, &addr, v->prefix_len, true, err);
+	if (r == 0)
+		r = weft_nl_link_up(&nl, link, NULL, err);
+	if (r == 0)
+		r = configure_peer4(&nl, ifindex, v, err);
+	if (r == 0)
+		r = configure_peer6(&nl, ifindex, v, err);
+	return r;
 }
 
 /* The host side is only where the TC program sits: up, and silent. */
@@ -170,9 +204,9 @@ int weft_link_veth_add(
 	uint32_t ifindex = 0;
 	int r;
 
-	if (veth->prefix_len > 32)
+	if (veth->prefix_len > 32 || veth->prefix6_len > 128)
 		return weft_err_set(err, EINVAL, "link %s: prefix length %u", veth->host_name,
-			veth->prefix_len);
+			veth->prefix_len > 32 ? veth->prefix_len : veth->prefix6_len);
 	r = weft_link_name_check(veth->host_name, err);
 	if (r == 0)
 		r = weft_link_name_check(veth->peer_name, err);

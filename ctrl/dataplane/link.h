@@ -11,16 +11,22 @@
 
 #include "ctrl/base/err.h"
 
-/* The host's own way into the overlay: a veth pair `name` (addr/32, route to the overlay's ranges)
- * and `name`p, whose ingress carries the TC program, so that host processes can use service
- * addresses. Kept when it already exists. ret_ifindex is `name`p's, ret_mac `name`'s. */
+/* The host's own way into the overlay: a veth pair `name` (addr/32 and addr6/128, routes to the
+ * overlay's ranges) and `name`p, whose ingress carries the TC program, so that host processes can
+ * use service addresses. Kept when it already exists. ret_ifindex is `name`p's, ret_mac `name`'s.
+ */
 struct weft_link_host {
 	const char *name;    /* "weft0" */
 	struct in_addr addr; /* the gateway address of the node's subnet */
 	struct in_addr subnet;
 	uint8_t subnet_len; /* namespace addresses, routed through name */
 	struct in_addr service;
-	uint8_t service_len; /* semantic range, routed through name */
+	uint8_t service_len;   /* semantic range, routed through name */
+	struct in6_addr addr6; /* ::, no IPv6; the rest likewise */
+	struct in6_addr subnet6;
+	uint8_t subnet6_len;
+	struct in6_addr service6;
+	uint8_t service6_len;
 	uint16_t mtu;
 };
 int weft_link_host_add(const struct weft_link_host *host, uint32_t *ret_ifindex, uint8_t ret_mac[6],
@@ -39,6 +45,8 @@ struct weft_link_veth {
 	struct in_addr addr;   /* given to the peer, unless 0 (a macvtap's guest owns it instead) */
 	uint8_t prefix_len;
 	struct in_addr gateway; /* default route of the namespace */
+	struct in6_addr addr6;  /* likewise; the default route is through fe80::1 */
+	uint8_t prefix6_len;    /* 128, or what is on the link besides */
 	uint16_t mtu;
 };
 /* veth pair: host side up and kept out of the host's IP (no addresses, no IPv6 autoconfiguration),

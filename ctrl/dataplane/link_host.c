@@ -14,7 +14,7 @@
 #include "ctrl/dataplane/link.h"
 #include "ctrl/dataplane/link_nl.h"
 
-#define N_ROUTES 2
+#define N_ROUTES 2 /* of a family: namespace addresses, semantic ones */
 
 struct pair {
 	struct rtnl_link *near, *far; /* NAME with the address, NAMEp with the TC program */
@@ -97,49 +97,54 @@ static int loosen_rp_filter(const char *name, struct weft_err *err)
 /* --- addresses and routes: those we want, and no others ------------------------------------------
  */
 
-static int set_address(
-	struct weft_nl *nl, uint32_t ifindex, const struct weft_link_host *h, struct weft_err *err)
+static bool is_ip(const struct nl_addr *a, const struct weft_nl_ip *ip)
+{
+	size_t size = ip->family == AF_INET ? sizeof(ip->v4) : sizeof(ip->v6);
+
+	return a && ip->family == nl_addr_get_family(a) && nl_addr_get_len(a) == size &&
+	       memcmp(nl_addr_get_binary_addr(a), &ip->v6, size) == 0;
+}
+
+/* addr alone, or none where that is none. Link-local ones are the kernel's affair. */
+static int set_address(struct weft_nl *nl, uint32_t ifindex, const char *name, int family,
+	const struct weft_nl_ip *addr, struct weft_err *err)
 {
 	_cleanup_(nl_cache_freep) struct nl_cache *cache = NULL;
-	bool there = false;
+	unsigned len = family == AF_INET ? 32 : 128;
+	bool there = !addr->family;
 	int r;
 
 	r = weft_nl_result(nl, rtnl_addr_alloc_cache(nl->sk, &cache), err,
-		"link %s: list its addresses", h->name);
+		"link %s: list its addresses", name);
 	if (r < 0)
 		return r;
 	for (struct nl_object *o = nl_cache_get_first(cache); o; o = nl_cache_get_next(o)) {
 		struct rtnl_addr *a = (struct rtnl_addr *)o;
-		struct nl_addr *local = rtnl_addr_get_local(a);
 
-		if (rtnl_addr_get_ifindex(a) != (int)ifindex || rtnl_addr_get_family(a) != AF_INET)
+		if (rtnl_addr_get_ifindex(a) != (int)ifindex || rtnl_addr_get_family(a) != family ||
+			(family == AF_INET6 && rtnl_addr_get_scope(a) == RT_SCOPE_LINK))
 			continue;
-		if (local && rtnl_addr_get_prefixlen(a) == 32 &&
-			memcmp(nl_addr_get_binary_addr(local), &h->addr, sizeof(h->addr)) == 0) {
+		if ((unsigned)rtnl_addr_get_prefixlen(a) == len &&
+			is_ip(rtnl_addr_get_local(a), addr)) {
 			there = true;
 			continue;
 		}
 		r = weft_nl_result(nl, rtnl_addr_delete(nl->sk, a, 0), err,
-			"link %s: remove an old address", h->name);
+			"link %s: remove an old address", name);
 		if (r < 0)
 			return r;
 	}
-	return there ? 0 : weft_nl_addr_add(nl, ifindex, h->addr, 32, err);
+	return there ? 0 : weft_nl_addr_add(nl, ifindex, addr, (uint8_t)len, false, err);
 }
 
 /* Index of the wanted route that r is, -1 if it is none of them. */
-static int which_route(struct rtnl_route *r, const struct weft_nl_route *want)
+static int which_route(struct rtnl_route *r, const struct weft_nl_route *want, int n)
 {
-	struct nl_addr *dst = rtnl_route_get_dst(r), *src = rtnl_route_get_pref_src(r);
+	struct nl_addr *dst = rtnl_route_get_dst(r);
 
-	for (int i = 0; i < N_ROUTES; i++)
-		if (dst && nl_addr_get_prefixlen(dst) == want[i].prefix_len &&
-			nl_addr_get_len(dst) == sizeof(want[i].dst) &&
-			memcmp(nl_addr_get_binary_addr(dst), &want[i].dst, sizeof(want[i].dst)) ==
-				0 &&
-			src &&
-			memcmp(nl_addr_get_binary_addr(src), &want[i].src, sizeof(want[i].src)) ==
-				0)
+	for (int i = 0; i < n; i++)
+		if (is_ip(dst, &want[i].dst) && nl_addr_get_prefixlen(dst) == want[i].prefix_len &&
+			is_ip(rtnl_route_get_pref_src(r), &want[i].src))
 			return i;
 	return -1;
 }
@@ -147,17 +152,19 @@ static int which_route(struct rtnl_route *r, const struct weft_nl_route *want)
 static bool route_is_through(struct rtnl_route *r, uint32_t ifindex)
 {
 	return rtnl_route_get_table(r) == RT_TABLE_MAIN && rtnl_route_get_nnexthops(r) == 1 &&
+	       rtnl_route_get_protocol(r) != RTPROT_KERNEL &&
 	       rtnl_route_nh_get_ifindex(rtnl_route_nexthop_n(r, 0)) == (int)ifindex;
 }
 
-static int set_routes(struct weft_nl *nl, const char *name, const struct weft_nl_route *want,
-	struct weft_err *err)
+/* The n of want, all of one family. */
+static int set_routes(struct weft_nl *nl, const char *name, uint32_t ifindex, int family,
+	const struct weft_nl_route *want, int n, struct weft_err *err)
 {
 	_cleanup_(nl_cache_freep) struct nl_cache *cache = NULL;
 	bool there[N_ROUTES] = {};
 	int r;
 
-	r = weft_nl_result(nl, rtnl_route_alloc_cache(nl->sk, AF_INET, 0, &cache), err,
+	r = weft_nl_result(nl, rtnl_route_alloc_cache(nl->sk, family, 0, &cache), err,
 		"link %s: list its routes", name);
 	if (r < 0)
 		return r;
@@ -165,9 +172,9 @@ static int set_routes(struct weft_nl *nl, const char *name, const struct weft_nl
 		struct rtnl_route *route = (struct rtnl_route *)o;
 		int i;
 
-		if (!route_is_through(route, want[0].ifindex))
+		if (!route_is_through(route, ifindex))
 			continue;
-		i = which_route(route, want);
+		i = which_route(route, want, n);
 		if (i >= 0) {
 			there[i] = true;
 			continue;
@@ -177,49 +184,90 @@ static int set_routes(struct weft_nl *nl, const char *name, const struct weft_nl
 		if (r < 0)
 			return r;
 	}
-	for (int i = 0; i < N_ROUTES; i++) {
+	for (int i = 0; i < n; i++) {
 		r = there[i] ? 0 : weft_nl_route_add(nl, &want[i], err);
 		if (r == -EEXIST)
-			weft_err_hint(err, "another device has that route already; see: ip route");
+			weft_err_hint(err, "another device has that route already; see: ip%s route",
+				family == AF_INET6 ? " -6" : "");
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static struct in_addr network(struct in_addr addr, uint8_t prefix_len)
+/* addr cut to its first prefix_len bits. */
+static struct weft_nl_ip network(const void *addr, int family, uint8_t prefix_len)
 {
-	if (prefix_len < 32)
-		addr.s_addr &= prefix_len ? htonl(~0U << (32 - prefix_len)) : 0;
-	return addr;
+	struct weft_nl_ip ip = {.family = family};
+	uint8_t *bytes = (void *)&ip.v6;
+	unsigned size = family == AF_INET ? sizeof(ip.v4) : sizeof(ip.v6);
+
+	memcpy(bytes, addr, size);
+	for (unsigned bit = prefix_len; bit < size * 8; bit++)
+		bytes[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+	return ip;
+}
+
+static int configure4(
+	struct weft_nl *nl, const struct weft_link_host *h, uint32_t ifindex, struct weft_err *err)
+{
+	const struct weft_nl_ip addr = weft_nl_ip4(h->addr);
+	const struct weft_nl_route want[N_ROUTES] = {
+		{.dst = network(&h->subnet, AF_INET, h->subnet_len),
+			.prefix_len = h->subnet_len,
+			.src = addr,
+			.ifindex = ifindex},
+		{.dst = network(&h->service, AF_INET, h->service_len),
+			.prefix_len = h->service_len,
+			.src = addr,
+			.ifindex = ifindex},
+	};
+	int r = set_address(nl, ifindex, h->name, AF_INET, &addr, err);
+
+	return r < 0 ? r : set_routes(nl, h->name, ifindex, AF_INET, want, N_ROUTES, err);
+}
+
+/* Without an address of this family nothing of it is left either. */
+static int configure6(
+	struct weft_nl *nl, const struct weft_link_host *h, uint32_t ifindex, struct weft_err *err)
+{
+	const struct weft_nl_ip addr = weft_nl_ip6(&h->addr6);
+	const struct weft_nl_route want[N_ROUTES] = {
+		{.dst = network(&h->subnet6, AF_INET6, h->subnet6_len),
+			.prefix_len = h->subnet6_len,
+			.src = addr,
+			.ifindex = ifindex},
+		{.dst = network(&h->service6, AF_INET6, h->service6_len),
+			.prefix_len = h->service6_len,
+			.src = addr,
+			.ifindex = ifindex},
+	};
+	int r;
+
+	if (!addr.family && access("/proc/sys/net/ipv6", F_OK) < 0)
+		return 0;
+	r = set_address(nl, ifindex, h->name, AF_INET6, &addr, err);
+	return r < 0 ? r
+		     : set_routes(nl, h->name, ifindex, AF_INET6, want, addr.family ? N_ROUTES : 0,
+			       err);
 }
 
 static int configure(
 	struct weft_nl *nl, const struct weft_link_host *h, struct pair *p, struct weft_err *err)
 {
-	const struct weft_nl_change change = {.mtu = h->mtu};
-	const struct weft_nl_change change_far = {.mac = weft_nl_gateway_mac, .mtu = h->mtu};
+	const struct weft_nl_change near = {.mtu = h->mtu};
+	const struct weft_nl_change far = {.mtu = h->mtu, .mac = weft_nl_gateway_mac};
 	uint32_t ifindex = (uint32_t)rtnl_link_get_ifindex(p->near);
-	const struct weft_nl_route want[N_ROUTES] = {
-		{.dst = network(h->subnet, h->subnet_len),
-			.prefix_len = h->subnet_len,
-			.src = h->addr,
-			.ifindex = ifindex},
-		{.dst = network(h->service, h->service_len),
-			.prefix_len = h->service_len,
-			.src = h->addr,
-			.ifindex = ifindex},
-	};
 	int r;
 
 	r = loosen_rp_filter(h->name, err);
 	if (r == 0)
-		r = weft_nl_link_up(nl, p->far, &change_far, err);
+		r = weft_nl_link_up(nl, p->far, &far, err);
 	if (r == 0)
-		r = weft_nl_link_up(nl, p->near, &change, err);
+		r = weft_nl_link_up(nl, p->near, &near, err);
 	if (r == 0)
-		r = set_address(nl, ifindex, h, err);
-	return r < 0 ? r : set_routes(nl, h->name, want, err);
+		r = configure4(nl, h, ifindex, err);
+	return r < 0 ? r : configure6(nl, h, ifindex, err);
 }
 
 int weft_link_host_add(const struct weft_link_host *host, uint32_t *ret_ifindex, uint8_t ret_mac[6],
@@ -235,7 +283,8 @@ int weft_link_host_add(const struct weft_link_host *host, uint32_t *ret_ifindex,
 	r = weft_link_name_check(host->name, err);
 	if (r < 0)
 		return r;
-	if (!host->addr.s_addr || host->subnet_len > 32 || host->service_len > 32)
+	if (!host->addr.s_addr || host->subnet_len > 32 || host->service_len > 32 ||
+		host->subnet6_len > 128 || host->service6_len > 128)
 		return weft_err_set(
 			err, EINVAL, "link %s: bad address or prefix length", host->name);
 	existed = weft_link_ifindex(host->name, &before) == 0;

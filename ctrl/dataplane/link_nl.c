@@ -216,63 +216,103 @@ int weft_nl_link_up(struct weft_nl *nl, struct rtnl_link *link, const struct wef
 /* --- addresses and routes ------------------------------------------------------------------------
  */
 
-static struct nl_addr *ipv4(struct in_addr addr, uint8_t prefix_len)
+struct weft_nl_ip weft_nl_ip4(struct in_addr addr)
 {
-	struct nl_addr *a = nl_addr_build(AF_INET, &addr, sizeof(addr));
+	return (struct weft_nl_ip){.family = addr.s_addr ? AF_INET : 0, .v4 = addr};
+}
+
+struct weft_nl_ip weft_nl_ip6(const struct in6_addr *addr)
+{
+	return (struct weft_nl_ip){
+		.family = IN6_IS_ADDR_UNSPECIFIED(addr) ? 0 : AF_INET6, .v6 = *addr};
+}
+
+/* NULL when out of memory. */
+static struct nl_addr *build(const struct weft_nl_ip *ip, uint8_t prefix_len)
+{
+	struct nl_addr *a = nl_addr_build(
+		ip->family, &ip->v6, ip->family == AF_INET ? sizeof(ip->v4) : sizeof(ip->v6));
 
 	if (a)
 		nl_addr_set_prefixlen(a, prefix_len);
 	return a;
 }
 
-int weft_nl_addr_add(struct weft_nl *nl, uint32_t ifindex, struct in_addr addr, uint8_t prefix_len,
-	struct weft_err *err)
+static uint8_t whole(const struct weft_nl_ip *ip)
+{
+	return ip->family == AF_INET ? 32 : 128;
+}
+
+int weft_nl_addr_add(struct weft_nl *nl, uint32_t ifindex, const struct weft_nl_ip *addr,
+	uint8_t prefix_len, bool prefix_route, struct weft_err *err)
 {
 	_cleanup_(rtnl_addr_putp) struct rtnl_addr *a = rtnl_addr_alloc();
-	_cleanup_(nl_addr_putp) struct nl_addr *local = ipv4(addr, prefix_len);
-	char text[INET_ADDRSTRLEN];
+	_cleanup_(nl_addr_putp) struct nl_addr *local = build(addr, prefix_len);
+	char text[INET6_ADDRSTRLEN];
 
-	inet_ntop(AF_INET, &addr, text, sizeof(text));
+	inet_ntop(addr->family, &addr->v6, text, sizeof(text));
 	if (!a || !local || rtnl_addr_set_local(a, local) < 0)
 		return weft_err_set(err, ENOMEM, "address %s: out of memory", text);
 	rtnl_addr_set_ifindex(a, (int)ifindex);
+	if (addr->family == AF_INET6)
+		rtnl_addr_set_flags(a, IFA_F_NODAD | (prefix_route ? 0U : IFA_F_NOPREFIXROUTE));
 	return weft_nl_result(nl, rtnl_addr_add(nl->sk, a, NLM_F_REPLACE), err, "set address %s/%u",
 		text, prefix_len);
 }
 
-int weft_nl_route_add(struct weft_nl *nl, const struct weft_nl_route *route, struct weft_err *err)
+/* Gateway and device. */
+static int set_hop(struct rtnl_route *r, const struct weft_nl_route *route)
 {
-	_cleanup_(rtnl_route_putp) struct rtnl_route *r = rtnl_route_alloc();
-	struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
-	_cleanup_(nl_addr_putp) struct nl_addr *dst = ipv4(route->dst, route->prefix_len);
-	_cleanup_(nl_addr_putp) struct nl_addr *gateway = NULL, *src = NULL;
-	char text[INET_ADDRSTRLEN];
+	_cleanup_(nl_addr_putp) struct nl_addr *gateway = NULL;
+	struct rtnl_nexthop *hop;
 
-	inet_ntop(AF_INET, &route->dst, text, sizeof(text));
-	if (route->gateway.s_addr)
-		gateway = ipv4(route->gateway, 32);
-	if (route->src.s_addr)
-		src = ipv4(route->src, 32);
-	if (!r || !hop || !dst || (route->gateway.s_addr && !gateway) ||
-		(route->src.s_addr && !src)) {
-		if (hop)
-			rtnl_route_nh_free(hop);
-		return weft_err_set(
-			err, ENOMEM, "route %s/%u: out of memory", text, route->prefix_len);
+	if (route->gateway.family) {
+		gateway = build(&route->gateway, whole(&route->gateway));
+		if (!gateway)
+			return -ENOMEM;
 	}
+	hop = rtnl_route_nh_alloc();
+	if (!hop)
+		return -ENOMEM;
 	rtnl_route_nh_set_ifindex(hop, (int)route->ifindex);
 	if (gateway)
 		rtnl_route_nh_set_gateway(hop, gateway);
 	if (route->onlink)
 		rtnl_route_nh_set_flags(hop, RTNH_F_ONLINK);
 	rtnl_route_add_nexthop(r, hop); /* r owns it now */
-	rtnl_route_set_family(r, AF_INET);
+	return 0;
+}
+
+static int set_ends(struct rtnl_route *r, const struct weft_nl_route *route)
+{
+	_cleanup_(nl_addr_putp) struct nl_addr *dst = build(&route->dst, route->prefix_len);
+	_cleanup_(nl_addr_putp) struct nl_addr *src = NULL;
+
+	if (!dst)
+		return -ENOMEM;
+	if (route->src.family) {
+		src = build(&route->src, whole(&route->src));
+		if (!src)
+			return -ENOMEM;
+		rtnl_route_set_pref_src(r, src);
+	}
+	rtnl_route_set_dst(r, dst);
+	return 0;
+}
+
+int weft_nl_route_add(struct weft_nl *nl, const struct weft_nl_route *route, struct weft_err *err)
+{
+	_cleanup_(rtnl_route_putp) struct rtnl_route *r = rtnl_route_alloc();
+	char text[INET6_ADDRSTRLEN];
+
+	inet_ntop(route->dst.family, &route->dst.v6, text, sizeof(text));
+	if (!r || rtnl_route_set_family(r, (uint8_t)route->dst.family) < 0 ||
+		set_ends(r, route) < 0 || set_hop(r, route) < 0)
+		return weft_err_set(
+			err, ENOMEM, "route %s/%u: out of memory", text, route->prefix_len);
 	rtnl_route_set_table(r, RT_TABLE_MAIN);
 	rtnl_route_set_protocol(r, RTPROT_STATIC);
-	rtnl_route_set_scope(r, gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK);
-	rtnl_route_set_dst(r, dst);
-	if (src)
-		rtnl_route_set_pref_src(r, src);
+	rtnl_route_set_scope(r, route->gateway.family ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK);
 	return weft_nl_result(nl, rtnl_route_add(nl->sk, r, NLM_F_CREATE | NLM_F_EXCL), err,
 		"add route %s/%u", text, route->prefix_len);
 }

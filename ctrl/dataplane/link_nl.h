@@ -48,15 +48,28 @@ extern const uint8_t weft_nl_gateway_mac[6];
 int weft_nl_link_up(struct weft_nl *nl, struct rtnl_link *link, const struct weft_nl_change *change,
 	struct weft_err *err);
 
-int weft_nl_addr_add(struct weft_nl *nl, uint32_t ifindex, struct in_addr addr, uint8_t prefix_len,
-	struct weft_err *err);
+/* An address of either family, network byte order. */
+struct weft_nl_ip {
+	int family; /* 0: none */
+	union {
+		struct in_addr v4;
+		struct in6_addr v6;
+	};
+};
+struct weft_nl_ip weft_nl_ip4(struct in_addr addr);         /* 0.0.0.0: none */
+struct weft_nl_ip weft_nl_ip6(const struct in6_addr *addr); /* :: likewise */
+
+/* IPv6: usable at once, without looking for duplicates. No route to its prefix unless prefix_route
+ * (IPv4: there always is one). */
+int weft_nl_addr_add(struct weft_nl *nl, uint32_t ifindex, const struct weft_nl_ip *addr,
+	uint8_t prefix_len, bool prefix_route, struct weft_err *err);
 
 struct weft_nl_route {
-	struct in_addr dst; /* 0/0: default */
+	struct weft_nl_ip dst; /* its family is the route's; 0/0: default */
 	uint8_t prefix_len;
-	struct in_addr gateway; /* 0: on the link itself */
-	bool onlink;            /* the gateway is on the link though no address says so */
-	struct in_addr src;     /* preferred source address, 0: none */
+	struct weft_nl_ip gateway; /* none: on the link itself */
+	bool onlink;               /* the gateway is on the link though no address says so */
+	struct weft_nl_ip src;     /* preferred source address */
 	uint32_t ifindex;
 };
 int weft_nl_route_add(struct weft_nl *nl, const struct weft_nl_route *route, struct weft_err *err);

@@ -44,6 +44,14 @@ static struct in_addr ip(const char *s)
 	return a;
 }
 
+static struct in6_addr ip6(const char *s)
+{
+	struct in6_addr a;
+
+	assert_int_equal(inet_pton(AF_INET6, s, &a), 1);
+	return a;
+}
+
 static struct weft_err err;
 
 #define ok(call)                                 \
@@ -528,6 +536,84 @@ static void test_host_pair_conflicts(void **state)
 	assert_int_equal(weft_link_host_add(&h, &ifindex, mac, &err), -EINVAL);
 }
 
+/* An address of IPv6 is there at once, with the gateway that answers on every link. */
+static void test_veth_of_ipv6(void **state)
+{
+	struct weft_link_veth a = veth("wtl-a", ns_a, mac_a, "10.77.1.2", "10.77.1.1");
+	struct weft_link_veth b = veth("wtl-b", ns_b, mac_b, NULL, NULL);
+	uint32_t ifindex;
+
+	(void)state;
+	a.addr6 = ip6("fc00::5");
+	a.prefix6_len = 120;
+	ok(weft_link_veth_add(&a, &ifindex, &err));
+	assert_string_equal(sh(ns_a, "ip -o -6 addr show eth0 | awk '{print $4}'; "
+				     "ip -6 addr show eth0 | grep -c tentative"),
+		"fc00::5/120\n0");
+	assert_string_equal(
+		sh(ns_a, "ip -6 route show default | grep -o 'default via fe80::1 dev eth0'; "
+			 "ip -6 route get 2001:db8::1 | grep -o 'src fc00::5'"),
+		"default via fe80::1 dev eth0\nsrc fc00::5");
+	assert_string_equal(sh(ns_a, "ip -o -4 addr show eth0 | awk '{print $4}'"), "10.77.1.2/26");
+	assert_string_equal(sh(NULL, "ip -o -6 addr show wtl-a"), "");
+	/* Alone, and alone on its link. */
+	b.addr6 = ip6("fc00::6");
+	b.prefix6_len = 128;
+	ok(weft_link_veth_add(&b, &ifindex, &err));
+	assert_string_equal(sh(ns_b, "ip -o addr show eth0 | awk '{print $4}'"), "fc00::6/128");
+	b.prefix6_len = 129;
+	assert_int_equal(weft_link_veth_add(&b, &ifindex, &err), -EINVAL);
+}
+
+static const char *host_routes6(void)
+{
+	return sh(NULL, "ip -o -6 route show dev wtl0 proto static | "
+			"grep -o '^[^ ]*\\|src [^ ]*' | tr '\\n' ' '; "
+			"ip -o -6 addr show wtl0 | awk '{print $4}' | tr '\\n' ';'");
+}
+
+static void test_host_pair_of_ipv6(void **state)
+{
+	struct weft_link_host h = {.name = "wtl0",
+		.addr = ip("10.77.1.1"),
+		.subnet = ip("10.77.1.0"),
+		.subnet_len = 26,
+		.service = ip("10.30.0.0"),
+		.service_len = 16,
+		.addr6 = ip6("fc00::101"),
+		.subnet6 = ip6("fc00::101"), /* cut to its prefix */
+		.subnet6_len = 120,
+		.service6 = ip6("fdff::"),
+		.service6_len = 16,
+		.mtu = 1400};
+	uint32_t ifindex;
+	uint8_t mac[6];
+
+	(void)state;
+	ok(weft_link_host_add(&h, &ifindex, mac, &err));
+	assert_string_equal(host_routes6(),
+		"fc00::100/120 src fc00::101 fdff::/16 src fc00::101 fc00::101/128;");
+	assert_string_equal(sh(NULL, "ip -6 route get fdff:2000::1 | grep -o 'src fc00::101'"),
+		"src fc00::101");
+	ok(weft_link_host_add(&h, &ifindex, mac, &err)); /* as it is */
+	/* Another subnet, no leftovers. */
+	sh(NULL,
+		"ip addr add 2001:db8::9/64 dev wtl0 nodad; ip route add 2001:db8:1::/64 dev wtl0");
+	h.addr6 = ip6("fc00::201");
+	h.subnet6 = ip6("fc00::200");
+	ok(weft_link_host_add(&h, &ifindex, mac, &err));
+	assert_string_equal(host_routes6(),
+		"fc00::200/120 src fc00::201 fdff::/16 src fc00::201 fc00::201/128;");
+	assert_string_equal(host_routes(),
+		"10.30.0.0/16 proto static scope link src 10.77.1.1;"
+		"10.77.1.0/26 proto static scope link src 10.77.1.1;10.77.1.1/32;");
+	/* No IPv6 any more. */
+	h.addr6 = (struct in6_addr){0};
+	ok(weft_link_host_add(&h, &ifindex, mac, &err));
+	assert_string_equal(host_routes6(), "");
+	assert_int_equal(weft_link_host_del("wtl0"), 0);
+}
+
 /* Host processes reach an instance through the pair once something joins the two; here a bridge
  * stands in for the TC program. */
 static void test_host_pair_carries_udp(void **state)
@@ -595,6 +681,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_veth_carries_udp, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_gateway_outside_of_the_prefix, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_veth_of_ipv6, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_host_pair_of_ipv6, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_errors_leave_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_macvtap_carries_frames, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_macvtap_is_the_right_one, setup, teardown),
