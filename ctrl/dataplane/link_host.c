@@ -227,6 +227,18 @@ static int configure4(
 	return r < 0 ? r : set_routes(nl, h->name, ifindex, AF_INET, want, N_ROUTES, err);
 }
 
+/* Where packets from elsewhere are sent on to an instance, the kernel asks for its neighbour from
+ * an address of the link alone, and there the gateway's is fe80::1. */
+static int set_link_local(
+	struct weft_nl *nl, uint32_t ifindex, const char *name, bool wanted, struct weft_err *err)
+{
+	static const struct in6_addr own = {.s6_addr = {0xfe, 0x80, [15] = 2}};
+	const struct weft_nl_ip ip = weft_nl_ip6(&own);
+
+	return wanted ? weft_nl_addr_add(nl, ifindex, &ip, 64, false, err)
+		      : weft_nl_addr_del(nl, ifindex, &ip, 64, name, err);
+}
+
 /* Without an address of this family nothing of it is left either. */
 static int configure6(
 	struct weft_nl *nl, const struct weft_link_host *h, uint32_t ifindex, struct weft_err *err)
@@ -247,6 +259,8 @@ static int configure6(
 	if (!addr.family && access("/proc/sys/net/ipv6", F_OK) < 0)
 		return 0;
 	r = set_address(nl, ifindex, h->name, AF_INET6, &addr, err);
+	if (r == 0)
+		r = set_link_local(nl, ifindex, h->name, addr.family, err);
 	return r < 0 ? r
 		     : set_routes(nl, h->name, ifindex, AF_INET6, want, addr.family ? N_ROUTES : 0,
 			       err);

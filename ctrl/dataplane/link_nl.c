@@ -243,6 +243,24 @@ static uint8_t whole(const struct weft_nl_ip *ip)
 	return ip->family == AF_INET ? 32 : 128;
 }
 
+int weft_nl_addr_del(struct weft_nl *nl, uint32_t ifindex, const struct weft_nl_ip *addr,
+	uint8_t prefix_len, const char *name, struct weft_err *err)
+{
+	_cleanup_(rtnl_addr_putp) struct rtnl_addr *a = rtnl_addr_alloc();
+	_cleanup_(nl_addr_putp) struct nl_addr *local = build(addr, prefix_len);
+	int r;
+
+	if (!a || !local || rtnl_addr_set_local(a, local) < 0)
+		return weft_err_set(err, ENOMEM, "link %s: out of memory", name);
+	rtnl_addr_set_ifindex(a, (int)ifindex);
+	r = rtnl_addr_delete(nl->sk, a, 0);
+	if (r < 0 && nl->error == -EADDRNOTAVAIL) {
+		nl->error = 0;
+		return 0;
+	}
+	return weft_nl_result(nl, r, err, "link %s: remove an address", name);
+}
+
 int weft_nl_addr_add(struct weft_nl *nl, uint32_t ifindex, const struct weft_nl_ip *addr,
 	uint8_t prefix_len, bool prefix_route, struct weft_err *err)
 {

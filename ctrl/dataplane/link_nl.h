@@ -64,6 +64,10 @@ struct weft_nl_ip weft_nl_ip6(const struct in6_addr *addr); /* :: likewise */
 int weft_nl_addr_add(struct weft_nl *nl, uint32_t ifindex, const struct weft_nl_ip *addr,
 	uint8_t prefix_len, bool prefix_route, struct weft_err *err);
 
+/* One that is not there is no error. */
+int weft_nl_addr_del(struct weft_nl *nl, uint32_t ifindex, const struct weft_nl_ip *addr,
+	uint8_t prefix_len, const char *name, struct weft_err *err);
+
 struct weft_nl_route {
 	struct weft_nl_ip dst; /* its family is the route's; 0/0: default */
 	uint8_t prefix_len;

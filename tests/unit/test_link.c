@@ -569,7 +569,7 @@ static const char *host_routes6(void)
 {
 	return sh(NULL, "ip -o -6 route show dev wtl0 proto static | "
 			"grep -o '^[^ ]*\\|src [^ ]*' | tr '\\n' ' '; "
-			"ip -o -6 addr show wtl0 | awk '{print $4}' | tr '\\n' ';'");
+			"ip -o -6 addr show wtl0 | awk '{print $4}' | sort | tr '\\n' ';'");
 }
 
 static void test_host_pair_of_ipv6(void **state)
@@ -592,7 +592,7 @@ static void test_host_pair_of_ipv6(void **state)
 	(void)state;
 	ok(weft_link_host_add(&h, &ifindex, mac, &err));
 	assert_string_equal(host_routes6(),
-		"fc00::100/120 src fc00::101 fdff::/16 src fc00::101 fc00::101/128;");
+		"fc00::100/120 src fc00::101 fdff::/16 src fc00::101 fc00::101/128;fe80::2/64;");
 	assert_string_equal(sh(NULL, "ip -6 route get fdff:2000::1 | grep -o 'src fc00::101'"),
 		"src fc00::101");
 	ok(weft_link_host_add(&h, &ifindex, mac, &err)); /* as it is */
@@ -603,7 +603,7 @@ static void test_host_pair_of_ipv6(void **state)
 	h.subnet6 = ip6("fc00::200");
 	ok(weft_link_host_add(&h, &ifindex, mac, &err));
 	assert_string_equal(host_routes6(),
-		"fc00::200/120 src fc00::201 fdff::/16 src fc00::201 fc00::201/128;");
+		"fc00::200/120 src fc00::201 fdff::/16 src fc00::201 fc00::201/128;fe80::2/64;");
 	assert_string_equal(host_routes(),
 		"10.30.0.0/16 proto static scope link src 10.77.1.1;"
 		"10.77.1.0/26 proto static scope link src 10.77.1.1;10.77.1.1/32;");
