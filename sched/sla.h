@@ -124,7 +124,7 @@ struct weft_sla_swap {
 struct weft_sla_vip {
 	bool wanted, wanted6;  /* rr's IPv4 address always is */
 	struct in_addr addr;   /* 0: any */
-	struct in6_addr addr6; /* in IPv6 weft does not serve yet; 0: any */
+	struct in6_addr addr6; /* ::, any */
 };
 
 struct weft_sla_service {
@@ -157,6 +157,7 @@ int weft_sla_parse(const char *name, const char *text, size_t size, struct weft_
 void weft_sla_free(struct weft_sla *sla);
 
 const char *weft_sla_vip_key(enum weft_policy policy);            /* "rr_ip", "closest_ip" */
+uint8_t weft_sla_vip6_third(enum weft_policy policy);             /* byte of such an address */
 const char *weft_net_kind_name(enum weft_net_kind k);             /* "veth", "macvtap", "tap" */
 const char *weft_shift_strategy_name(enum weft_shift_strategy s); /* "linear", ... */
 int weft_shift_strategy_parse(const char *s);                     /* the enum or -EINVAL */

@@ -25,6 +25,11 @@ const char *weft_sla_vip_key(enum weft_policy policy)
 	return policies[policy].key;
 }
 
+uint8_t weft_sla_vip6_third(enum weft_policy policy)
+{
+	return policies[policy].third;
+}
+
 /* Oakestra's allocator counts both octets from 0 to 253; .0.0 stays free as the network's own. */
 static bool is_semantic(struct in_addr addr)
 {

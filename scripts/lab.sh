@@ -156,7 +156,7 @@ lab_close() {
 # lab_image_nginx: the container image, built once.
 lab_image_nginx() {
 	LAB_NGINX=$LAB_BUILD/images/nginx.tar
-	[ -e "$LAB_NGINX" ] || {
+	[ "$LAB_NGINX" -nt "$LAB_ROOT/scripts/mkimage-nginx.sh" ] || {
 		mkdir -p "$LAB_BUILD/images"
 		"$LAB_ROOT/scripts/mkimage-nginx.sh" "$LAB_NGINX" >&2
 	}

@@ -4,8 +4,8 @@
 # packages: the binary, the libraries it needs, a configuration and one page of 612 bytes, or
 # BYTES. No registry, no container engine. The same packages give the same bytes.
 #
-# The image serves on port 80 in the foreground, logs to stderr, ends gracefully on SIGQUIT (its
-# stop signal) and at once on SIGTERM.
+# The image serves on port 80, of IPv6 too if this machine has it, in the foreground, logs to stderr,
+# ends gracefully on SIGQUIT (its stop signal) and at once on SIGTERM.
 set -euo pipefail
 out=${1:?usage: mkimage-nginx.sh OUT.tar [NAME [BYTES]]}
 name=${2:-weft.local/nginx:latest}
@@ -42,6 +42,8 @@ libraries=$(ldd "$nginx" | grep -oE '/[^ ]+') || fail "$nginx is not a dynamic e
 for lib in $libraries; do
 	copy "$lib" 755
 done
+listen6=
+[ ! -e /proc/net/if_inet6 ] || listen6='listen [::]:80 ipv6only=on backlog=4096;'
 printf 'root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n' \
 	>"$root/etc/passwd"
 printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
@@ -68,10 +70,12 @@ http {
 	open_file_cache_valid 600s;
 	server {
 		listen 80 backlog=4096;
+		#LISTEN6
 		root /srv/www;
 	}
 }
 CONF
+sed -i "s/#LISTEN6/$listen6/" "$root/etc/nginx/nginx.conf"
 page=$root/srv/www/index.html
 printf '<!DOCTYPE html>\n<title>weft</title>\n<h1>hello from a container</h1>\n<!--' >"$page"
 have=$(stat -c %s "$page")

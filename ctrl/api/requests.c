@@ -269,9 +269,10 @@ int api_attach(struct weft_engine *e, const struct weft_api_request *q, const ch
 	struct weft_api_response *ret, struct weft_err *err)
 {
 	static const char *const keys[] = {
-		"name", "service", "device", "netns", "ns_addr", "mac", "weight", NULL};
+		"name", "service", "device", "netns", "ns_addr", "mac", "ns_addr6", "weight", NULL};
 	struct weft_attach_request a = {.name = "", .ns_addr = "", .weight = -1};
-	const char **const texts[] = {&a.name, &a.service, &a.device, &a.netns, &a.ns_addr, &a.mac};
+	const char **const texts[] = {
+		&a.name, &a.service, &a.device, &a.netns, &a.ns_addr, &a.mac, &a.ns_addr6};
 	json_auto_t *doc = NULL;
 	json_t *view = NULL;
 	int r = load_body(q, &doc, err);

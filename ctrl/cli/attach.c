@@ -36,9 +36,9 @@ static int make_request(struct cli *cli, char **ret, struct weft_err *err)
 			cli->args[0]);
 		return weft_err_hint(err, "--ns-addr ADDR: that of the interface itself");
 	}
-	doc = json_pack("{s:s, s:s*, s:s*, s:s*, s:s, s:s*}", "name", cli->args[0], "service",
+	doc = json_pack("{s:s, s:s*, s:s*, s:s*, s:s, s:s*, s:s*}", "name", cli->args[0], "service",
 		cli->service, "device", cli->device, "netns", netns, "ns_addr", cli->ns_addr, "mac",
-		cli->mac);
+		cli->mac, "ns_addr6", cli->ns_addr6);
 	if (doc && cli->weight != UINT64_MAX)
 		json_object_set_new(doc, "weight", json_integer((json_int_t)cli->weight));
 	*ret = doc ? json_dumps(doc, JSON_COMPACT) : NULL;

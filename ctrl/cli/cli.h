@@ -41,7 +41,7 @@ struct cli {
 	bool watch, wait, no_headers, help, version, reset, all;
 	uint64_t used; /* bit per flag that was given */
 	const char *color, *file, *to, *strategy, *steps, *guard, *service;
-	const char *device, *netns, *ns_addr, *mac;
+	const char *device, *netns, *ns_addr, *ns_addr6, *mac;
 	/* UINT64_MAX: not given */
 	uint64_t timeout_ms, duration_ms, drain_ms, hold_ms, at_a_time, tail, since, weight;
 

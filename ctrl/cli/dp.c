@@ -34,6 +34,8 @@ static const struct cli_column lb_columns[] = {
 	{"BACKEND", "instance", cli_cell_text, 0},
 	{"RUNTIME", "virtualization", cli_cell_text, 0},
 	{"ADDRESS", "addr", cli_cell_text, 0},
+	{"VIP6", "vip6", cli_cell_text, CLI_COL_WIDE},
+	{"ADDRESS6", "addr6", cli_cell_text, CLI_COL_WIDE},
 	{"WEIGHT", "weight", cli_cell_text, CLI_COL_RIGHT},
 	{"SHARE", "share", cli_cell_share, CLI_COL_RIGHT},
 	{"RTT", "rtt_us", cell_rtt, CLI_COL_RIGHT | CLI_COL_WIDE},

@@ -22,6 +22,8 @@ static const struct cli_column columns[] = {
 	{"NODE", "node", cli_cell_text, CLI_COL_WIDE},
 	{"PID", "pid", cli_cell_text, CLI_COL_WIDE | CLI_COL_RIGHT},
 	{"INSTANCE-IP", "inst_addr", cli_cell_text, CLI_COL_WIDE},
+	{"ADDRESS6", "ns_addr6", cli_cell_text, CLI_COL_WIDE},
+	{"INSTANCE-IP6", "inst_addr6", cli_cell_text, CLI_COL_WIDE},
 	{"MAC", "mac", cli_cell_text, CLI_COL_WIDE},
 	{"NETWORK", "network", cli_cell_text, CLI_COL_WIDE},
 	{"DEVICE", "device", cli_cell_text, CLI_COL_WIDE},

@@ -33,6 +33,7 @@ enum {
 	ID_DEVICE,
 	ID_NETNS,
 	ID_NS_ADDR,
+	ID_NS_ADDR6,
 	ID_MAC,
 	ID_WEIGHT,
 	ID_ALL,
@@ -68,6 +69,7 @@ static const struct {
 	{"netns", ID_NETNS, "PATH", CLI_OPT_ATTACH,
 		"its network namespace instead: a path or a name"},
 	{"ns-addr", ID_NS_ADDR, "ADDR", CLI_OPT_ATTACH, "the address that it has"},
+	{"ns-addr6", ID_NS_ADDR6, "ADDR", CLI_OPT_ATTACH, "and that of IPv6"},
 	{"mac", ID_MAC, "MAC", CLI_OPT_ATTACH, "its hardware address, where weft cannot see it"},
 	{"weight", ID_WEIGHT, "N", CLI_OPT_ATTACH, "its weight beside the others' (default 1)"},
 	{"all", ID_ALL, NULL, CLI_OPT_ALL, "also those that have not counted anything"},
@@ -214,6 +216,8 @@ static const char **text_flag(struct cli *cli, int id)
 		return &cli->netns;
 	case ID_NS_ADDR:
 		return &cli->ns_addr;
+	case ID_NS_ADDR6:
+		return &cli->ns_addr6;
 	case ID_MAC:
 		return &cli->mac;
 	default:

@@ -73,6 +73,7 @@ static const struct cli_column columns[] = {
 	{"AGE", "created_ms", cli_cell_age, CLI_COL_RIGHT},
 	{"JOB", "job_name", cli_cell_text, CLI_COL_WIDE},
 	{"VIPS", "vips", cell_vips, CLI_COL_WIDE},
+	{"VIPS6", "vips6", cell_vips, CLI_COL_WIDE},
 	{"IDS", "instances", cli_cell_text, CLI_COL_WIDE},
 	{"DETAIL", "detail", cli_cell_text, CLI_COL_WIDE},
 };

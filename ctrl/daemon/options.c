@@ -21,6 +21,7 @@ enum {
 	OPT_BPFFS,
 	OPT_NODE,
 	OPT_SUBNET,
+	OPT_SUBNET6,
 	OPT_HOST_DEVICE,
 	OPT_MTU,
 	OPT_CONTAINERD,
@@ -46,6 +47,7 @@ static const struct option longopts[] = {
 	{"bpffs", required_argument, NULL, OPT_BPFFS},
 	{"node", required_argument, NULL, OPT_NODE},
 	{"subnet", required_argument, NULL, OPT_SUBNET},
+	{"subnet6", required_argument, NULL, OPT_SUBNET6},
 	{"host-device", required_argument, NULL, OPT_HOST_DEVICE},
 	{"mtu", required_argument, NULL, OPT_MTU},
 	{"containerd", required_argument, NULL, OPT_CONTAINERD},
@@ -68,9 +70,9 @@ static void help(void)
 	puts("weftd [--config=/etc/weft/weftd.conf] [--check-config | --print-config]\n"
 	     "      [--role=all] [--state-dir=/var/lib/weft] [--socket=/run/weft/weftd.sock]\n"
 	     "      [--bpffs=/sys/fs/bpf/weft] [--node=NAME] [--subnet=10.18.0.0/26]\n"
-	     "      [--host-device=weft0] [--mtu=1500] [--containerd=SOCKET]\n"
-	     "      [--containerd-namespace=weft] [--cgroup=weft] [--libexec=DIR]\n"
-	     "      [--registries=/etc/weft/registries.json]\n"
+	     "      [--subnet6=fc00::/120|off] [--host-device=weft0] [--mtu=1500]\n"
+	     "      [--containerd=SOCKET] [--containerd-namespace=weft] [--cgroup=weft]\n"
+	     "      [--libexec=DIR] [--registries=/etc/weft/registries.json]\n"
 	     "      [--log-level=error|warning|info|debug] [--purge] [--version]\n"
 	     "See weftd(8).");
 }
@@ -95,6 +97,38 @@ static int parse_subnet(
 					  "as 10.18.0.0/26");
 	}
 	c->subnet_len = (uint8_t)len;
+	return 0;
+}
+
+/* Oakestra numbers subnets from fc00:: on; fdfe::/16 is reserved, fdff::/16 the services'. */
+static int parse_subnet6(
+	const char *option, const char *text, struct weft_engine_config *c, struct weft_err *err)
+{
+	char copy[INET6_ADDRSTRLEN + 5];
+	struct in6_addr a = {0};
+	uint64_t len = 0;
+	char *slash;
+	bool ok;
+
+	c->subnet6_len = 0;
+	if (strcmp(text, "off") == 0)
+		return 0;
+	snprintf(copy, sizeof(copy), "%s", strlen(text) < sizeof(copy) ? text : "");
+	slash = strchr(copy, '/');
+	if (slash)
+		*slash = '\0';
+	ok = slash && inet_pton(AF_INET6, copy, &a) == 1 &&
+	     weft_parse_u64(slash + 1, 112, 124, &len) == 0 && (a.s6_addr[0] & 0xfe) == 0xfc &&
+	     (a.s6_addr[0] != 0xfd || a.s6_addr[1] < 0xfe);
+	for (unsigned bit = (unsigned)len; ok && bit < 128; bit++)
+		ok = !(a.s6_addr[bit / 8] & 0x80 >> bit % 8);
+	if (!ok) {
+		weft_err_set(err, EINVAL, "%s=%s is not a subnet of the overlay", option, text);
+		return weft_err_hint(err, "a /112 to /124 in fc00::/7 outside fdfe::/15, such as "
+					  "fc00::/120; or off");
+	}
+	c->subnet6 = a;
+	c->subnet6_len = (uint8_t)len;
 	return 0;
 }
 
@@ -154,6 +188,8 @@ static int set_one(
 		return set_name(&c->node, option, arg, 128, err);
 	case OPT_SUBNET:
 		return parse_subnet(option, arg, c, err);
+	case OPT_SUBNET6:
+		return parse_subnet6(option, arg, c, err);
 	case OPT_HOST_DEVICE:
 		/* room for ".1023" behind it in IFNAMSIZ */
 		return set_name(&c->host_device, option, arg, 10, err);
@@ -229,6 +265,7 @@ static void defaults(struct options *o)
 		[OPT_SOCKET - FIRST] = "/run/weft/weftd.sock",
 		[OPT_BPFFS - FIRST] = "/sys/fs/bpf/weft",
 		[OPT_SUBNET - FIRST] = "10.18.0.0/26",
+		[OPT_SUBNET6 - FIRST] = "fc00::/120",
 		[OPT_HOST_DEVICE - FIRST] = "weft0",
 		[OPT_MTU - FIRST] = "1500",
 		[OPT_CTRD_NAMESPACE - FIRST] = "weft",

@@ -33,6 +33,9 @@ int weft_link_host_add(const struct weft_link_host *host, uint32_t *ret_ifindex,
 	struct weft_err *err);
 int weft_link_host_del(const char *name);
 
+/* Do devices that are made here have IPv6? -EAFNOSUPPORT and why not, and what helps. */
+int weft_link_ipv6(struct weft_err *err);
+
 /* A network namespace bound to path (a file that must not exist yet), with lo up. */
 int weft_netns_add(const char *path, struct weft_err *err);
 int weft_netns_del(const char *path);

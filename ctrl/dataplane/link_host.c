@@ -321,6 +321,30 @@ int weft_link_host_add(const struct weft_link_host *host, uint32_t *ret_ifindex,
 	return 0;
 }
 
+int weft_link_ipv6(struct weft_err *err)
+{
+	static const char *const of[] = {"all", "default"};
+
+	if (access("/proc/sys/net/ipv6", F_OK) < 0) {
+		weft_err_set(err, EAFNOSUPPORT, "the kernel has none, or it is disabled");
+		return weft_err_hint(err, "boot without ipv6.disable=1");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(of); i++) {
+		_cleanup_(closep) int fd = -1;
+		char path[64], value = '0';
+
+		snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", of[i]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || read(fd, &value, 1) != 1 || value == '0')
+			continue;
+		weft_err_set(
+			err, EAFNOSUPPORT, "disabled: net.ipv6.conf.%s.disable_ipv6 is 1", of[i]);
+		return weft_err_hint(
+			err, "sysctl net.ipv6.conf.%s.disable_ipv6=0, then restart weftd", of[i]);
+	}
+	return 0;
+}
+
 int weft_link_host_del(const char *name)
 {
 	return weft_link_del(name);

@@ -277,6 +277,7 @@ static int create(struct weft_engine *e, struct plan *p, struct weft_err *err)
 static int update(struct plan *p, struct weft_err *err)
 {
 	struct in_addr vip[WEFT_DP_POLICIES];
+	struct in6_addr vip6[WEFT_DP_POLICIES];
 	struct service *s = p->existing;
 	char *old = s->descriptor;
 	struct weft_sla *sla = NULL;
@@ -287,6 +288,7 @@ static int update(struct plan *p, struct weft_err *err)
 	if (r < 0)
 		return r;
 	memcpy(vip, s->vip, sizeof(vip));
+	memcpy(vip6, s->vip6, sizeof(vip6));
 	r = vips_choose(s, &sla->services[0], err);
 	s->descriptor = p->descriptor;
 	if (r == 0)
@@ -300,6 +302,7 @@ static int update(struct plan *p, struct weft_err *err)
 	if (r < 0) {
 		s->descriptor = old;
 		memcpy(s->vip, vip, sizeof(vip));
+		memcpy(s->vip6, vip6, sizeof(vip6));
 		if (stored)
 			service_store(s, NULL);
 		weft_sla_free(sla);

@@ -32,6 +32,7 @@ static int attached_store(struct instance *inst, struct weft_err *err)
 		b->mac_given ? instance_mac(inst, mac) : NULL, "weight", (int)b->weight, "phase",
 		phase_name(inst->phase), "created_ms", (json_int_t)inst->created_ms, "ready_ms",
 		(json_int_t)inst->ready_ms);
+	instance_ipv6_to_json(inst, doc);
 
 	return weft_store_put(inst->engine->store, "attached", inst->name, doc, err);
 }
@@ -88,6 +89,7 @@ static int unpack(struct instance *inst, const json_t *doc, const char **ret_ser
 	if (p < 0 || id < 1 || id >= HOST_INSTANCE || weight < 0 || weight > WEFT_DP_MAX_WEIGHT ||
 		(!device && !netns) || inet_pton(AF_INET, ns, &inst->ns_addr) != 1 ||
 		inet_pton(AF_INET, in, &inst->inst_addr) != 1 ||
+		instance_ipv6_from_json(inst, doc) < 0 ||
 		(mac && weft_mac_parse(mac, inst->mac) < 0))
 		return -EBADMSG;
 	inst->id = (uint32_t)id;
@@ -175,6 +177,8 @@ static int join(struct instance *inst, struct weft_err *err)
 		.service = inst->service ? inst->service->id : 0,
 		.ns_addr = inst->ns_addr,
 		.inst_addr = inst->inst_addr,
+		.ns_addr6 = inst->engine->no_ipv6.code ? in6addr_any : inst->ns_addr6,
+		.inst_addr6 = inst->engine->no_ipv6.code ? in6addr_any : inst->inst_addr6,
 		.borrowed = true,
 	};
 	struct weft_link_found f;
@@ -388,6 +392,8 @@ static int fill(struct instance *inst, const struct weft_attach_request *q, stru
 		r = check_service(inst->engine, q->service, &inst->service, err);
 	if (r == 0)
 		r = check_address(inst->engine, q->ns_addr, &inst->ns_addr, err);
+	if (r == 0 && q->ns_addr6)
+		r = ipv6_check_attached(inst->engine, q->ns_addr6, &inst->ns_addr6, err);
 	if (r == 0 && q->mac)
 		r = check_mac(q->mac, inst, err);
 	if (r < 0)

@@ -190,7 +190,9 @@ static int restore(struct weft_engine *e, struct weft_err *err)
 	weights_recall(e);
 	for (struct service *s = e->services; s; s = s->next) {
 		hand_prune(s);
-		r = service_enter(s, err);
+		r = vips_complete(s, err);
+		if (r == 0)
+			r = service_enter(s, err);
 		if (r < 0)
 			return r;
 	}
@@ -274,6 +276,7 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 	if (r == 0)
 		r = weft_dp_open(&dp, &e->dp, err);
 	weft_dp_trace_supported(&e->no_trace);
+	ipv6_open(e);
 	if (r == 0)
 		r = engine_host_device(e, err);
 	if (r == 0)

@@ -30,6 +30,8 @@ struct weft_engine_config {
 	const char *registries;     /* credentials and CAs for registries; NULL: none */
 	struct in_addr subnet;      /* namespace addresses of this node; .1 is the gateway */
 	uint8_t subnet_len;
+	struct in6_addr subnet6; /* the same of IPv6, */
+	uint8_t subnet6_len;     /* 0: no IPv6 */
 	uint16_t mtu;
 };
 
@@ -73,6 +75,7 @@ struct weft_attach_request {
 	const char *service;        /* NULL: a plain client */
 	const char *device, *netns; /* one of them, the other NULL */
 	const char *ns_addr;        /* IPv4 */
+	const char *ns_addr6;       /* NULL: none */
 	const char *mac;            /* NULL: find out */
 	int64_t weight;             /* beside the others of the service; -1: 1 */
 };

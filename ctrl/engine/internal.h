@@ -43,8 +43,9 @@ struct service {
 	char *name;
 	char *descriptor; /* of this service alone, compact JSON: what is stored and compared */
 	struct weft_sla *sla;
-	const struct weft_sla_service *spec;  /* in sla */
-	struct in_addr vip[WEFT_DP_POLICIES]; /* 0: not called by that policy; rr has one */
+	const struct weft_sla_service *spec;    /* in sla */
+	struct in_addr vip[WEFT_DP_POLICIES];   /* 0: not called by that policy; rr has one */
+	struct in6_addr vip6[WEFT_DP_POLICIES]; /* kept also while IPv6 is off */
 	enum weft_virt active;
 	unsigned next_number;
 	uint64_t created_ms;
@@ -87,6 +88,7 @@ struct instance {
 	enum weft_arch arch;
 	enum weft_net_kind net;
 	struct in_addr ns_addr, inst_addr;
+	struct in6_addr ns_addr6, inst_addr6; /* ::, it has none */
 	uint8_t mac[6];
 	enum phase phase;
 	char *code, *image; /* image: what prepare() answered */
@@ -135,6 +137,8 @@ struct weft_engine {
 	sd_event_source *tick;
 	struct weft_engine_config config; /* strings owned */
 	struct in_addr gateway;
+	struct in6_addr gateway6;
+	struct weft_err no_ipv6; /* why it is not served */
 	struct weft_store *store;
 	struct weft_events *events;
 	struct weft_dp *dp;
@@ -192,8 +196,27 @@ bool vips_certain(const struct weft_sla_service *spec); /* it wants certain ones
 int vips_check(struct weft_engine *e, const struct weft_sla_service *spec,
 	const struct service *now, struct weft_err *err);
 int vips_choose(struct service *s, const struct weft_sla_service *spec, struct weft_err *err);
+int vips_complete(struct service *s, struct weft_err *err); /* after a start */
 json_t *vips_to_json(const struct service *s);
 int vips_from_json(struct service *s, const char *rr, const json_t *doc);
+
+/* ipv6.c */
+void ipv6_open(struct weft_engine *e); /* fills e->no_ipv6 or e->gateway6 */
+bool ipv6_taken(struct weft_engine *e, const struct in6_addr *a, const char **by);
+struct in6_addr ipv6_instance_address(struct in_addr inst_addr);
+int ipv6_check_attached(
+	struct weft_engine *e, const char *text, struct in6_addr *ret, struct weft_err *err);
+void ipv6_alloc_instance(struct weft_engine *e, struct instance *inst);
+const struct in6_addr *service_vip6(const struct service *s, int policy); /* as it is served */
+bool service_called_by(const struct service *s, int policy);
+int vips6_check(struct weft_engine *e, const struct weft_sla_service *spec,
+	const struct service *now, struct weft_err *err);
+int vips6_choose(struct service *s, const struct weft_sla_service *spec, struct weft_err *err);
+json_t *view_address6(const struct in6_addr *a); /* null for none */
+json_t *vips6_to_json(const struct service *s, bool served);
+int vips6_from_json(struct service *s, const json_t *doc);
+int instance_ipv6_from_json(struct instance *inst, const json_t *doc);
+void instance_ipv6_to_json(const struct instance *inst, json_t *doc);
 
 /* policy.c: the policies that go by measurements */
 void policy_tick(struct weft_engine *e, uint64_t now);

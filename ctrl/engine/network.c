@@ -41,6 +41,10 @@ static int join_dataplane(struct instance *inst, uint32_t ifindex, struct weft_e
 	int r;
 
 	memcpy(dpi.mac, inst->mac, sizeof(dpi.mac));
+	if (!inst->engine->no_ipv6.code) {
+		dpi.ns_addr6 = inst->ns_addr6;
+		dpi.inst_addr6 = inst->inst_addr6;
+	}
 	r = weft_dp_instance_set(inst->engine->dp, &dpi, err);
 	if (r < 0)
 		return r;
@@ -61,6 +65,8 @@ static int add_veth(
 		.addr = inst->ns_addr,
 		.prefix_len = c->subnet_len,
 		.gateway = inst->engine->gateway,
+		.addr6 = inst->ns_addr6,
+		.prefix6_len = 128,
 		.mtu = c->mtu,
 	};
 	int r;
@@ -157,15 +163,23 @@ int engine_host_device(struct weft_engine *e, struct weft_err *err)
 		.subnet_len = e->config.subnet_len,
 		.service = {htonl(0x0a1e0000)}, /* 10.30.0.0/16 */
 		.service_len = 16,
+		.addr6 = e->gateway6,
+		.subnet6 = e->config.subnet6,
+		.subnet6_len = e->config.subnet6_len,
+		.service6 = {.s6_addr = {0xfd, 0xff}}, /* fdff::/16 */
+		.service6_len = 16,
 		.mtu = e->config.mtu,
 	};
 	struct weft_dp_instance dpi = {
 		.id = HOST_INSTANCE,
 		.ns_addr = e->gateway,
 		.inst_addr = {htonl(0x0a1efdfd)}, /* 10.30.253.253, the last of Oakestra's pool */
+		.ns_addr6 = e->gateway6,
 		.device = WEFT_DP_DEV_HOST,
 	};
 	int r = weft_link_host_add(&host, &dpi.ifindex, dpi.mac, err);
 
+	if (!e->no_ipv6.code)
+		dpi.inst_addr6 = ipv6_instance_address(dpi.inst_addr);
 	return r < 0 ? r : weft_dp_instance_set(e->dp, &dpi, err);
 }

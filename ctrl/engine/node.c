@@ -225,6 +225,8 @@ int engine_alloc_attached(struct weft_engine *e, struct instance *inst, struct w
 	e->last_instance_id = inst->id = id;
 	e->last_inst_host = in;
 	inst->inst_addr.s_addr = htonl(POOL_BASE | in);
+	if (!IN6_IS_ADDR_UNSPECIFIED(&inst->ns_addr6))
+		inst->inst_addr6 = ipv6_instance_address(inst->inst_addr);
 	return 0;
 }
 
@@ -244,6 +246,7 @@ int engine_alloc_instance(struct weft_engine *e, struct instance *inst, struct w
 	inst->ns_addr.s_addr = htonl(base | ns);
 	inst->inst_addr.s_addr = htonl(POOL_BASE | in);
 	engine_mac(inst);
+	ipv6_alloc_instance(e, inst);
 	return 0;
 }
 

@@ -19,7 +19,7 @@
 
 static bool is_measured(const struct service *s, enum weft_dp_policy policy)
 {
-	return s->vip[policy].s_addr != 0;
+	return service_called_by(s, policy);
 }
 
 /* --- near ----------------------------------------------------------------------------------------

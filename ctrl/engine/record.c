@@ -23,6 +23,7 @@ int instance_store(struct instance *inst, struct weft_err *err)
 		"ready_ms", (json_int_t)inst->ready_ms, "error", inst->error.msg, "errno",
 		inst->error.code);
 
+	instance_ipv6_to_json(inst, doc);
 	return weft_store_put(inst->engine->store, "instance", inst->name, doc, err);
 }
 
@@ -45,7 +46,8 @@ static int unpack(struct instance *inst, const json_t *doc, const char **ret_ser
 	p = phase_parse(phase);
 	if (v < 0 || a < 0 || p < 0 || id < 1 || id >= HOST_INSTANCE || net < WEFT_NET_VETH ||
 		net > WEFT_NET_TAP || inet_pton(AF_INET, ns, &inst->ns_addr) != 1 ||
-		inet_pton(AF_INET, in, &inst->inst_addr) != 1)
+		inet_pton(AF_INET, in, &inst->inst_addr) != 1 ||
+		instance_ipv6_from_json(inst, doc) < 0)
 		return -EBADMSG;
 	inst->id = (uint32_t)id;
 	inst->virt = (enum weft_virt)v;

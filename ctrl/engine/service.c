@@ -46,10 +46,11 @@ int service_store(struct service *s, struct weft_err *err)
 	char vip[INET_ADDRSTRLEN];
 
 	inet_ntop(AF_INET, &s->vip[WEFT_DP_RR], vip, sizeof(vip));
-	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:o, s:s, s:i, s:I, s:b, s:o*}", "descriptor",
-		s->descriptor, "id", (int)s->id, "vip", vip, "vips", vips_to_json(s), "active",
-		weft_virt_name(s->active), "next_number", (int)s->next_number, "created_ms",
-		(json_int_t)s->created_ms, "deleting", s->deleting, "weights", hand_to_json(s));
+	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:o, s:o, s:s, s:i, s:I, s:b, s:o*}",
+		"descriptor", s->descriptor, "id", (int)s->id, "vip", vip, "vips", vips_to_json(s),
+		"vips6", vips6_to_json(s, false), "active", weft_virt_name(s->active),
+		"next_number", (int)s->next_number, "created_ms", (json_int_t)s->created_ms,
+		"deleting", s->deleting, "weights", hand_to_json(s));
 
 	return weft_store_put(s->engine->store, "service", s->name, doc, err);
 }
@@ -71,6 +72,7 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 		    "created_ms", &created, "deleting", &deleting) < 0 ||
 		(virt = weft_virt_parse(active)) < 0 || id < 1 || id >= WEFT_DP_MAX_SERVICES ||
 		number < 1 || vips_from_json(s, vip, json_object_get(doc, "vips")) < 0 ||
+		vips6_from_json(s, json_object_get(doc, "vips6")) < 0 ||
 		!(s->name = strdup(name)) || !(s->descriptor = strdup(descriptor)) ||
 		hand_from_json(s, json_object_get(doc, "weights")) < 0 ||
 		weft_sla_parse(name, descriptor, strlen(descriptor), &s->sla, &err) < 0) {
@@ -94,6 +96,8 @@ int service_enter(struct service *s, struct weft_err *err)
 	struct weft_dp_service dps = {.id = s->id};
 
 	memcpy(dps.vip, s->vip, sizeof(dps.vip));
+	for (int p = 0; p < WEFT_DP_POLICIES; p++)
+		dps.vip6[p] = *service_vip6(s, p);
 	return weft_dp_service_set(s->engine->dp, &dps, err);
 }
 

@@ -12,7 +12,7 @@ json_t *view_address(struct in_addr a)
 {
 	char text[INET_ADDRSTRLEN];
 
-	return json_string(inet_ntop(AF_INET, &a, text, sizeof(text)));
+	return a.s_addr ? json_string(inet_ntop(AF_INET, &a, text, sizeof(text))) : json_null();
 }
 
 static json_t *time_or_null(uint64_t ms)
@@ -75,13 +75,14 @@ json_t *view_service(const struct service *s)
 		json_array_append_new(variants, view_variant(&s->spec->variants[i]));
 	weft_dp_service_counters(s->engine->dp, s->id, &c);
 	return json_pack(
-		"{s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o}",
+		"{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o}",
 		"name", s->name, "job_name", s->spec->job_name, "vip",
-		view_address(s->vip[WEFT_DP_RR]), "vips", vips_to_json(s), "phase", phase, "detail",
-		detail, "hint", detail[0] ? s->error.hint : "", "active", weft_virt_name(s->active),
-		"replicas", (int)s->spec->replicas, "ready", (int)ready, "instances", instances,
-		"swap", s->swap ? s->swap->id : NULL, "variants", variants, "created_ms",
-		(json_int_t)s->created_ms, "counters", view_counters(&c));
+		view_address(s->vip[WEFT_DP_RR]), "vips", vips_to_json(s), "vip6",
+		view_address6(service_vip6(s, WEFT_DP_RR)), "vips6", vips6_to_json(s, true),
+		"phase", phase, "detail", detail, "hint", detail[0] ? s->error.hint : "", "active",
+		weft_virt_name(s->active), "replicas", (int)s->spec->replicas, "ready", (int)ready,
+		"instances", instances, "swap", s->swap ? s->swap->id : NULL, "variants", variants,
+		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c));
 }
 
 void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)
@@ -105,14 +106,15 @@ json_t *view_instance(const struct instance *inst)
 	instance_stats(inst, &stats);
 	weft_dp_instance_counters(e->dp, inst->id, &c);
 	return json_pack(
-		"{s:s, s:s?, s:s, s:s?, s:s, s:s, s:s, s:o, s:o, s:s, s:s?, s:s, s:i, s:i, "
+		"{s:s, s:s?, s:s, s:s?, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s?, s:s, s:i, s:i, "
 		"s:i, s:I, s:I, s:I, s:I, s:s, s:I, s:o, s:o, s:o}",
 		"id", inst->name, "service", inst->service ? inst->service->name : NULL,
 		"virtualization", instance_kind(inst), "arch",
 		inst->borrowed ? NULL : weft_arch_name(inst->arch), "node", e->config.node, "phase",
 		phase_name(inst->phase), "detail", instance_detail(inst, detail, sizeof(detail)),
 		"ns_addr", view_address(inst->ns_addr), "inst_addr", view_address(inst->inst_addr),
-		"mac", instance_mac(inst, mac), "network",
+		"ns_addr6", view_address6(&inst->ns_addr6), "inst_addr6",
+		view_address6(&inst->inst_addr6), "mac", instance_mac(inst, mac), "network",
 		inst->borrowed ? NULL : weft_net_kind_name(inst->net), "device",
 		inst->ifindex ? inst->device : "", "weight", (int)inst->weight[WEFT_DP_RR], "flows",
 		(int)e->flows[inst->id], "pid", (int)stats.pid, "cpu_ns", (json_int_t)stats.cpu_ns,
@@ -331,7 +333,7 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		flows += e->flows[i->id];
 	}
 	*ret = json_pack(
-		"{s:s, s:I, s:s, s:{s:s, s:s}, s:o, s:{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:s}, "
+		"{s:s, s:I, s:s, s:{s:s, s:s}, s:o, s:{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:s, s:s, s:s}, "
 		"s:{s:s, s:s}, s:i, s:i, s:i, s:o}",
 		"version", WEFT_VERSION, "uptime_s",
 		(json_int_t)((weft_now_ns() - e->started_ns) / 1000000000ULL), "role", "all",
@@ -340,6 +342,7 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		weft_dp_hook(e->dp), "services", services, "instances", instances, "flows", flows,
 		"flow_capacity", (json_int_t)weft_dp_flow_capacity(e->dp), "drops",
 		(json_int_t)all_drops(e), "trace", e->no_trace.code ? e->no_trace.msg : "ok",
+		"ipv6", e->no_ipv6.code ? e->no_ipv6.msg : "ok", "ipv6_hint", e->no_ipv6.hint,
 		"store", "kind", "sqlite", "state", weft_store_state(e->store), "services",
 		services, "instances", instances, "swaps_running", swaps, "problems",
 		view_problems(e));

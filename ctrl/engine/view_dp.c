@@ -20,10 +20,12 @@ static json_t *lb_row(const struct service *s, const struct instance *i, enum we
 	for (struct instance *k = s->engine->instances; k; k = k->next)
 		total += k->service == s ? k->weight[policy] : 0;
 	weft_dp_instance_counters(s->engine->dp, i->id, &c);
-	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:o, s:i, s:f, s:i, s:o, s:o, s:I, s:I, s:I}",
+	return json_pack(
+		"{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:i, s:f, s:i, s:o, s:o, s:I, s:I, s:I}",
 		"service", s->name, "policy", policy_name(policy), "vip",
-		view_address(s->vip[policy]), "instance", i->name, "virtualization",
-		instance_kind(i), "addr", view_address(i->ns_addr), "weight",
+		view_address(s->vip[policy]), "vip6", view_address6(service_vip6(s, policy)),
+		"instance", i->name, "virtualization", instance_kind(i), "addr",
+		view_address(i->ns_addr), "addr6", view_address6(&i->ns_addr6), "weight",
 		(int)i->weight[policy], "share",
 		total ? (double)i->weight[policy] / (double)total : 0.0, "flows",
 		(int)s->engine->flows[i->id], "rtt_us", known(i->rtt_us), "load", known(i->load),
@@ -66,7 +68,7 @@ int weft_engine_dp_lb(
 	weft_dp_flows_count(e->dp, e->flows);
 	for (struct service *s = e->services; s; s = s->next)
 		for (int policy = 0; policy < WEFT_DP_POLICIES; policy++)
-			if ((!only || only == s) && s->vip[policy].s_addr)
+			if ((!only || only == s) && service_called_by(s, policy))
 				lb_rows(list, s, (enum weft_dp_policy)policy);
 	return view_items(list, ret);
 }

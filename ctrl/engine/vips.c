@@ -25,7 +25,7 @@ const char *policy_name(int policy)
 bool vips_certain(const struct weft_sla_service *spec)
 {
 	for (int p = 0; p < WEFT_DP_POLICIES; p++)
-		if (spec->vip[p].addr.s_addr)
+		if (spec->vip[p].addr.s_addr || !IN6_IS_ADDR_UNSPECIFIED(&spec->vip[p].addr6))
 			return true;
 	return false;
 }
@@ -57,7 +57,7 @@ int vips_check(struct weft_engine *e, const struct weft_sla_service *spec,
 		return weft_err_hint(err, "choose another addresses.%s, or \"auto\"",
 			weft_sla_vip_key((enum weft_policy)p));
 	}
-	return 0;
+	return vips6_check(e, spec, now, err);
 }
 
 /* One address is not given out twice in between: it is the service's as soon as it is chosen. */
@@ -74,7 +74,7 @@ int vips_choose(struct service *s, const struct weft_sla_service *spec, struct w
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return vips6_choose(s, spec, err);
 }
 
 json_t *vips_to_json(const struct service *s)
@@ -99,4 +99,17 @@ int vips_from_json(struct service *s, const char *rr, const json_t *doc)
 			return -EBADMSG;
 	}
 	return 0;
+}
+
+/* Of a store of before there was IPv6, or while it was off. */
+int vips_complete(struct service *s, struct weft_err *err)
+{
+	struct in6_addr before[WEFT_DP_POLICIES];
+	int r;
+
+	memcpy(before, s->vip6, sizeof(before));
+	r = vips6_choose(s, s->spec, err);
+	if (r < 0 || memcmp(before, s->vip6, sizeof(before)) == 0)
+		return r;
+	return service_store(s, err);
 }

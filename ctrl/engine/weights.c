@@ -183,7 +183,7 @@ void service_weigh(struct service *s)
 		return;
 	}
 	for (int policy = 0; policy < WEFT_DP_POLICIES; policy++)
-		if (s->vip[policy].s_addr)
+		if (service_called_by(s, policy))
 			weigh(s, (enum weft_dp_policy)policy, w);
 }
 

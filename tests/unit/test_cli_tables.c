@@ -53,7 +53,7 @@ static const char status_doc[] =
 
 static const char service_doc[] =
 	"{\"name\": \"shop.web\", \"job_name\": \"shop.default.web.default\", \"vip\": "
-	"\"10.30.0.2\", \"vips\": {\"rr\": \"10.30.0.2\", \"closest\": \"10.30.0.7\"}, \"phase\": \"running\", \"detail\": \"\", \"active\": \"container\", "
+	"\"10.30.0.2\", \"vips\": {\"rr\": \"10.30.0.2\", \"closest\": \"10.30.0.7\"}, \"vips6\": {\"rr\": \"fdff:2000::2\"}, \"phase\": \"running\", \"detail\": \"\", \"active\": \"container\", "
 	"\"replicas\": 2, \"ready\": 1, \"instances\": [\"shop.web.1\", \"shop.web.2\"], \"swap\": "
 	"null, \"variants\": [{\"virtualization\": \"container\", \"code\": "
 	"\"file:///images/nginx.tar\", \"arch\": [\"amd64\", \"arm64\"], \"memory_mb\": 64, "
@@ -65,7 +65,7 @@ static const char service_doc[] =
 static const char instance_doc[] =
 	"{\"id\": \"shop.web.1\", \"service\": \"shop.web\", \"virtualization\": \"container\", "
 	"\"arch\": \"amd64\", \"node\": \"edge-1\", \"phase\": \"ready\", \"detail\": \"\", "
-	"\"ns_addr\": \"10.18.0.2\", \"inst_addr\": \"10.30.1.1\", \"mac\": \"02:00:0a:12:00:02\", "
+	"\"ns_addr\": \"10.18.0.2\", \"inst_addr\": \"10.30.1.1\", \"ns_addr6\": \"fc00::2\", \"inst_addr6\": null, \"mac\": \"02:00:0a:12:00:02\", "
 	"\"network\": \"veth\", \"device\": \"weft0.1\", \"weight\": 100, \"flows\": 12, \"pid\": 4121, \"cpu_ns\": "
 	"190400000, \"memory_bytes\": 9751756, \"image\": \"sha256:9c1\", \"created_ms\": @90, "
 	"\"started_ms\": @90, \"ready_ms\": @89}";
@@ -87,7 +87,7 @@ static const char swap_doc[] =
 
 static const char lb_doc[] =
 	"{\"service\": \"shop.web\", \"policy\": \"wrr\", \"rtt_us\": 190.4, \"load\": 1.25, \"vip\": \"10.30.0.2\", \"instance\": \"shop.web.1\", "
-	"\"virtualization\": \"container\", \"addr\": \"10.18.0.2\", \"weight\": 40, \"share\": 0.4, "
+	"\"virtualization\": \"container\", \"addr\": \"10.18.0.2\", \"vip6\": \"fdff:5000::2\", \"addr6\": \"fc00::2\", \"weight\": 40, \"share\": 0.4, "
 	"\"flows\": 12, \"packets\": 12345, \"bytes\": 3250586, \"new_flows\": 4930}";
 static const char flow_doc[] =
 	"{\"service\": \"shop.web\", \"instance\": \"shop.web.1\", "
@@ -133,7 +133,7 @@ static const struct {
 		"2h\n"},
 	{"service list -o wide --no-headers", "GET /v1/services", service_doc, 1,
 		"shop.web  10.30.0.2  running  1/2  container  container,unikernel  -  4.9k  123k  3.1 "
-		"MiB  99  512 B  2h  shop.default.web.default  rr=10.30.0.2,closest=10.30.0.7  shop.web.1,shop.web.2  -\n"},
+		"MiB  99  512 B  2h  shop.default.web.default  rr=10.30.0.2,closest=10.30.0.7  rr=fdff:2000::2  shop.web.1,shop.web.2  -\n"},
 	{"service list -o name", "GET /v1/services", service_doc, 1, "shop.web\n"},
 	{"service show shop.web", "GET /v1/services/shop.web", service_doc, 0,
 		"SERVICE     shop.web\n"
@@ -151,6 +151,7 @@ static const struct {
 		"AGE         2h\n"
 		"JOB         shop.default.web.default\n"
 		"VIPS        rr=10.30.0.2,closest=10.30.0.7\n"
+		"VIPS6       rr=fdff:2000::2\n"
 		"IDS         shop.web.1,shop.web.2\n"
 		"DETAIL      -\n"
 		"\n"
@@ -162,25 +163,27 @@ static const struct {
 		"shop.web.1  shop.web  container  ready  10.18.0.2     100     12  190ms  9.3 MiB   "
 		"1m\n"},
 	{"instance show shop.web.1", "GET /v1/instances/shop.web.1", instance_doc, 0,
-		"INSTANCE     shop.web.1\n"
-		"SERVICE      shop.web\n"
-		"RUNTIME      container\n"
-		"PHASE        ready\n"
-		"ADDRESS      10.18.0.2\n"
-		"WEIGHT       100\n"
-		"FLOWS        12\n"
-		"CPU          190ms\n"
-		"MEMORY       9.3 MiB\n"
-		"AGE          1m\n"
-		"ARCH         amd64\n"
-		"NODE         edge-1\n"
-		"PID          4121\n"
-		"INSTANCE-IP  10.30.1.1\n"
-		"MAC          02:00:0a:12:00:02\n"
-		"NETWORK      veth\n"
-		"DEVICE       weft0.1\n"
-		"IMAGE        sha256:9c1\n"
-		"DETAIL       -\n"},
+		"INSTANCE      shop.web.1\n"
+		"SERVICE       shop.web\n"
+		"RUNTIME       container\n"
+		"PHASE         ready\n"
+		"ADDRESS       10.18.0.2\n"
+		"WEIGHT        100\n"
+		"FLOWS         12\n"
+		"CPU           190ms\n"
+		"MEMORY        9.3 MiB\n"
+		"AGE           1m\n"
+		"ARCH          amd64\n"
+		"NODE          edge-1\n"
+		"PID           4121\n"
+		"INSTANCE-IP   10.30.1.1\n"
+		"ADDRESS6      fc00::2\n"
+		"INSTANCE-IP6  -\n"
+		"MAC           02:00:0a:12:00:02\n"
+		"NETWORK       veth\n"
+		"DEVICE        weft0.1\n"
+		"IMAGE         sha256:9c1\n"
+		"DETAIL        -\n"},
 	{"swap list -o wide", "GET /v1/swaps", swap_doc, 1, NULL},
 	{"swap list -o name", "GET /v1/swaps", swap_doc, 1, "7f3a\n"},
 	{"swap show 7f3a", "GET /v1/swaps/7f3a", swap_doc, 0,
@@ -198,7 +201,8 @@ static const struct {
 		"shop.web  wrr     10.30.0.2  shop.web.1  container  10.18.0.2      40    40%     12       "
 		"4.9k      12k  3.1 MiB\n"},
 	{"dp lb list -o wide --no-headers", "GET /v1/dp/lb", lb_doc, 1,
-		"shop.web  wrr  10.30.0.2  shop.web.1  container  10.18.0.2  40  40%  190µs  1.25  "
+		"shop.web  wrr  10.30.0.2  shop.web.1  container  10.18.0.2  fdff:5000::2  fc00::2  40  40%  "
+		"190µs  1.25  "
 		"12  4.9k  12k  3.1 MiB\n"},
 	{"dp lb list --service shop.web", "GET /v1/dp/lb?service=shop.web", lb_doc, 1, NULL},
 	{"service weights shop.web", "GET /v1/dp/lb?service=shop.web", lb_doc, 1,

@@ -33,6 +33,13 @@ static int parse(const char *line)
 	return r;
 }
 
+static bool is_address6(const char *text)
+{
+	struct in6_addr a;
+
+	return inet_pton(AF_INET6, text, &a) == 1 && IN6_ARE_ADDR_EQUAL(&a, &o.engine.subnet6);
+}
+
 static void test_defaults(void **state)
 {
 	(void)state;
@@ -48,6 +55,8 @@ static void test_defaults(void **state)
 	assert_true(o.node[0] != '\0');
 	assert_int_equal(ntohl(o.engine.subnet.s_addr), 0x0a120000);
 	assert_int_equal(o.engine.subnet_len, 26);
+	assert_int_equal(o.engine.subnet6_len, 120);
+	assert_true(is_address6("fc00::"));
 	assert_int_equal(o.engine.mtu, 1500);
 	assert_false(o.purge);
 	assert_int_equal(o.engine.libexec[0], '/');
@@ -93,6 +102,25 @@ static void test_subnets(void **state)
 	}
 }
 
+static void test_subnets6(void **state)
+{
+	static const char *const good[] = {
+		"fc00::/120", "fc00::100/120", "fc00:1::/112", "fdfd:ffff::ffff:fff0/124"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "--subnet6=%s", good[i]);
+		if (parse(line) != 0)
+			fail_msg("%s: %s", good[i], err.msg);
+		*strchr(line, '/') = '\0';
+		assert_true(is_address6(line + strlen("--subnet6=")));
+	}
+	assert_int_equal(parse("--subnet6=off"), 0);
+	assert_int_equal(o.engine.subnet6_len, 0);
+}
+
 static void test_refused(void **state)
 {
 	static const struct {
@@ -128,6 +156,14 @@ static void test_refused(void **state)
 		{"--mtu=1500b", EINVAL, "--mtu=1500b is no MTU", "576 to 65000"},
 		{"--mtu=-1", EINVAL, "--mtu=-1 is no MTU", "576 to 65000"},
 		{"--log-level=loud", EINVAL, "--log-level=loud: unknown level", "debug"},
+		{"--subnet6=fc00::", EINVAL, "--subnet6=fc00:: is not", "fc00::/120; or off"},
+		{"--subnet6=fc00::1/120", EINVAL, "--subnet6=fc00::1/120 is not", "fc00::/120"},
+		{"--subnet6=fc00::/111", EINVAL, "--subnet6=fc00::/111 is not", "/112 to /124"},
+		{"--subnet6=fc00::/125", EINVAL, "--subnet6=fc00::/125 is not", "/112 to /124"},
+		{"--subnet6=fdfe::/120", EINVAL, "--subnet6=fdfe::/120 is not", "fdfe::/15"},
+		{"--subnet6=fdff:2000::/120", EINVAL, "--subnet6=fdff:2000::", "fdfe::/15"},
+		{"--subnet6=2001:db8::/120", EINVAL, "--subnet6=2001:db8::", "in fc00::/7"},
+		{"--subnet6=10.18.0.0/26", EINVAL, "--subnet6=10.18.0.0/26 is not", "fc00::"},
 		{"--subnet=10.18.0.0", EINVAL, "--subnet=10.18.0.0 is not", "10.18.0.0/26"},
 		{"--subnet=10.18.0.0/", EINVAL, "is not a subnet", "10.18.0.0/26"},
 		{"--subnet=10.18.0.0/15", EINVAL, "is not a subnet", "/16 to /29"},
@@ -224,6 +260,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_all),
 		cmocka_unit_test(test_subnets),
+		cmocka_unit_test(test_subnets6),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_file),
 		cmocka_unit_test(test_file_refused),
