@@ -121,13 +121,25 @@ static void test_subnets6(void **state)
 	assert_int_equal(o.engine.subnet6_len, 0);
 }
 
+struct refusal {
+	const char *line;
+	int code;
+	const char *msg, *hint;
+};
+
+static void all_refused(const struct refusal *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (parse(rows[i].line) != -rows[i].code || err.code != rows[i].code)
+			fail_msg("%s: %d \"%s\"", rows[i].line, err.code, err.msg);
+		if (!strstr(err.msg, rows[i].msg) || !strstr(err.hint, rows[i].hint))
+			fail_msg("%s: \"%s\", hint \"%s\"", rows[i].line, err.msg, err.hint);
+	}
+}
+
 static void test_refused(void **state)
 {
-	static const struct {
-		const char *line;
-		int code;
-		const char *msg, *hint;
-	} rows[] = {
+	static const struct refusal rows[] = {
 		{"--frobnicate", EINVAL, "--frobnicate: unknown option", "weftd --help"},
 		{"-x", EINVAL, "-x: unknown option", "weftd --help"},
 		{"--mtu", EINVAL, "--mtu: unknown option, or its value is missing", "weftd --help"},
@@ -156,14 +168,6 @@ static void test_refused(void **state)
 		{"--mtu=1500b", EINVAL, "--mtu=1500b is no MTU", "576 to 65000"},
 		{"--mtu=-1", EINVAL, "--mtu=-1 is no MTU", "576 to 65000"},
 		{"--log-level=loud", EINVAL, "--log-level=loud: unknown level", "debug"},
-		{"--subnet6=fc00::", EINVAL, "--subnet6=fc00:: is not", "fc00::/120; or off"},
-		{"--subnet6=fc00::1/120", EINVAL, "--subnet6=fc00::1/120 is not", "fc00::/120"},
-		{"--subnet6=fc00::/111", EINVAL, "--subnet6=fc00::/111 is not", "/112 to /124"},
-		{"--subnet6=fc00::/125", EINVAL, "--subnet6=fc00::/125 is not", "/112 to /124"},
-		{"--subnet6=fdfe::/120", EINVAL, "--subnet6=fdfe::/120 is not", "fdfe::/15"},
-		{"--subnet6=fdff:2000::/120", EINVAL, "--subnet6=fdff:2000::", "fdfe::/15"},
-		{"--subnet6=2001:db8::/120", EINVAL, "--subnet6=2001:db8::", "in fc00::/7"},
-		{"--subnet6=10.18.0.0/26", EINVAL, "--subnet6=10.18.0.0/26 is not", "fc00::"},
 		{"--subnet=10.18.0.0", EINVAL, "--subnet=10.18.0.0 is not", "10.18.0.0/26"},
 		{"--subnet=10.18.0.0/", EINVAL, "is not a subnet", "10.18.0.0/26"},
 		{"--subnet=10.18.0.0/15", EINVAL, "is not a subnet", "/16 to /29"},
@@ -178,12 +182,24 @@ static void test_refused(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		if (parse(rows[i].line) != -rows[i].code || err.code != rows[i].code)
-			fail_msg("%s: %d \"%s\"", rows[i].line, err.code, err.msg);
-		if (!strstr(err.msg, rows[i].msg) || !strstr(err.hint, rows[i].hint))
-			fail_msg("%s: \"%s\", hint \"%s\"", rows[i].line, err.msg, err.hint);
-	}
+	all_refused(rows, ARRAY_SIZE(rows));
+}
+
+static void test_refused6(void **state)
+{
+	static const struct refusal rows[] = {
+		{"--subnet6=fc00::", EINVAL, "--subnet6=fc00:: is not", "fc00::/120; or off"},
+		{"--subnet6=fc00::1/120", EINVAL, "--subnet6=fc00::1/120 is not", "fc00::/120"},
+		{"--subnet6=fc00::/111", EINVAL, "--subnet6=fc00::/111 is not", "/112 to /124"},
+		{"--subnet6=fc00::/125", EINVAL, "--subnet6=fc00::/125 is not", "/112 to /124"},
+		{"--subnet6=fdfe::/120", EINVAL, "--subnet6=fdfe::/120 is not", "fdfe::/15"},
+		{"--subnet6=fdff:2000::/120", EINVAL, "--subnet6=fdff:2000::", "fdfe::/15"},
+		{"--subnet6=2001:db8::/120", EINVAL, "--subnet6=2001:db8::", "in fc00::/7"},
+		{"--subnet6=10.18.0.0/26", EINVAL, "--subnet6=10.18.0.0/26 is not", "fc00::"},
+	};
+
+	(void)state;
+	all_refused(rows, ARRAY_SIZE(rows));
 }
 
 static int file(const char *text)
@@ -265,6 +281,7 @@ int main(void)
 		cmocka_unit_test(test_file),
 		cmocka_unit_test(test_file_refused),
 		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_refused6),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
