@@ -294,32 +294,47 @@ __noinline __u32 flow_sync(__u64 hash, __u32 id, __u32 state)
 	return state;
 }
 
+/* One try to store what the packet makes of the flow of that word: the word stored, 0 when there is
+ * nothing to store (any more), FLOW_AGAIN when another processor was quicker. Each step on its own,
+ * as flow_rank(). */
+#define FLOW_AGAIN 1 /* no word: it has no state */
+__noinline __u64 flow_store(__u64 hash, __u64 word, __u32 first, __u32 tcp_flags)
+{
+	struct flow f;
+	__u64 fresh;
+
+	if (!flow_find(hash, &f) || !flow_same(f.word, word))
+		return 0; /* replaced */
+	fresh = flow_aged(f.word, flow_next_state(f.word, first, tcp_flags));
+	if (fresh == f.word)
+		return 0;
+	return __sync_val_compare_and_swap(f.place, f.word, fresh) == f.word ? fresh : FLOW_AGAIN;
+}
+
+__noinline int flow_amend(__u64 hash, __u64 word, __u32 state)
+{
+	struct flow f;
+
+	if (flow_find(hash, &f))
+		__sync_val_compare_and_swap(f.place, word, flow_aged(word, state));
+	return 0;
+}
+
 /* flow_touch() where there is something to store. other is the hash of the opposite direction, word
  * what was found, first the state that such a flow begins with. When another processor was quicker,
  * the packet has its say on what that one stored: a FIN comes only once. */
 __noinline int flow_advance(__u64 hash, __u64 other, __u64 word, __u32 first, __u32 tcp_flags)
 {
-	__u64 fresh = 0;
-	__u32 state = 0, both;
-	struct flow f;
-	int i;
+	__u64 fresh = FLOW_AGAIN;
+	__u32 both;
 
-	for (i = 0; i < FLOW_TRIES; i++) {
-		if (!flow_find(hash, &f) || !flow_same(f.word, word))
-			return 0; /* replaced */
-		word = f.word;
-		state = flow_next_state(word, first, tcp_flags);
-		fresh = flow_aged(word, state);
-		if (fresh == word)
-			return 0;
-		if (__sync_val_compare_and_swap(f.place, word, fresh) == word)
-			break;
-	}
-	if (i == FLOW_TRIES)
+	for (int i = 0; i < FLOW_TRIES && fresh == FLOW_AGAIN; i++)
+		fresh = flow_store(hash, word, first, tcp_flags);
+	if (!fresh || fresh == FLOW_AGAIN)
 		return 0;
-	both = flow_sync(other, weft_flow_id(word), state);
-	if (both != state)
-		__sync_val_compare_and_swap(f.place, fresh, flow_aged(fresh, both));
+	both = flow_sync(other, weft_flow_id(fresh), weft_flow_state(fresh));
+	if (both != weft_flow_state(fresh))
+		flow_amend(hash, fresh, both);
 	return 0;
 }
 

@@ -13,29 +13,34 @@
 #define TCP_OPT_MSS     2
 #define TCP_OPT_MSS_LEN 4
 
-/* Bytes behind len are 0, which ends the list. */
-static __always_inline __u32 mss_find(const __u8 opts[64], __u32 len)
+struct tcp_options {
+	__u8 byte[64]; /* those behind the list are 0, which ends it */
+};
+
+/* Where the option behind that at off begins. A function of its own, so that to the verifier each
+ * step is as the one before. */
+__noinline __u32 mss_next(const struct tcp_options *opts, __u32 off)
+{
+	__u32 kind, size;
+
+	if (!opts)
+		return TCP_OPTIONS_MAX;
+	kind = opts->byte[off & 63];
+	if (kind == TCP_OPT_NOP)
+		return off + 1;
+	size = opts->byte[(off + 1) & 63];
+	return kind == TCP_OPT_END || size < 2 ? TCP_OPTIONS_MAX : off + size;
+}
+
+static __always_inline __u32 mss_find(const struct tcp_options *opts, __u32 len)
 {
 	__u32 off = 0;
 
-	for (int i = 0; i < TCP_OPTIONS_MAX; i++) {
-		__u32 kind, size;
-
-		if (off + TCP_OPT_MSS_LEN > len)
-			break;
-		kind = opts[off & 63];
-		if (kind == TCP_OPT_END)
-			break;
-		if (kind == TCP_OPT_NOP) {
-			off++;
-			continue;
-		}
-		size = opts[(off + 1) & 63];
-		if (kind == TCP_OPT_MSS)
-			return size == TCP_OPT_MSS_LEN ? off : TCP_OPTIONS_MAX;
-		if (size < 2)
-			break;
-		off += size;
+	for (int i = 0; i < TCP_OPTIONS_MAX && off + TCP_OPT_MSS_LEN <= len; i++) {
+		if (opts->byte[off & 63] == TCP_OPT_MSS)
+			return opts->byte[(off + 1) & 63] == TCP_OPT_MSS_LEN ? off
+									     : TCP_OPTIONS_MAX;
+		off = mss_next(opts, off);
 	}
 	return TCP_OPTIONS_MAX;
 }
@@ -44,7 +49,8 @@ static __always_inline __u32 mss_find(const __u8 opts[64], __u32 len)
 __noinline int mss_clamp(struct __sk_buff *skb, __u32 l4, __u32 mtu)
 {
 	__u32 len, at, most = mtu - IP_HLEN_MIN - TCP_HLEN_MIN;
-	__u8 opts[64] = {}, doff = 0;
+	struct tcp_options opts = {};
+	__u8 doff = 0;
 	__be16 from, to;
 
 	if (bpf_skb_load_bytes(skb, l4 + TCP_DOFF_OFF, &doff, sizeof(doff)))
@@ -53,14 +59,14 @@ __noinline int mss_clamp(struct __sk_buff *skb, __u32 l4, __u32 mtu)
 	asm volatile("" : "+r"(len));
 	if (len < TCP_OPT_MSS_LEN || len > TCP_OPTIONS_MAX)
 		return 0;
-	if (bpf_skb_load_bytes(skb, l4 + TCP_HLEN_MIN, opts, len))
+	if (bpf_skb_load_bytes(skb, l4 + TCP_HLEN_MIN, &opts, len))
 		return 0;
-	at = mss_find(opts, len);
+	at = mss_find(&opts, len);
 	if (at >= TCP_OPTIONS_MAX ||
-		((__u32)opts[(at + 2) & 63] << 8 | opts[(at + 3) & 63]) <= most)
+		((__u32)opts.byte[(at + 2) & 63] << 8 | opts.byte[(at + 3) & 63]) <= most)
 		return 0;
 	at += 2;
-	from = bpf_htons(opts[at & 63] << 8 | opts[(at + 1) & 63]);
+	from = bpf_htons(opts.byte[at & 63] << 8 | opts.byte[(at + 1) & 63]);
 	to = bpf_htons(most);
 	if (bpf_skb_store_bytes(skb, l4 + TCP_HLEN_MIN + at, &to, sizeof(to), 0))
 		return 0;
