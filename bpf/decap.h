@@ -102,7 +102,7 @@ static __always_inline int looks_like(struct __sk_buff *skb)
 }
 
 /* What it is, from what is linear. */
-static __noinline int look_inside(struct __sk_buff *skb, struct outer *o)
+__noinline int look_inside(struct __sk_buff *skb, struct outer *o)
 {
 	struct bytes b = {
 		.data = frame(skb),
@@ -111,7 +111,7 @@ static __noinline int look_inside(struct __sk_buff *skb, struct outer *o)
 		.super = skb->gso_size,
 	};
 
-	return outer_find(&b, o);
+	return o ? outer_find(&b, o) : NOT_OURS;
 }
 
 /* Kernels from 6.9 on forget, where generic XDP has had them copy a packet, how long its Ethernet
