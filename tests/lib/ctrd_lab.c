@@ -88,7 +88,7 @@ struct weft_runtime *clab_runtime(void)
 		.event = clab.loop,
 		.state_dir = clab.ctrd.dir,
 		.libexec_dir = clab.libexec,
-		.containerd = clab.ctrd.socket,
+		.containerd = clab.socket ? clab.socket : clab.ctrd.socket,
 		.cgroup_root = clab.cgroup,
 		.registries = clab.registries,
 		.on_event = on_event,

@@ -24,6 +24,7 @@ struct ctrd_lab {
 	struct weft_runtime *rt;
 	enum weft_virt virt;
 	char libexec[PATH_MAX], image[128], ref[160], cgroup[64];
+	const char *socket;     /* of the next clab_runtime(); NULL: containerd's own */
 	const char *registries; /* of the next clab_runtime() */
 	struct clab_event events[CLAB_EVENTS];
 	unsigned n_events;
