@@ -68,6 +68,7 @@ static void ctrd_free(struct weft_runtime *rt)
 	free(rt->runsc);
 	free(rt->logger);
 	free(rt->registries);
+	ctrd_leases_free(rt);
 	free(rt);
 }
 WEFT_DEFINE_CLEANUP(struct weft_runtime *, ctrd_free);

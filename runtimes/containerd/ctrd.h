@@ -53,7 +53,9 @@ struct weft_runtime {
 	struct ctrd_instances instances;
 	struct weft_grpc_call *events;
 	sd_event_source *resync;
-	uint64_t token; /* tells our execs from an earlier daemon's */
+	uint64_t token; /* tells our execs and leases from an earlier daemon's */
+	char **old_leases;
+	size_t n_old_leases;
 	unsigned n_execs;
 };
 
@@ -176,6 +178,16 @@ struct ctrd_image *ctrd_image_keep(
 	struct weft_runtime *rt, const char *ref, enum weft_arch arch, struct weft_oci_image *oci);
 void ctrd_image_put(struct ctrd_image *image);                    /* NULL is fine */
 void ctrd_image_forget(struct weft_runtime *rt, const char *ref); /* NULL: all */
+
+/* --- leases.c ------------------------------------------------------------------------------------
+ */
+
+#define CTRD_LEASE_NAME 64
+/* Of the import of the image whose manifest has that digest. */
+void ctrd_lease_name(const struct weft_runtime *rt, const char *digest, char ret[CTRD_LEASE_NAME]);
+void ctrd_leases_list(struct weft_runtime *rt); /* find those of earlier daemons */
+void ctrd_leases_settle(struct weft_runtime *rt, const char *digest); /* the image is whole */
+void ctrd_leases_free(struct weft_runtime *rt);
 
 /* --- import.c, start.c, container.c, spec.c, user.c
  * -----------------------------------------------------------

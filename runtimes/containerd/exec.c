@@ -520,7 +520,7 @@ int ctrd_exec_init(struct weft_runtime *rt)
 	_cleanup_(closedirp) DIR *dir = path ? opendir(path) : NULL;
 	const struct dirent *e;
 
-	rt->token = weft_realtime_ms();
+	rt->token = weft_realtime_ms() << 20 | (weft_now_ns() & 0xfffff);
 	while (dir && (e = readdir(dir)))
 		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) == 0)
 			end_later(rt, e->d_name);

@@ -66,6 +66,7 @@ void import_finish(struct import *im, int r)
 		size = im->image->manifest.size + im->image->config.size;
 		for (unsigned i = 0; i < im->image->n_layers; i++)
 			size += im->image->layers[i].size;
+		ctrd_leases_settle(rt, im->image->manifest.digest);
 		/* The start that follows need not read it again. */
 		ctrd_image_put(ctrd_image_keep(rt, im->name, im->arch, TAKE_PTR(im->image)));
 	}
@@ -85,10 +86,7 @@ static void lease_deleted(struct ctrd_op *op, const struct weft_grpc_result *res
 	struct import *im = import_of(op);
 
 	(void)res; /* it expires by itself */
-	if (im->result == 0 && im->recorded)
-		im->recorded(im);
-	else
-		import_finish(im, im->result);
+	import_finish(im, im->result);
 }
 
 static void delete_lease(struct import *im, int r)
@@ -155,32 +153,23 @@ void import_record(struct import *im)
 /* --- a new image: extract, lease -----------------------------------------------------------------
  */
 
-static void stale_lease_deleted(struct ctrd_op *op, const struct weft_grpc_result *res);
-
 static void got_lease(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
-	Ctrd__DeleteLeaseRequest q = CTRD__DELETE_LEASE_REQUEST__INIT;
 	struct import *im = import_of(op);
 
-	/* Of a daemon that died while importing. Its expiry may be near. */
-	if (res->status == WEFT_GRPC_ALREADY_EXISTS && !im->retried) {
-		im->retried = true;
-		q.id = im->lease;
-		ctrd_op_call(op, CTRD_LEASE_DELETE, &q.base, CTRD_QUICK_MS, stale_lease_deleted);
-		return;
-	}
-	if (res->status != WEFT_GRPC_OK) {
-		import_failed(im, ctrd_op_fail(op, res, "image %s: take a lease", im->path));
-		return;
-	}
-	op->lease = im->lease;
-	import_content(im);
+	if (import_has_lease(im, res))
+		import_content(im);
 }
 
-static void stale_lease_deleted(struct ctrd_op *op, const struct weft_grpc_result *res)
+/* One that is there already is of an earlier try of ours. */
+bool import_has_lease(struct import *im, const struct weft_grpc_result *res)
 {
-	(void)res;
-	import_take_lease(import_of(op), got_lease);
+	if (res->status == WEFT_GRPC_OK || res->status == WEFT_GRPC_ALREADY_EXISTS) {
+		im->op.lease = im->lease;
+		return true;
+	}
+	import_failed(im, ctrd_op_fail(&im->op, res, "image %s: take a lease", im->path));
+	return false;
 }
 
 void import_take_lease(struct import *im, ctrd_step_t next)
@@ -193,6 +182,7 @@ void import_take_lease(struct import *im, ctrd_step_t next)
 	struct tm tm;
 
 	strftime(expire, sizeof(expire), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &tm));
+	ctrd_lease_name(im->op.rt, im->image->manifest.digest, im->lease);
 	label.key = key;
 	label.value = expire;
 	q.id = im->lease;

@@ -22,10 +22,9 @@ struct import {
 	char alias[WEFT_REFERENCE_TEXT]; /* of one more, "": none */
 	bool aliased;
 	char *staging; /* directory of the blobs, NULL: not made */
-	char lease[64];
+	char lease[CTRD_LEASE_NAME];
 	int result;
-	ctrd_step_t turn;                  /* when it is this one's turn in rt->imports */
-	void (*recorded)(struct import *); /* instead of the end when all is there; NULL */
+	ctrd_step_t turn; /* when it is this one's turn in rt->imports */
 
 	/* the blob being written */
 	unsigned blob;
@@ -44,7 +43,9 @@ struct import {
 void import_queue(struct import *im, ctrd_step_t turn); /* behind those that are at it */
 void import_finish(struct import *im, int r);           /* tells, and goes */
 void import_release(struct ctrd_op *op);
+/* next asks import_has_lease(), which has called import_failed() when it says no. */
 void import_take_lease(struct import *im, ctrd_step_t next);
+bool import_has_lease(struct import *im, const struct weft_grpc_result *res);
 /* From memory: the layers are there already. */
 void import_documents(struct import *im);
 /* Does a Write fail since another one of the same blob goes on? */
@@ -85,8 +86,6 @@ struct pull {
 	size_t manifest_size;
 	char type[128];               /* of the manifest */
 	struct weft_oci_image *local; /* what the reference meant last, all of it here */
-	char **stale;                 /* leases of earlier tries */
-	size_t n_stale;
 
 	struct pull_layer *layers;
 	unsigned n_layers, next, active;

@@ -29,9 +29,6 @@ static void release(struct ctrd_op *op)
 	weft_registry_free(p->registry);
 	weft_oci_image_free(p->local);
 	free(p->manifest);
-	for (size_t i = 0; i < p->n_stale; i++)
-		free(p->stale[i]);
-	free(p->stale);
 	import_release(op);
 }
 
@@ -54,29 +51,6 @@ static void failed(struct pull *p, int r)
 	pull_failed(p, r);
 }
 
-static void delete_stale(struct ctrd_op *op, const struct weft_grpc_result *res)
-{
-	Ctrd__DeleteLeaseRequest q = CTRD__DELETE_LEASE_REQUEST__INIT;
-	struct pull *p = pull_of(op);
-	_cleanup_(freep) char *id = NULL;
-
-	(void)res; /* they expire by themselves */
-	if (p->n_stale == 0) {
-		import_finish(&p->im, 0);
-		return;
-	}
-	id = p->stale[--p->n_stale];
-	q.id = id;
-	ctrd_op_call(op, CTRD_LEASE_DELETE, &q.base, CTRD_QUICK_MS, delete_stale);
-}
-
-static void recorded(struct import *im)
-{
-	const struct weft_grpc_result ok = {.message = ""};
-
-	delete_stale(&im->op, &ok);
-}
-
 /* --- content -------------------------------------------------------------------------------------
  */
 
@@ -95,54 +69,16 @@ static void got_lease(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
 	struct pull *p = pull_of(op);
 
-	if (res->status != WEFT_GRPC_OK) {
-		failed(p, ctrd_op_fail(op, res, "image %s: take a lease", p->im.path));
-		return;
-	}
-	op->lease = p->im.lease;
-	pull_layers(p);
-}
-
-static void note_stale(struct pull *p, const char *id)
-{
-	char **more = reallocarray(p->stale, p->n_stale + 1, sizeof(*more));
-
-	if (!more)
-		return;
-	p->stale = more;
-	p->stale[p->n_stale] = strdup(id);
-	if (p->stale[p->n_stale])
-		p->n_stale++;
-}
-
-/* A lease cannot be prolonged. What an earlier try has written comes under the new one as soon as
- * its writing goes on, and the old one is let go in the end. */
-static void got_leases(struct ctrd_op *op, const struct weft_grpc_result *res)
-{
-	const Ctrd__ListLeasesResponse *m = (const Ctrd__ListLeasesResponse *)res->reply;
-	struct pull *p = pull_of(op);
-
-	if (!m) {
-		failed(p, ctrd_op_fail(op, res, "image %s: look for leases", p->im.path));
-		return;
-	}
-	snprintf(p->im.lease, sizeof(p->im.lease), LEASE "%.12s-",
-		WEFT_OCI_HEX(p->im.image->manifest.digest));
-	for (size_t i = 0; i < m->n_leases; i++)
-		if (strncmp(m->leases[i]->id, p->im.lease, strlen(p->im.lease)) == 0)
-			note_stale(p, m->leases[i]->id);
-	snprintf(p->im.lease + strlen(p->im.lease), 20, "%llx",
-		(unsigned long long)weft_realtime_ms());
-	import_take_lease(&p->im, got_lease);
+	if (import_has_lease(&p->im, res))
+		pull_layers(p);
 }
 
 static void have_image(struct pull *p)
 {
-	Ctrd__ListLeasesRequest q = CTRD__LIST_LEASES_REQUEST__INIT;
 	struct import *im = &p->im;
 
 	snprintf(im->name, sizeof(im->name), IMPORT_NAME_PREFIX "%s", im->image->manifest.digest);
-	ctrd_op_call(&im->op, CTRD_LEASE_LIST, &q.base, CTRD_QUICK_MS, got_leases);
+	import_take_lease(im, got_lease);
 }
 
 /* The reference means what it meant: nothing is to be done. */
@@ -478,7 +414,6 @@ int ctrd_pull(struct weft_runtime *rt, const char *image, enum weft_arch arch,
 	p->im.fd = -1;
 	p->im.arch = arch;
 	p->im.prepared = done;
-	p->im.recorded = recorded;
 	op->userdata = userdata;
 	op->release = release;
 	weft_reference_format(&ref, p->im.alias);

@@ -362,6 +362,7 @@ void ctrd_on_connection(void *userdata, bool up)
 		return;
 	}
 	resync(rt);
+	ctrd_leases_list(rt);
 	ctrd_unpark(rt);
 }
 
