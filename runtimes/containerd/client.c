@@ -254,6 +254,7 @@ static void got_plugins(struct ctrd_op *op, const struct weft_grpc_result *res)
 		ok.status = WEFT_GRPC_UNIMPLEMENTED;
 		ok.message = "containerd has neither a working overlayfs nor a native snapshotter";
 	}
+	memcpy(op->snapshots, rt->snapshotter, sizeof(op->snapshots));
 	next(op, &ok);
 }
 
@@ -265,6 +266,7 @@ void ctrd_op_snapshotter(struct ctrd_op *op, ctrd_step_t next)
 	char *filter = snapshotters;
 
 	if (*op->rt->snapshotter) {
+		memcpy(op->snapshots, op->rt->snapshotter, sizeof(op->snapshots));
 		next(op, &known);
 		return;
 	}

@@ -271,7 +271,7 @@ static void send_container(struct ctrd_op *op, const struct ctrd_wish *w, const 
 	c.image = w->image;
 	c.runtime = &runtime;
 	c.spec = &any_spec;
-	c.snapshotter = op->rt->snapshotter;
+	c.snapshotter = op->snapshots;
 	c.snapshot_key = op->id;
 	q.container = &c;
 	ctrd_op_call(op, CTRD_CONTAINER_CREATE, &q.base, CTRD_QUICK_MS, next);

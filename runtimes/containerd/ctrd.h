@@ -114,7 +114,8 @@ struct ctrd_op {
 	sd_event_source *timer;
 	bool no_memory; /* the call could not even begin: the timer tells the next step */
 	ctrd_step_t next, after_plugins;
-	const char *lease;                   /* sent along with each call while set */
+	const char *lease;  /* sent along with each call while set */
+	char snapshots[32]; /* snapshotter, since ctrd_op_snapshotter(): the connection may break */
 	void (*release)(struct ctrd_op *op); /* frees what the operation's own struct owns */
 
 	weft_runtime_done_t done; /* NULL: nobody waits for it */
@@ -154,7 +155,7 @@ void ctrd_op_read(struct ctrd_op *op, const char *digest, ctrd_step_t next);
 int ctrd_op_fail(struct ctrd_op *op, const struct weft_grpc_result *res, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Find out which snapshotter works here (rt->snapshotter), then go on. */
+/* Find out which snapshotter works here (op->snapshots), then go on. */
 void ctrd_op_snapshotter(struct ctrd_op *op, ctrd_step_t next);
 extern const char *const ctrd_snapshotters[]; /* by preference, NULL-terminated */
 
@@ -326,12 +327,13 @@ struct ctrd_instance {
 	uint32_t pid;
 	char *cgroup; /* looked up when first asked for, as are ... */
 	bool helpers_known;
-	pid_t helpers[2];  /* ... its shim and its log's writer; 0: not there */
-	bool quiet;        /* being stopped or removed: its end is no event */
-	bool held;         /* start() has not answered yet: its end waits */
-	bool over;         /* it has ended; status and text say how */
-	bool oom;          /* told of already */
-	bool paused;       /* or about to be, by a call of ours */
+	pid_t helpers[2]; /* ... its shim and its log's writer; 0: not there */
+	bool quiet;       /* being stopped or removed: its end is no event */
+	bool held;        /* start() has not answered yet: its end waits */
+	bool over;        /* it has ended; status and text say how */
+	bool oom;         /* told of already */
+	bool paused;      /* or about to be, by a call of ours */
+	bool shim_lost;
 	unsigned changing; /* calls under way that pause or resume it */
 	uint32_t status;
 	const char *text; /* not by its exit status; static */

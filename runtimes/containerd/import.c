@@ -252,7 +252,7 @@ static void got_image(struct ctrd_op *op, const struct weft_grpc_result *res)
 	} else if (res->status != WEFT_GRPC_OK) {
 		import_failed(im, ctrd_op_fail(op, res, "image %s: look for it", im->path));
 	} else {
-		q.snapshotter = op->rt->snapshotter;
+		q.snapshotter = op->snapshots;
 		q.key = im->image->chain_id;
 		ctrd_op_call(op, CTRD_SNAPSHOT_STAT, &q.base, CTRD_QUICK_MS, got_snapshot);
 	}

@@ -58,7 +58,7 @@ static void labelled_manifest(struct ctrd_op *op, const struct weft_grpc_result 
 		import_failed(im, ctrd_op_fail(op, res, "image %s: label its parts", im->path));
 		return;
 	}
-	snprintf(key, sizeof(key), "containerd.io/gc.ref.snapshot.%s", op->rt->snapshotter);
+	snprintf(key, sizeof(key), "containerd.io/gc.ref.snapshot.%s", op->snapshots);
 	label.key = key;
 	label.value = im->image->chain_id;
 	update_labels(im, im->image->config.digest, &labels, 1, labelled_config);

@@ -50,7 +50,7 @@ static void applied(struct ctrd_op *op, const struct weft_grpc_result *res)
 		import_failed(im, -EBADMSG);
 		return;
 	}
-	q.snapshotter = op->rt->snapshotter;
+	q.snapshotter = op->snapshots;
 	q.name = im->chain;
 	q.key = im->key;
 	ctrd_op_call(op, CTRD_SNAPSHOT_COMMIT, &q.base, CTRD_TASK_MS, committed);
@@ -76,7 +76,7 @@ static void prepared(struct ctrd_op *op, const struct weft_grpc_result *res)
 	/* Of a daemon that died while unpacking: nobody knows how far it came. */
 	if (res->status == WEFT_GRPC_ALREADY_EXISTS && !im->retried) {
 		im->retried = true;
-		stale.snapshotter = op->rt->snapshotter;
+		stale.snapshotter = op->snapshots;
 		stale.key = im->key;
 		ctrd_op_call(op, CTRD_SNAPSHOT_REMOVE, &stale.base, CTRD_TASK_MS, stale_removed);
 		return;
@@ -98,7 +98,7 @@ static void prepare_snapshot(struct import *im)
 {
 	Ctrd__PrepareSnapshotRequest q = CTRD__PREPARE_SNAPSHOT_REQUEST__INIT;
 
-	q.snapshotter = im->op.rt->snapshotter;
+	q.snapshotter = im->op.snapshots;
 	q.key = im->key;
 	q.parent = im->parent;
 	ctrd_op_call(&im->op, CTRD_SNAPSHOT_PREPARE, &q.base, CTRD_QUICK_MS, prepared);
@@ -127,7 +127,7 @@ static void next_layer(struct import *im)
 	weft_oci_chain_id(im->image, im->layer + 1, im->chain);
 	snprintf(im->key, sizeof(im->key), "weft-extract-%s", im->chain);
 	im->retried = false;
-	q.snapshotter = im->op.rt->snapshotter;
+	q.snapshotter = im->op.snapshots;
 	q.key = im->chain;
 	ctrd_op_call(&im->op, CTRD_SNAPSHOT_STAT, &q.base, CTRD_QUICK_MS, looked);
 }

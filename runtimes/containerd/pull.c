@@ -274,7 +274,7 @@ static void read_config(struct ctrd_op *op, const struct weft_grpc_result *res)
 		not_here(p, res);
 		return;
 	}
-	q.snapshotter = op->rt->snapshotter;
+	q.snapshotter = op->snapshots;
 	q.key = p->local->chain_id;
 	ctrd_op_call(op, CTRD_SNAPSHOT_STAT, &q.base, CTRD_QUICK_MS, got_snapshot);
 }

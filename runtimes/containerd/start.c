@@ -95,7 +95,7 @@ static void container_created(struct ctrd_op *op, const struct weft_grpc_result 
 	struct start *s = start_of(op);
 
 	if (res->status == WEFT_GRPC_ALREADY_EXISTS) { /* only the snapshot is ours */
-		surplus.snapshotter = op->rt->snapshotter;
+		surplus.snapshotter = op->snapshots;
 		surplus.key = op->id;
 		ctrd_op_call(
 			op, CTRD_SNAPSHOT_REMOVE, &surplus.base, CTRD_TASK_MS, surplus_removed);
@@ -173,7 +173,7 @@ static void prepare_snapshot(struct start *s)
 	s->op.unsure = true;
 	label.key = key;
 	label.value = value;
-	q.snapshotter = s->op.rt->snapshotter;
+	q.snapshotter = s->op.snapshots;
 	q.key = s->op.id;
 	q.parent = s->image->oci->chain_id;
 	q.labels = &labels;

@@ -156,8 +156,10 @@ static void on_wait_end(void *userdata, const struct weft_grpc_result *res)
 		over(inst, m->exit_status, NULL);
 	else if (res->status == WEFT_GRPC_NOT_FOUND)
 		over(inst, 0, "its task is gone from containerd");
-	else if (res->status != WEFT_GRPC_UNAVAILABLE)
-		schedule_resync(inst->rt, RETRY_US); /* its shim has died, for example */
+	else if (res->status != WEFT_GRPC_UNAVAILABLE) {
+		inst->shim_lost = true; /* what else: containerd is there, and knows the task */
+		schedule_resync(inst->rt, RETRY_US);
+	}
 }
 
 void ctrd_instance_watch(struct ctrd_instance *inst)
@@ -309,7 +311,9 @@ static void got_tasks(struct ctrd_op *op, const struct weft_grpc_result *res)
 		if (inst->over || inst->held)
 			continue;
 		if (!task && !inst->wait) {
-			over(inst, 0, "its task was lost while containerd was away");
+			over(inst, 0,
+				inst->shim_lost ? "its shim has ended, and took it along"
+						: "its task was lost while containerd was away");
 			continue;
 		}
 		ctrd_instance_watch(inst);
