@@ -187,7 +187,8 @@ void ctrd_image_forget(struct weft_runtime *rt, const char *ref); /* NULL: all *
 /* Of the import of the image whose manifest has that digest. */
 void ctrd_lease_name(const struct weft_runtime *rt, const char *digest, char ret[CTRD_LEASE_NAME]);
 void ctrd_leases_list(struct weft_runtime *rt); /* find those of earlier daemons */
-void ctrd_leases_settle(struct weft_runtime *rt, const char *digest); /* the image is whole */
+/* The image is whole: let one of its old leases go, then next; false: there is none. */
+bool ctrd_lease_settle(struct ctrd_op *op, const char *digest, ctrd_step_t next);
 void ctrd_leases_free(struct weft_runtime *rt);
 
 /* --- import.c, start.c, container.c, spec.c, user.c

@@ -52,6 +52,12 @@ void import_queue(struct import *im, ctrd_step_t turn)
 		start_next(rt);
 }
 
+static void settled(struct ctrd_op *op, const struct weft_grpc_result *res)
+{
+	(void)res; /* it expires by itself */
+	import_finish(import_of(op), 0);
+}
+
 void import_finish(struct import *im, int r)
 {
 	bool queued = im->op.list == &im->op.rt->imports;
@@ -62,11 +68,12 @@ void import_finish(struct import *im, int r)
 	uint64_t size = 0;
 	char name[sizeof(im->name)];
 
+	if (r == 0 && ctrd_lease_settle(&im->op, im->image->manifest.digest, settled))
+		return;
 	if (r == 0) {
 		size = im->image->manifest.size + im->image->config.size;
 		for (unsigned i = 0; i < im->image->n_layers; i++)
 			size += im->image->layers[i].size;
-		ctrd_leases_settle(rt, im->image->manifest.digest);
 		/* The start that follows need not read it again. */
 		ctrd_image_put(ctrd_image_keep(rt, im->name, im->arch, TAKE_PTR(im->image)));
 	}

@@ -68,35 +68,24 @@ void ctrd_leases_list(struct weft_runtime *rt)
 		ctrd_op_call(op, CTRD_LEASE_LIST, &q.base, CTRD_QUICK_MS, got_leases);
 }
 
-static void deleted(struct ctrd_op *op, const struct weft_grpc_result *res)
-{
-	(void)res; /* it expires by itself */
-	ctrd_op_free(op);
-}
-
-static void delete_lease(struct weft_runtime *rt, char *id)
+bool ctrd_lease_settle(struct ctrd_op *op, const char *digest, ctrd_step_t next)
 {
 	Ctrd__DeleteLeaseRequest q = CTRD__DELETE_LEASE_REQUEST__INIT;
-	struct ctrd_op *op = ctrd_op_new(rt, sizeof(*op), NULL);
-
-	if (!op)
-		return;
-	q.id = id;
-	ctrd_op_call(op, CTRD_LEASE_DELETE, &q.base, CTRD_QUICK_MS, deleted);
-}
-
-void ctrd_leases_settle(struct weft_runtime *rt, const char *digest)
-{
+	struct weft_runtime *rt = op->rt;
 	char prefix[CTRD_LEASE_NAME];
 
 	snprintf(prefix, sizeof(prefix), PREFIX "%.16s", WEFT_OCI_HEX(digest));
-	for (size_t i = rt->n_old_leases; i-- > 0;) {
+	for (size_t i = 0; i < rt->n_old_leases; i++) {
 		_cleanup_(freep) char *id = NULL;
 
 		if (strncmp(rt->old_leases[i], prefix, strlen(prefix)) != 0)
 			continue;
 		id = rt->old_leases[i];
 		rt->old_leases[i] = rt->old_leases[--rt->n_old_leases];
-		delete_lease(rt, id);
+		op->lease = NULL;
+		q.id = id;
+		ctrd_op_call(op, CTRD_LEASE_DELETE, &q.base, CTRD_QUICK_MS, next);
+		return true;
 	}
+	return false;
 }
