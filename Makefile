@@ -3,7 +3,7 @@
 # make demo       install what is missing, build, run the main job      (root)
 # make test       install what is missing, build, pass the tests        (root)
 # make check      the tests alone;  TESTS='tests/e2e/swap.t build/tests/unit/test_err' picks some
-# make bench      measure; bench-dataplane: the packet path alone;  QUICK=1: coarse and short   (root)
+# make bench      measure; bench-dataplane: the packet path; bench-hops: its hops;  QUICK=1: short (root)
 # make lint | fuzz | install DESTDIR= PREFIX=/usr | clean;  V=1 shows the commands
 VERSION := 0.1.0
 B       ?= build
@@ -48,7 +48,7 @@ all: $(PROGS) guest
 
 -include tests/guest/guest.mk
 -include runtimes/qemu/qemu.mk
-.PHONY: all guest check lint fuzz bench bench-dataplane install clean tests
+.PHONY: all guest check lint fuzz bench bench-dataplane bench-hops install clean tests
 
 # --- generated -----------------------------------------------------------------------------------
 $(B)/gen/%.bpf.o: %.bpf.c $(wildcard bpf/*.h tests/bench/*.h)
@@ -159,9 +159,11 @@ $(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(B)/libweft.a
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 tests: $(BENCH)
 .SECONDARY: $(patsubst $(B)/%,$(B)/obj/%.o,$(filter $(B)/tests/%,$(BENCH)))
-bench: bench-dataplane
+bench: bench-dataplane bench-hops
 bench-dataplane: $(BENCH)
 	scripts/bench-dataplane.sh
+bench-hops: all
+	scripts/bench-hops.sh
 
 check: all tests fuzz
 	tests/run.sh $(TESTS)

@@ -39,15 +39,6 @@ inside() {
 	wait "$child"
 }
 
-host() {
-	jq -n --arg kernel "$(uname -r)" --arg before "$load_before" --arg after "$(cut -d' ' -f1-3 /proc/loadavg)" \
-		--arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
-		--argjson cpus "$(nproc)" --arg os "$(. /etc/os-release && echo "$PRETTY_NAME")" \
-		--argjson memory_mb "$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)" \
-		'{kernel: $kernel, cpu: $cpu, cpus: $cpus, os: $os, memory_mb: $memory_mb,
-			load_before: $before, load_after: $after}'
-}
-
 check
 export QUICK=${QUICK:-} ROUNDS=${ROUNDS:-} OTHER=${OTHER:-}
 load_before=$(cut -d' ' -f1-3 /proc/loadavg)
@@ -63,7 +54,7 @@ inside || lab_die 'the measurement did not complete' 'what failed is said above'
 child=
 
 mkdir -p "$results"
-jq -n --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" --argjson host "$(host)" \
+jq -n --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" --argjson host "$(lab_host "$load_before")" \
 	--arg when "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --slurpfile lines "/proc/$$/fd/3" \
 	-f tests/bench/report.jq >"$results/bench-dataplane.json"
 jq -r -f tests/bench/table.jq "$results/bench-dataplane.json"

@@ -153,6 +153,16 @@ lab_close() {
 	return $rc
 }
 
+# lab_host LOAD: the machine, for a result; LOAD is /proc/loadavg's from before the measurement.
+lab_host() {
+	jq -n --arg kernel "$(uname -r)" --arg before "$1" --arg after "$(cut -d' ' -f1-3 /proc/loadavg)" \
+		--arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
+		--argjson cpus "$(nproc)" --arg os "$(. /etc/os-release && echo "$PRETTY_NAME")" \
+		--argjson memory_mb "$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)" \
+		'{kernel: $kernel, cpu: $cpu, cpus: $cpus, os: $os, memory_mb: $memory_mb,
+			load_before: $before, load_after: $after}'
+}
+
 # lab_image_nginx: the container image, built once.
 lab_image_nginx() {
 	LAB_NGINX=$LAB_BUILD/images/nginx.tar
