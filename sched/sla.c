@@ -94,6 +94,7 @@ static int parse_service(
 		r = parse_constraints(at, svc);
 	if (r == 0)
 		r = sla_uint(at, "replicas", 0, 64, &svc->replicas);
+	svc->shortcut = json_is_true(json_object_get(at->value, "shortcut"));
 	return r;
 }
 

@@ -36,6 +36,9 @@
  * closest_ip (the shortest round-trip time from this node), underutilized_ip (the least loaded),
  * each with _v6. closest_ip and underutilized_ip are Oakestra's names, wrr_ip is weft's.
  *
+ * `shortcut` has TCP connections between containers and native processes of one node go from socket
+ * to socket; ctrl/dataplane/sockmap.h says what that cannot keep.
+ *
  * Unknown keys are permitted, as Oakestra's schema permits them, but a key one edit away from a
  * known one is refused as a typo. Oakestra's other known keys are checked for their type and have
  * no effect; `vcpu`, as its documentation writes, is taken for `vcpus`. */
@@ -134,6 +137,7 @@ struct weft_sla_service {
 	struct weft_sla_vip vip[WEFT_POLICIES];
 	char *node;        /* direct constraint, NULL: any node */
 	uint32_t replicas; /* default 1, at most 64; 0: only instances that are attached serve */
+	bool shortcut;     /* TCP between sockets of this node, past the packet path */
 	struct weft_sla_port *ports;
 	size_t n_ports;
 	struct weft_sla_probe readiness;

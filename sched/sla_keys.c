@@ -51,6 +51,7 @@ KEYS(sla_microservice_keys,
 	{"readiness", SLA_OBJECT, false},
 	{"swap", SLA_OBJECT, false},
 	{"replicas", SLA_INTEGER, false},
+	{"shortcut", SLA_BOOL, false},
 	/* Oakestra's, without effect here */
 	{"microserviceID", SLA_STRING, false},
 	{"vgpus", SLA_INTEGER, false},

@@ -18,6 +18,7 @@ API_REQUEST(api_apply);
 API_REQUEST(api_logs);
 API_REQUEST(api_events);
 API_REQUEST(api_weights);
+API_REQUEST(api_settings);
 API_REQUEST(api_swap);
 API_REQUEST(api_attach);
 API_REQUEST(api_pause);

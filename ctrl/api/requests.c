@@ -249,6 +249,28 @@ static int get_swap(json_t *doc, struct weft_swap_request *swap, struct weft_err
 	return r < 0 ? r : get_guard(doc, swap, err);
 }
 
+int api_settings(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	static const char *const keys[] = {"shortcut", NULL};
+	struct weft_engine_settings set = {.shortcut = -1};
+	json_auto_t *doc = NULL;
+	const json_t *v;
+	json_t *view = NULL;
+	int r = load_body(q, &doc, err);
+
+	if (r == 0)
+		r = check_keys(doc, "settings", keys, err);
+	v = r == 0 ? json_object_get(doc, "shortcut") : NULL;
+	if (v && !json_is_boolean(v))
+		r = bad_key("settings", "shortcut", "true or false", err);
+	else if (v)
+		set.shortcut = json_is_true(v);
+	if (r == 0)
+		r = weft_engine_service_set(e, name, &set, &view, err);
+	return r < 0 ? r : api_answer(ret, 200, view);
+}
+
 int api_swap(struct weft_engine *e, const struct weft_api_request *q, const char *name,
 	struct weft_api_response *ret, struct weft_err *err)
 {

@@ -106,6 +106,7 @@ int cli_cmd_status(struct cli *cli, struct weft_err *err);
 int cli_cmd_apply(struct cli *cli, struct weft_err *err);
 int cli_cmd_service_list(struct cli *cli, struct weft_err *err);
 int cli_cmd_service_show(struct cli *cli, struct weft_err *err);
+int cli_cmd_service_set(struct cli *cli, struct weft_err *err);
 int cli_cmd_service_delete(struct cli *cli, struct weft_err *err);
 int cli_cmd_instance_list(struct cli *cli, struct weft_err *err);
 int cli_cmd_instance_show(struct cli *cli, struct weft_err *err);

@@ -18,6 +18,10 @@ const struct cli_command cli_commands[] = {
 	{"service list", "", 0, 0, SHOWN, cli_cmd_service_list, "services", NULL},
 	{"service show", "NAME", 1, 1, SHOWN, cli_cmd_service_show, "one service and its variants",
 		NULL},
+	{"service set", "NAME shortcut=on|off", 2, 2, 0, cli_cmd_service_set,
+		"change a running service",
+		"shortcut: TCP between containers and native processes of this node goes from "
+		"socket to socket.\nWhat is set holds until a changed descriptor is applied."},
 	{"service delete", "NAME...", 1, 1000, CLI_OPT_WAIT, cli_cmd_service_delete,
 		"remove services and their instances", NULL},
 	{"service weights", "NAME [INSTANCE=N...]", 1, 1000, CLI_OPT_RESET, cli_cmd_service_weights,

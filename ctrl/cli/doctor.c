@@ -78,8 +78,10 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 	const char *store_state = cli_str(store, "state", "unknown");
 	const char *trace = cli_str(dp, "trace", "unknown");
 	const char *ipv6 = cli_str(dp, "ipv6", "unknown");
+	const char *shortcut = cli_str(dp, "shortcut", "unknown");
 	bool dp_ok = strcmp(dp_state, "ok") == 0, store_ok = strcmp(store_state, "ok") == 0,
-	     trace_ok = strcmp(trace, "ok") == 0, ipv6_ok = strcmp(ipv6, "ok") == 0;
+	     trace_ok = strcmp(trace, "ok") == 0, ipv6_ok = strcmp(ipv6, "ok") == 0,
+	     shortcut_ok = strcmp(shortcut, "ok") == 0;
 	_cleanup_(freep) char *daemon = NULL, *data = NULL;
 	bool any;
 
@@ -101,6 +103,10 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 		put_check(cli, ipv6_ok ? GOOD : OPTIONAL, "IPv6",
 			ipv6_ok ? "services and instances have addresses" : ipv6,
 			ipv6_ok ? NULL : cli_str(dp, "ipv6_hint", NULL));
+	if (!cli_is_null(dp, "shortcut"))
+		put_check(cli, shortcut_ok ? GOOD : OPTIONAL, "shortcut",
+			shortcut_ok ? "TCP between local sockets can bypass the packet path" : shortcut,
+			NULL);
 	put_check(cli, store_ok ? GOOD : BAD, "store",
 		store_ok ? cli_str(store, "kind", "?") : store_state,
 		store_ok ? NULL : "is there room and permission in weftd's --state-dir?");

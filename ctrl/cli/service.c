@@ -46,6 +46,23 @@ static char *cell_vips(const struct cli *cli, const json_t *row, const char *key
 	return cli_cell_text(cli, holder, "vips");
 }
 
+/* Only what is wanted is worth a word more. */
+static char *cell_shortcut(const struct cli *cli, const json_t *row, const char *key)
+{
+	const json_t *v = json_object_get(row, key);
+	const char *state = cli_str(v, "state", "-"), *detail = cli_str(v, "detail", "");
+	_cleanup_(freep) char *text = NULL;
+
+	if (strcmp(state, "on") == 0)
+		text = weft_strf("on: %s sockets, %s messages, %s",
+			cli_fmt_count(cli_u64(v, "sockets")).s,
+			cli_fmt_count(cli_u64(v, "messages")).s,
+			cli_fmt_bytes(cli_u64(v, "bytes")).s);
+	else
+		text = weft_strf("%s%s%s", state, *detail ? ": " : "", detail);
+	return text ? cli_clean(text, cli->io.utf8) : NULL;
+}
+
 /* A number of "counters" under the name that the table gives it. */
 static char *cell_packets(const struct cli *cli, const json_t *row, const char *key)
 {
@@ -74,6 +91,7 @@ static const struct cli_column columns[] = {
 	{"JOB", "job_name", cli_cell_text, CLI_COL_WIDE},
 	{"VIPS", "vips", cell_vips, CLI_COL_WIDE},
 	{"VIPS6", "vips6", cell_vips, CLI_COL_WIDE},
+	{"SHORTCUT", "shortcut", cell_shortcut, CLI_COL_WIDE},
 	{"IDS", "instances", cli_cell_text, CLI_COL_WIDE},
 	{"DETAIL", "detail", cli_cell_text, CLI_COL_WIDE},
 };
@@ -121,6 +139,48 @@ int cli_cmd_service_show(struct cli *cli, struct weft_err *err)
 	const struct cli_view view = {.path = path, .name_key = "name", .render = render_one};
 
 	return cli_show(cli, &view, err);
+}
+
+/* "shortcut=on" → {"shortcut":true} */
+static char *take_setting(const char *pair, struct weft_err *err)
+{
+	static const char key[] = "shortcut=";
+	bool known = strncmp(pair, key, sizeof(key) - 1) == 0;
+	const char *value = known ? pair + sizeof(key) - 1 : "";
+	bool on = strcmp(value, "on") == 0;
+
+	if (on || strcmp(value, "off") == 0)
+		return weft_strf("{\"shortcut\":%s}", on ? "true" : "false");
+	weft_err_set(err, EINVAL, "\"%s\": not a setting", pair);
+	weft_err_hint(err, "weft service set SERVICE shortcut=on, or shortcut=off");
+	return NULL;
+}
+
+int cli_cmd_service_set(struct cli *cli, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = cli_path("/v1/services/", cli->args[0], "/settings");
+	_cleanup_(freep) char *body = take_setting(cli->args[1], err);
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	const json_t *shortcut;
+	int r;
+
+	if (!body || !path)
+		return err->code ? -err->code : -ENOMEM;
+	r = cli_call(cli, "POST", path, body, strlen(body), &reply, err);
+	if (r < 0)
+		return r;
+	shortcut = json_object_get(reply.doc, "shortcut");
+	if (cli->output == CLI_JSON) {
+		cli_put_body(cli, &reply, false);
+	} else if (cli->output == CLI_NAME) {
+		cli_put_names(cli, reply.doc, "name");
+	} else {
+		_cleanup_(freep) char *state = cell_shortcut(cli, reply.doc, "shortcut");
+
+		fprintf(cli->io.out, "service %s: shortcut %s\n", cli->args[0],
+			state ? state : cli_str(shortcut, "state", "?"));
+	}
+	return 0;
 }
 
 static int is_gone(

@@ -7,7 +7,6 @@
  *
  * What it can not keep, because the kernel has no way for it. A program gets less than TCP's own
  * semantics if it
- *   - waits for a whole buffer by MSG_WAITALL: it gets what has come so far;
  *   - takes data by splice() from the socket, TCP_ZEROCOPY_RECEIVE or MSG_TRUNC: it finds none;
  *   - marks data as urgent (MSG_OOB): it comes in line, without the mark;
  *   - closes with data unread: the other side sees an end, not a reset;

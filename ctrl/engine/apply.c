@@ -261,6 +261,7 @@ static int create(struct weft_engine *e, struct plan *p, struct weft_err *err)
 	if (r == 0) {
 		s->spec = &s->sla->services[0];
 		s->active = s->spec->variants[0].virt;
+		s->shortcut = s->spec->shortcut;
 		r = vips_choose(s, s->spec, err);
 	}
 	if (r == 0)
@@ -281,7 +282,7 @@ static int update(struct plan *p, struct weft_err *err)
 	struct service *s = p->existing;
 	char *old = s->descriptor;
 	struct weft_sla *sla = NULL;
-	bool stored = false;
+	bool stored = false, shortcut = s->shortcut;
 	int r;
 
 	r = weft_sla_parse(s->name, p->descriptor, strlen(p->descriptor), &sla, err);
@@ -291,6 +292,7 @@ static int update(struct plan *p, struct weft_err *err)
 	memcpy(vip6, s->vip6, sizeof(vip6));
 	r = vips_choose(s, &sla->services[0], err);
 	s->descriptor = p->descriptor;
+	s->shortcut = sla->services[0].shortcut;
 	if (r == 0)
 		r = service_store(s, err);
 	if (r == 0) {
@@ -301,6 +303,7 @@ static int update(struct plan *p, struct weft_err *err)
 	}
 	if (r < 0) {
 		s->descriptor = old;
+		s->shortcut = shortcut;
 		memcpy(s->vip, vip, sizeof(vip));
 		memcpy(s->vip6, vip6, sizeof(vip6));
 		if (stored)

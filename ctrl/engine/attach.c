@@ -204,6 +204,7 @@ static int join(struct instance *inst, struct weft_err *err)
 		return r;
 	inst->ifindex = f.ifindex;
 	snprintf(inst->device, sizeof(inst->device), "%s", f.host_side);
+	instance_shortcut(inst);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "ctrl/base/log.h"
 #include "ctrl/dataplane/dp_trace.h"
+#include "ctrl/dataplane/sockmap.h"
 #include "ctrl/engine/internal.h"
 #include "runtimes/cgroup.h"
 
@@ -277,6 +278,8 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 		r = weft_dp_open(&dp, &e->dp, err);
 	weft_dp_trace_supported(&e->no_trace);
 	ipv6_open(e);
+	if (r == 0)
+		weft_dp_shortcut_supported(e->dp, &e->no_shortcut);
 	if (r == 0)
 		r = engine_host_device(e, err);
 	if (r == 0)

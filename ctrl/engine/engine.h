@@ -66,6 +66,13 @@ int weft_engine_weights_set(struct weft_engine *e, const char *service,
 int weft_engine_weights_reset(
 	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
 
+/* What can be set of a service that runs. It holds until a changed descriptor is applied. */
+struct weft_engine_settings {
+	int shortcut; /* 0, 1; -1: stays */
+};
+int weft_engine_service_set(struct weft_engine *e, const char *name,
+	const struct weft_engine_settings *settings, json_t **ret, struct weft_err *err);
+
 int weft_engine_instances(struct weft_engine *e, json_t **ret, struct weft_err *err);
 int weft_engine_instance(
 	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);

@@ -55,6 +55,8 @@ struct service {
 	struct weft_err error;    /* of the last instance that failed */
 	struct hand_weight *hand; /* weights set by hand, NULL: weft's own */
 	unsigned n_hand;
+	bool shortcut;                /* wanted: by the descriptor, until somebody says otherwise */
+	struct weft_err no_shortcut;  /* why there is none though */
 	char *weights_said[WEFT_DP_POLICIES]; /* in the event log, as text */
 
 	struct weft_swap *swap;             /* the running one */
@@ -158,7 +160,7 @@ struct weft_engine {
 	sd_event_source *links_io;
 	bool restoring; /* the data plane does not know every instance yet */
 	struct trace *traces;
-	struct weft_err no_trace; /* why there can be none */
+	struct weft_err no_trace, no_shortcut; /* why there can be none */
 	bool purging;
 	void (*purged)(void *userdata);
 	void *purged_userdata;
@@ -240,6 +242,13 @@ void hand_prune(struct service *s); /* after a start: of those that are gone */
 void hand_forget(struct service *s);
 json_t *hand_to_json(const struct service *s); /* NULL: none */
 int hand_from_json(struct service *s, const json_t *doc);
+
+/* shortcut.c: between sockets of this node */
+/* Have the data plane do as the service wants. What it cannot do is no error, but shown. */
+void service_shortcut(struct service *s);
+/* Tell the data plane whose sockets are the instance's, if they are this kernel's. */
+void instance_shortcut(struct instance *inst);
+json_t *view_shortcut(const struct service *s);
 
 /* instance.c: life of an instance */
 const char *phase_name(enum phase p);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ctrl/base/log.h"
+#include "ctrl/dataplane/sockmap.h"
 #include "ctrl/engine/internal.h"
 
 char *instance_netns(const struct instance *inst)
@@ -50,6 +51,7 @@ static int join_dataplane(struct instance *inst, uint32_t ifindex, struct weft_e
 		return r;
 	device_name(inst, inst->device);
 	inst->ifindex = ifindex;
+	instance_shortcut(inst);
 	return 0;
 }
 
@@ -181,5 +183,7 @@ int engine_host_device(struct weft_engine *e, struct weft_err *err)
 
 	if (!e->no_ipv6.code)
 		dpi.inst_addr6 = ipv6_instance_address(dpi.inst_addr);
-	return r < 0 ? r : weft_dp_instance_set(e->dp, &dpi, err);
+	if (r == 0)
+		r = weft_dp_instance_set(e->dp, &dpi, err);
+	return r < 0 ? r : weft_dp_shortcut_netns(e->dp, HOST_INSTANCE, NULL, err);
 }

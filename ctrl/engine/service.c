@@ -46,11 +46,11 @@ int service_store(struct service *s, struct weft_err *err)
 	char vip[INET_ADDRSTRLEN];
 
 	inet_ntop(AF_INET, &s->vip[WEFT_DP_RR], vip, sizeof(vip));
-	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:o, s:o, s:s, s:i, s:I, s:b, s:o*}",
+	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:o, s:o, s:s, s:i, s:I, s:b, s:o*, s:b}",
 		"descriptor", s->descriptor, "id", (int)s->id, "vip", vip, "vips", vips_to_json(s),
 		"vips6", vips6_to_json(s, false), "active", weft_virt_name(s->active),
 		"next_number", (int)s->next_number, "created_ms", (json_int_t)s->created_ms,
-		"deleting", s->deleting, "weights", hand_to_json(s));
+		"deleting", s->deleting, "weights", hand_to_json(s), "shortcut", s->shortcut);
 
 	return weft_store_put(s->engine->store, "service", s->name, doc, err);
 }
@@ -62,6 +62,7 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 	const char *descriptor, *vip, *active;
 	int id, number, deleting, virt;
 	struct weft_err err = {0};
+	const json_t *said;
 	json_int_t created;
 
 	if (!s)
@@ -81,6 +82,8 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 		return -EBADMSG;
 	}
 	s->spec = &s->sla->services[0];
+	said = json_object_get(doc, "shortcut");
+	s->shortcut = said ? json_is_true(said) : s->spec->shortcut;
 	s->id = (uint32_t)id;
 	s->active = (enum weft_virt)virt;
 	s->next_number = (unsigned)number;
@@ -94,11 +97,15 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 int service_enter(struct service *s, struct weft_err *err)
 {
 	struct weft_dp_service dps = {.id = s->id};
+	int r;
 
 	memcpy(dps.vip, s->vip, sizeof(dps.vip));
 	for (int p = 0; p < WEFT_DP_POLICIES; p++)
 		dps.vip6[p] = *service_vip6(s, p);
-	return weft_dp_service_set(s->engine->dp, &dps, err);
+	r = weft_dp_service_set(s->engine->dp, &dps, err);
+	if (r == 0)
+		service_shortcut(s);
+	return r;
 }
 
 void service_instance_failed(struct service *s, struct instance *inst)

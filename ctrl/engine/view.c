@@ -75,14 +75,15 @@ json_t *view_service(const struct service *s)
 		json_array_append_new(variants, view_variant(&s->spec->variants[i]));
 	weft_dp_service_counters(s->engine->dp, s->id, &c);
 	return json_pack(
-		"{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o}",
+		"{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o, s:o}",
 		"name", s->name, "job_name", s->spec->job_name, "vip",
 		view_address(s->vip[WEFT_DP_RR]), "vips", vips_to_json(s), "vip6",
 		view_address6(service_vip6(s, WEFT_DP_RR)), "vips6", vips6_to_json(s, true),
 		"phase", phase, "detail", detail, "hint", detail[0] ? s->error.hint : "", "active",
 		weft_virt_name(s->active), "replicas", (int)s->spec->replicas, "ready", (int)ready,
 		"instances", instances, "swap", s->swap ? s->swap->id : NULL, "variants", variants,
-		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c));
+		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c),
+		"shortcut", view_shortcut(s));
 }
 
 void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)
@@ -314,6 +315,10 @@ static json_t *view_problems(struct weft_engine *e)
 			       : weft_strf("instance %s: %s", i->name, i->error.msg);
 		json_array_append_new(list, json_string(text));
 	}
+	for (struct service *s = e->services; s; s = s->next)
+		if (s->shortcut && s->no_shortcut.code)
+			json_array_append_new(
+				list, json_sprintf("service %s: %s", s->name, s->no_shortcut.msg));
 	return list;
 }
 
@@ -346,5 +351,7 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		"store", "kind", "sqlite", "state", weft_store_state(e->store), "services",
 		services, "instances", instances, "swaps_running", swaps, "problems",
 		view_problems(e));
+	json_object_set_new(json_object_get(*ret, "dataplane"), "shortcut",
+		json_string(e->no_shortcut.code ? e->no_shortcut.msg : "ok"));
 	return *ret ? 0 : -ENOMEM;
 }

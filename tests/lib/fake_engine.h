@@ -90,6 +90,15 @@ int weft_engine_weights_set(struct weft_engine *e, const char *service,
 	return fake_answer(ret, err);
 }
 
+int weft_engine_service_set(struct weft_engine *e, const char *name,
+	const struct weft_engine_settings *settings, json_t **ret, struct weft_err *err)
+{
+	(void)e;
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "service_set %.200s shortcut %d",
+		name, settings->shortcut);
+	return fake_answer(ret, err);
+}
+
 /* Made by the program that wants events. */
 struct weft_events *weft_engine_events(struct weft_engine *e)
 {

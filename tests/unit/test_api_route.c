@@ -255,6 +255,33 @@ static void test_weights(void **state)
 	expect_error(405, "invalid", "no such method", "POST, DELETE");
 }
 
+static void test_settings(void **state)
+{
+	static const struct {
+		const char *body, *code, *message;
+	} bad[] = {
+		{"", "malformed", "request: line 1"},
+		{"{\"shortcut\": \"on\"}", "invalid", "settings: shortcut: must be true or false"},
+		{"{\"shortcut\": 1}", "invalid", "settings: shortcut: must be true or false"},
+		{"{\"shortcuts\": true}", "invalid", "settings: unknown key \"shortcuts\""},
+	};
+
+	(void)state;
+	ask_with("POST", "/v1/services/shop.web/settings", "{\"shortcut\": true}", NULL);
+	assert_int_equal(got.status, 200);
+	assert_string_equal(fake_engine.asked, "service_set shop.web shortcut 1");
+	ask_with("POST", "/v1/services/shop.web/settings", "{\"shortcut\": false}", NULL);
+	assert_string_equal(fake_engine.asked, "service_set shop.web shortcut 0");
+	ask_with("POST", "/v1/services/shop.web/settings", "{}", NULL);
+	assert_string_equal(fake_engine.asked, "service_set shop.web shortcut -1");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		fake_engine.calls = 0;
+		ask_with("POST", "/v1/services/shop.web/settings", bad[i].body, NULL);
+		expect_error(400, bad[i].code, bad[i].message, "");
+		assert_int_equal(fake_engine.calls, 0);
+	}
+}
+
 static void test_attach(void **state)
 {
 	static const struct {
@@ -555,6 +582,7 @@ int main(void)
 		TEST(test_swap),
 		TEST(test_one_service),
 		TEST(test_weights),
+		TEST(test_settings),
 		TEST(test_attach),
 		TEST(test_events),
 		TEST(test_trace),

@@ -563,6 +563,31 @@ static void weights_are_set_and_given_back(void **state)
 	cli_run_done(&r);
 }
 
+static void a_shortcut_is_switched(void **state)
+{
+	static const char on[] = "{\"name\": \"shop.web\", \"shortcut\": {\"state\": \"on\", "
+				 "\"sockets\": 2, \"messages\": 12, \"bytes\": 512}}";
+	static const char not[] = "{\"name\": \"shop.web\", \"shortcut\": {\"state\": "
+				  "\"unavailable\", \"detail\": \"no cgroup v2\"}}";
+	const struct fake_route *routes = ROUTES(ROUTE(
+		"POST /v1/services/shop.web/settings", {.status = 200, .body = on},
+		{.status = 200, .body = not}));
+	struct cli_run r = cli_run(routes, "service set shop.web shortcut=on");
+
+	(void)state;
+	assert_run(&r, 0,
+		"service shop.web: shortcut on: 2 sockets, 12 messages, 512 B\n", "");
+	assert_string_equal(
+		r.requests, "POST /v1/services/shop.web/settings {\"shortcut\":true}\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "service set shop.web shortcut=sideways");
+	assert_run(&r, 2, "",
+		"error: \"shortcut=sideways\": not a setting\n"
+		"hint: weft service set SERVICE shortcut=on, or shortcut=off\n");
+	assert_string_equal(r.requests, "");
+	cli_run_done(&r);
+}
+
 static void interfaces_come_and_go(void **state)
 {
 	static const char vm1[] = "{\"id\": \"vm1\", \"device\": \"tap0\", \"inst_addr\": "
@@ -672,6 +697,7 @@ int main(void)
 		cmocka_unit_test(doctor_looks_around_without_the_daemon),
 		cmocka_unit_test(numbers_are_for_people),
 		cmocka_unit_test(weights_are_set_and_given_back),
+		cmocka_unit_test(a_shortcut_is_switched),
 		cmocka_unit_test(interfaces_come_and_go),
 		cmocka_unit_test(events_are_followed),
 		cmocka_unit_test(a_stream_of_something_else_is_an_error),

@@ -74,6 +74,8 @@ static void dump_service(FILE *f, const struct weft_sla_service *s)
 	fprintf(f, "  rr_ip %s, node %s, replicas %u\n",
 		inet_ntop(AF_INET, &s->vip[0].addr, ip, sizeof(ip)), s->node ? s->node : "any",
 		s->replicas);
+	if (s->shortcut)
+		fprintf(f, "  shortcut\n");
 	for (int p = 1; p < WEFT_POLICIES; p++)
 		if (s->vip[p].wanted)
 			fprintf(f, "  %s %s\n", weft_sla_vip_key((enum weft_policy)p),
@@ -240,6 +242,7 @@ static void test_types(void **state)
 		{"\"vcpu\": ^true", ".vcpu: must be an integer, is true"},
 		{"\"replicas\": ^-1", ".replicas: must be 0 to 64, is -1"},
 		{"\"replicas\": ^65", ".replicas: must be 0 to 64, is 65"},
+		{"\"shortcut\": ^1", ".shortcut: must be true or false, is a number"},
 		{"\"cmd\": ^\"sh\"", ".cmd: must be an array of strings, is a string"},
 		{"\"cmd\": [\"sh\", ^1]", ".cmd[1]: must be a string, is a number"},
 		{"\"port\": ^80", ".port: must be a string, is a number"},
