@@ -70,6 +70,34 @@ static void put_problems(const struct cli *cli, const json_t *doc)
 			put_check(cli, BAD, "now", json_string_value(v), NULL);
 }
 
+/* Those that the kernel has in one line, the others with what is lost. */
+static void put_features(const struct cli *cli, const json_t *dp)
+{
+	_cleanup_(freep) char *has = NULL;
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach (json_object_get(dp, "features"), i, v) {
+		_cleanup_(freep) char *before = TAKE_PTR(has);
+
+		if (json_is_true(json_object_get(v, "has")))
+			has = weft_strf("%s%s%s", before ? before : "", before ? ", " : "",
+				cli_str(v, "name", "?"));
+		else
+			has = TAKE_PTR(before);
+	}
+	if (has)
+		put_check(cli, GOOD, "kernel", has, NULL);
+	json_array_foreach (json_object_get(dp, "features"), i, v) {
+		_cleanup_(freep) char *text =
+			weft_strf("no %s (Linux %s): %s", cli_str(v, "name", "?"),
+				cli_str(v, "since", "?"), cli_str(v, "lost", "no data plane"));
+
+		if (!json_is_true(json_object_get(v, "has")) && text)
+			put_check(cli, cli_is_null(v, "lost") ? BAD : OPTIONAL, "kernel", text, NULL);
+	}
+}
+
 static int diagnose(const struct cli *cli, const json_t *doc)
 {
 	const json_t *dp = json_object_get(doc, "dataplane"),
@@ -96,6 +124,7 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 	put_check(cli, GOOD, "daemon", daemon, NULL);
 	put_check(cli, dp_ok ? GOOD : BAD, "data plane", dp_ok ? data : dp_state,
 		dp_ok ? NULL : "weftd's log says more");
+	put_features(cli, dp);
 	if (!cli_is_null(dp, "trace"))
 		put_check(cli, trace_ok ? GOOD : OPTIONAL, "trace",
 			trace_ok ? "weft trace: the kernel has the tracepoints" : trace, NULL);

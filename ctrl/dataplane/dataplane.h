@@ -31,6 +31,8 @@ struct weft_dp_config {
 	bool clsact;    /* attach by clsact even where the kernel has tcx */
 	bool no_kfuncs; /* do without functions of the kernel even where it has them */
 	bool no_decap_flags; /* do without what 6.3 brought for tunnels, likewise */
+	const char *without; /* features (feature.h) that the kernel is to count as one without:
+				"tcx,XDP links"; NULL: as it is */
 	const char *cgroup;  /* of cgroup v2: whose sockets may take the shortcut (sockmap.h); NULL:
 				the whole hierarchy, wherever it is mounted */
 };

@@ -25,6 +25,7 @@ struct weft_dp {
 	struct tc_instance *skel;
 	struct sockmap *sockmap; /* NULL: not loaded */
 	bool tcx, kern_ctx, no_decap_flags;
+	uint32_t features, features_tried; /* of the kernel, a bit for each */
 	uint64_t seed[2];
 	uint32_t mtu;
 
@@ -96,6 +97,34 @@ bool dp_probe_decap_flags(void);
 int dp_probe_prepare(void);
 void dp_drop_missing_calls(struct bpf_insn *insns, size_t n);
 
+/* --- dp_feature.c: the same, one by one and by name --- */
+enum dp_feature {
+	DP_BTF,
+	DP_MMAPABLE,
+	DP_REDIRECT_PEER,
+	DP_REDIRECT_NEIGH,
+	DP_COARSE_CLOCK,
+	DP_CMPXCHG,
+	DP_TCX,
+	DP_KERN_CTX,
+	DP_DECAP_FLAGS,
+	DP_XDP_LINK,
+	DP_XDP_FRAGS,
+	DP_NETNS_COOKIE,
+	DP_SOCKMAP,
+	DP_RING_BUFFER,
+	DP_TRACEPOINTS,
+	DP_MEMBARRIER,
+	DP_JIT,
+	DP_FEATURES,
+};
+bool dp_has(struct weft_dp *dp, enum dp_feature feature);
+/* -ENOTSUP and the feature's name; of the first one missing that there is no data plane without. */
+int dp_feature_need(struct weft_dp *dp, enum dp_feature feature, struct weft_err *err);
+int dp_feature_check(struct weft_dp *dp, struct weft_err *err);
+/* The kernel counts as one without these: "tcx,XDP links". Before any of them is asked for. */
+int dp_feature_hide(struct weft_dp *dp, const char *names, struct weft_err *err);
+
 /* --- dp_pin.c: the directory of pins --- */
 /* Make dir and what is below it, on a bpffs; mount one at /sys/fs/bpf if that is meant and empty.
  */
@@ -108,8 +137,6 @@ char *dp_pin_name(const char *dir, const char *name); /* of a link that is no in
 int dp_refused(struct weft_err *err, int code, const char *what);
 
 /* --- dp_attach.c --- */
-/* Does the kernel have tcx? prog_fd is any loaded TC program. */
-bool dp_attach_probe(int prog_fd);
 /* Make the program run on ifindex for instance id, whatever it was attached to before. 1: the
  * device got a clsact qdisc for it, */
 int dp_attach(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct weft_err *err);

@@ -29,16 +29,6 @@ static int program(struct weft_dp *dp)
 	return bpf_program__fd(dp->skel->progs.tc_instance);
 }
 
-bool dp_attach_probe(int prog_fd)
-{
-	/* No device has this index: a kernel with tcx looks for it and says so. */
-	int fd = bpf_link_create(prog_fd, INT_MAX, TCX_INGRESS, NULL);
-
-	if (fd >= 0)
-		close(fd);
-	return fd == -ENODEV;
-}
-
 /* The device that a link is on, 0 when it has gone. struct bpf_link_info of our headers has no
  * member for tcx, which begins with the index like the one for XDP. */
 uint32_t dp_link_ifindex(int link_fd)

@@ -55,7 +55,7 @@ void dp_grace(struct weft_dp *dp, uint64_t since_ns)
 	if (since_ns < dp->grace_ns || now - since_ns >= GRACE_NS)
 		return;
 	dp->grace_ns = now;
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
+	if (!dp_has(dp, DP_MEMBARRIER) || syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
 		nanosleep(&wait, NULL);
 }
 
@@ -178,7 +178,7 @@ static int load(struct weft_dp *dp, const struct weft_dp_config *config,
 	dp->mtu = config->mtu;
 	dp->no_decap_flags = config->no_decap_flags;
 	dp->flow_buckets = meta->flow_buckets;
-	dp->kern_ctx = !config->no_kfuncs && dp_probe_kern_ctx();
+	dp->kern_ctx = !config->no_kfuncs && dp_has(dp, DP_KERN_CTX);
 	dp->skel = tc_instance__open();
 	if (!dp->skel)
 		return load_error(-errno, dp->dir, meta->layout, err);
@@ -313,7 +313,7 @@ static int open_prepared(
 		r = view(dp, err);
 	if (r < 0)
 		return r;
-	dp->tcx = !config->clsact && dp_attach_probe(bpf_program__fd(dp->skel->progs.tc_instance));
+	dp->tcx = !config->clsact && dp_has(dp, DP_TCX);
 	r = found ? take_over(dp, err) : 0;
 	if (r == 0)
 		dp_sockmap_take_over(dp);
@@ -338,7 +338,11 @@ int weft_dp_open(const struct weft_dp_config *config, struct weft_dp **ret, stru
 		return weft_err_set(err, ENOMEM, "out of memory");
 	/* What an earlier daemon did in its last moments is not known. */
 	dp->opened_ns = weft_now_ns();
-	r = dp_pin_prepare(dp->dir, err);
+	r = dp_feature_hide(dp, config->without, err);
+	if (r == 0)
+		r = dp_feature_check(dp, err);
+	if (r == 0)
+		r = dp_pin_prepare(dp->dir, err);
 	if (r == 0)
 		r = open_prepared(dp, config, err);
 	if (r < 0)

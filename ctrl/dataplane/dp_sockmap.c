@@ -141,7 +141,11 @@ int weft_dp_shortcut_supported(struct weft_dp *dp, struct weft_err *err)
 
 	if (!dp->shortcut_probed) {
 		dp->shortcut_err = (struct weft_err){0};
-		r = dp_cgroup_open(dp->cgroup, &cgroup, &dp->shortcut_err);
+		r = dp_feature_need(dp, DP_NETNS_COOKIE, &dp->shortcut_err);
+		if (r == 0)
+			r = dp_feature_need(dp, DP_SOCKMAP, &dp->shortcut_err);
+		if (r == 0)
+			r = dp_cgroup_open(dp->cgroup, &cgroup, &dp->shortcut_err);
 		if (r == 0)
 			r = dp_sockmap_probe(&dp->shortcut_err);
 		if (r < 0)

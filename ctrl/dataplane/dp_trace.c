@@ -52,12 +52,15 @@ static int no_btf(struct weft_err *err)
 	return weft_err_hint(err, "a kernel with CONFIG_DEBUG_INFO_BTF; Debian 12's own has it");
 }
 
-int weft_dp_trace_supported(struct weft_err *err)
+int weft_dp_trace_supported(struct weft_dp *dp, struct weft_err *err)
 {
+	int r = dp_feature_need(dp, DP_RING_BUFFER, err);
 	struct btf *btf;
-	int r = 0;
 
-	dp_quiet_libbpf();
+	if (r == 0)
+		r = dp_feature_need(dp, DP_TRACEPOINTS, err);
+	if (r < 0)
+		return weft_err_prefix(err, "tracing hops");
 	btf = btf__load_vmlinux_btf();
 	if (!btf)
 		return no_btf(err);
@@ -404,7 +407,7 @@ int weft_dp_trace_start(struct weft_dp *dp, const struct weft_dp_trace_config *c
 		return weft_err_set(
 			err, ENOENT, "service %u: not in the data plane", config->service);
 	dp_quiet_libbpf();
-	r = weft_dp_trace_supported(err);
+	r = weft_dp_trace_supported(dp, err);
 	if (r < 0)
 		return r;
 	t = calloc(1, sizeof(*t));

@@ -32,7 +32,7 @@ struct weft_dp_trace_config {
 };
 
 /* 0, or -ENOTSUP: the kernel has not what it takes. */
-int weft_dp_trace_supported(struct weft_err *err);
+int weft_dp_trace_supported(struct weft_dp *dp, struct weft_err *err);
 
 /* dp must outlive it. */
 int weft_dp_trace_start(struct weft_dp *dp, const struct weft_dp_trace_config *config,

@@ -113,7 +113,7 @@ static int load(struct weft_dp *dp, struct dp_uplink *up, struct weft_err *err)
 	up->skel->rodata->tunnel_port = ports.raw;
 	up->skel->rodata->vxlan_port = ports.vxlan;
 	up->skel->rodata->behind_generic_xdp = up->xdp == WEFT_DP_XDP_GENERIC;
-	up->skel->rodata->decap_sets_protocol = !dp->no_decap_flags && dp_probe_decap_flags();
+	up->skel->rodata->decap_sets_protocol = !dp->no_decap_flags && dp_has(dp, DP_DECAP_FLAGS);
 	r = dp_prepare(dp, up->skel->obj);
 	if (r == 0)
 		r = tc_uplink__load(up->skel);

@@ -141,7 +141,7 @@ static int load(struct weft_dp *dp, const struct dp_ports *ports, bool generic, 
 {
 	int r = -EINVAL;
 
-	for (int frags = 1; frags >= 0 && r < 0; frags--) {
+	for (int frags = dp_has(dp, DP_XDP_FRAGS); frags >= 0 && r < 0; frags--) {
 		struct xdp_uplink *skel = xdp_uplink__open();
 
 		if (!skel)
@@ -194,6 +194,10 @@ int dp_xdp_attach(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifi
 	enum weft_dp_xdp mode = wanted == WEFT_DP_XDP_AUTO ? choose(device, &why) : wanted;
 	int r;
 
+	if (!dp_has(dp, DP_XDP_LINK)) {
+		mode = WEFT_DP_XDP_OFF;
+		why = "the kernel has no links for XDP";
+	}
 	if (mode == WEFT_DP_XDP_OFF) {
 		dp_xdp_detach(dp->dir);
 		ret->used = mode;

@@ -262,7 +262,8 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 	_cleanup_(weft_engine_freep) struct weft_engine *e = calloc(1, sizeof(*e));
 	_cleanup_(freep) char *path = weft_strf("%s/weft.db", config->state_dir);
 	_cleanup_(freep) char *events = weft_strf("%s/events.ndjson", config->state_dir);
-	struct weft_dp_config dp = {.bpffs_dir = config->bpffs, .mtu = config->mtu};
+	struct weft_dp_config dp = {
+		.bpffs_dir = config->bpffs, .mtu = config->mtu, .without = getenv("WEFT_WITHOUT")};
 	int r;
 
 	if (!e || !path || !events || copy_config(e, config) < 0)
@@ -276,7 +277,8 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 		r = weft_events_open(events, &e->events);
 	if (r == 0)
 		r = weft_dp_open(&dp, &e->dp, err);
-	weft_dp_trace_supported(&e->no_trace);
+	if (r == 0)
+		weft_dp_trace_supported(e->dp, &e->no_trace);
 	ipv6_open(e);
 	if (r == 0)
 		weft_dp_shortcut_supported(e->dp, &e->no_shortcut);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "ctrl/dataplane/feature.h"
 #include "ctrl/engine/internal.h"
 
 #define MAX_LOG_BYTES (1U << 20)
@@ -289,6 +290,20 @@ static json_t *view_runtimes(struct weft_engine *e)
 	return list;
 }
 
+static json_t *view_features(struct weft_engine *e)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < weft_dp_feature_count(); i++) {
+		struct weft_dp_feature f = weft_dp_feature(e->dp, i);
+
+		json_array_append_new(list,
+			json_pack("{s:s, s:s, s:b, s:s, s:s?}", "name", f.name, "since", f.since,
+				"has", f.has, "what", f.what, "lost", f.lost));
+	}
+	return list;
+}
+
 static uint64_t all_drops(struct weft_engine *e)
 {
 	uint64_t *drops = calloc(weft_dp_drop_count(), sizeof(*drops)), sum = 0;
@@ -326,6 +341,7 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 {
 	int services = 0, instances = 0, swaps = 0;
 	json_int_t flows = 0;
+	json_t *dp;
 
 	(void)err;
 	count_flows(e);
@@ -351,7 +367,9 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		"store", "kind", "sqlite", "state", weft_store_state(e->store), "services",
 		services, "instances", instances, "swaps_running", swaps, "problems",
 		view_problems(e));
-	json_object_set_new(json_object_get(*ret, "dataplane"), "shortcut",
-		json_string(e->no_shortcut.code ? e->no_shortcut.msg : "ok"));
+	dp = json_object_get(*ret, "dataplane");
+	json_object_set_new(
+		dp, "shortcut", json_string(e->no_shortcut.code ? e->no_shortcut.msg : "ok"));
+	json_object_set_new(dp, "features", view_features(e));
 	return *ret ? 0 : -ENOMEM;
 }

@@ -855,7 +855,7 @@ static void refusals(void **state)
 	assert_null(t);
 	config.service = WEFT_DP_MAX_SERVICES;
 	assert_int_equal(weft_dp_trace_start(lab.dp, &config, &t, &err), -ENOENT);
-	assert_int_equal(weft_dp_trace_supported(&err), 0);
+	assert_int_equal(weft_dp_trace_supported(lab.dp, &err), 0);
 }
 
 int main(int argc, char **argv)

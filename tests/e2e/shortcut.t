@@ -41,12 +41,12 @@ asks() { # N
 
 # Two containers and a redis; the client's own service does not ask for the shortcut.
 apply() { # SHORTCUT
-	lab_descriptor "$LAB_DIR/shop.json" '.applications[0].microservices |= (
+	lab_descriptor "$LAB_DIR/shop.json" '.applications[0].microservices |= [
 		(.[0] | .shortcut = '"$1"'),
 		(.[0] | .microservice_name = "client" | .addresses.rr_ip = "10.30.0.3" | del(.variants, .swap)),
 		{microservice_name: "cache", microservice_namespace: "default", virtualization: "native",
 			addresses: {rr_ip: "'"$cache"'"}, shortcut: '"$1"', readiness: {type: "tcp", port: 6379},
-			cmd: ["redis-server", "--save", "", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", "."]})' &&
+			cmd: ["redis-server", "--save", "", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", "."]}]' &&
 		lab_weft apply -f "$LAB_DIR/shop.json" --wait --timeout 60 || return 1
 	CLIENT=$(instance_of shop.client)
 }
