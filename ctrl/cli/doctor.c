@@ -94,7 +94,8 @@ static void put_features(const struct cli *cli, const json_t *dp)
 				cli_str(v, "since", "?"), cli_str(v, "lost", "no data plane"));
 
 		if (!json_is_true(json_object_get(v, "has")) && text)
-			put_check(cli, cli_is_null(v, "lost") ? BAD : OPTIONAL, "kernel", text, NULL);
+			put_check(
+				cli, cli_is_null(v, "lost") ? BAD : OPTIONAL, "kernel", text, NULL);
 	}
 }
 
@@ -134,7 +135,8 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 			ipv6_ok ? NULL : cli_str(dp, "ipv6_hint", NULL));
 	if (!cli_is_null(dp, "shortcut"))
 		put_check(cli, shortcut_ok ? GOOD : OPTIONAL, "shortcut",
-			shortcut_ok ? "TCP between local sockets can bypass the packet path" : shortcut,
+			shortcut_ok ? "TCP between local sockets can bypass the packet path"
+				    : shortcut,
 			NULL);
 	put_check(cli, store_ok ? GOOD : BAD, "store",
 		store_ok ? cli_str(store, "kind", "?") : store_state,

@@ -43,8 +43,7 @@ static bool loads(enum bpf_prog_type type, const struct bpf_insn *insns, size_t 
 static bool has_link(enum bpf_prog_type type, enum bpf_attach_type attach)
 {
 	_cleanup_(closep) int prog = load(type, do_nothing, ARRAY_SIZE(do_nothing), 0);
-	_cleanup_(closep) int link =
-		prog < 0 ? -1 : bpf_link_create(prog, NO_DEVICE, attach, NULL);
+	_cleanup_(closep) int link = prog < 0 ? -1 : bpf_link_create(prog, NO_DEVICE, attach, NULL);
 
 	return prog >= 0 && link == -ENODEV;
 }
@@ -54,8 +53,8 @@ static bool has_helper(enum bpf_prog_type type, enum bpf_func_id id)
 	return libbpf_probe_bpf_helper(type, id, NULL) == 1;
 }
 
-static bool has_map(enum bpf_map_type type, uint32_t key, uint32_t value, uint32_t entries,
-	uint32_t flags)
+static bool has_map(
+	enum bpf_map_type type, uint32_t key, uint32_t value, uint32_t entries, uint32_t flags)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = flags);
 	_cleanup_(closep) int fd = bpf_map_create(type, "probe", key, value, entries, &opts);
@@ -169,23 +168,29 @@ static bool has_jit(void)
 	       text[0] != '0';
 }
 
-/* clang-format off */
 static const struct row {
 	const char *name, *since, *what, *lost;
 	bool (*has)(void);
 } rows[DP_FEATURES] = {
 	[DP_BTF] = {"BTF", "5.2", "programs that fit any kernel", NULL, has_btf},
-	[DP_MMAPABLE] = {"mmapable arrays", "5.5", "tables that weftd writes by plain stores", NULL, has_mmapable_arrays},
-	[DP_REDIRECT_PEER] = {"redirect_peer", "5.10", "into a container without a queue", NULL, has_redirect_peer},
-	[DP_REDIRECT_NEIGH] = {"redirect_neigh", "5.10", "to other nodes", NULL, has_redirect_neigh},
+	[DP_MMAPABLE] = {"mmapable arrays", "5.5", "tables that weftd writes by plain stores", NULL,
+		has_mmapable_arrays},
+	[DP_REDIRECT_PEER] = {"redirect_peer", "5.10", "into a container without a queue", NULL,
+		has_redirect_peer},
+	[DP_REDIRECT_NEIGH] = {"redirect_neigh", "5.10", "to other nodes", NULL,
+		has_redirect_neigh},
 	[DP_COARSE_CLOCK] = {"coarse clock", "5.11", "the age of flows", NULL, has_coarse_clock},
-	[DP_CMPXCHG] = {"compare-and-swap", "5.12", "the flow table, without locks", NULL, has_compare_and_swap},
+	[DP_CMPXCHG] = {"compare-and-swap", "5.12", "the flow table, without locks", NULL,
+		has_compare_and_swap},
 	[DP_TCX] = {"tcx", "6.6", "programs on devices by links of their own",
 		"clsact filters take its place: some hundredths slower", has_tcx},
 	[DP_KERN_CTX] = {"kernel context", "6.2", "whether a checksum is only begun",
-		"checksums are completed by the kernel's helper alone: some ns a packet", dp_probe_kern_ctx},
-	[DP_DECAP_FLAGS] = {"decap flags", "6.3", "the inner packet's protocol where the outer has another",
-		"of other nodes' packets those of the other IP version take a detour", has_decap_flags},
+		"checksums are completed by the kernel's helper alone: some ns a packet",
+		dp_probe_kern_ctx},
+	[DP_DECAP_FLAGS] = {"decap flags", "6.3",
+		"the inner packet's protocol where the outer has another",
+		"of other nodes' packets those of the other IP version take a detour",
+		has_decap_flags},
 	[DP_XDP_LINK] = {"XDP links", "5.9", "XDP on the uplink",
 		"the uplink is served by TC alone", has_xdp_link},
 	[DP_XDP_FRAGS] = {"XDP fragments", "5.18", "XDP on devices with large frames",
@@ -194,14 +199,16 @@ static const struct row {
 		"no shortcut between sockets", has_cgroup_link},
 	[DP_SOCKMAP] = {"sockmap", "4.18", "the shortcut between sockets",
 		"no shortcut between sockets", has_sockmap},
-	[DP_RING_BUFFER] = {"ring buffer", "5.8", "samples of a trace", "no weft trace", has_ring_buffer},
-	[DP_TRACEPOINTS] = {"tracepoints", "5.5", "the hops of a trace", "no weft trace", has_tracing},
+	[DP_RING_BUFFER] = {"ring buffer", "5.8", "samples of a trace", "no weft trace",
+		has_ring_buffer},
+	[DP_TRACEPOINTS] = {"tracepoints", "5.5", "the hops of a trace", "no weft trace",
+		has_tracing},
 	[DP_MEMBARRIER] = {"membarrier", "4.3", "weights that are changed again at once",
 		"the second of two changes within 0.1 s waits for 20 ms", has_membarrier},
 	[DP_JIT] = {"JIT", "3.0", "programs at the processor's speed",
-		"programs are interpreted: several times slower; sysctl net.core.bpf_jit_enable=1", has_jit},
+		"programs are interpreted: several times slower; sysctl net.core.bpf_jit_enable=1",
+		has_jit},
 };
-/* clang-format on */
 _Static_assert(DP_FEATURES <= 32, "a bit for each");
 
 unsigned weft_dp_feature_count(void)
@@ -243,7 +250,8 @@ int dp_feature_check(struct weft_dp *dp, struct weft_err *err)
 {
 	int r = 0;
 
-	for (unsigned i = 0; i < DP_FEATURES && r == 0; i++)
+	/* Who is not root may not even try. */
+	for (unsigned i = 0; i < DP_FEATURES && r == 0 && geteuid() == 0; i++)
 		if (!rows[i].lost)
 			r = dp_feature_need(dp, i, err);
 	return r < 0 ? weft_err_prefix(err, "loading the data plane") : 0;

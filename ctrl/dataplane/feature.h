@@ -9,10 +9,10 @@
 #include "ctrl/dataplane/dataplane.h"
 
 struct weft_dp_feature {
-	const char *name; /* "tcx" */
+	const char *name;  /* "tcx" */
 	const char *since; /* "6.6": the version of Linux that has it */
-	const char *what; /* it is for; a few words */
-	const char *lost; /* without it; NULL: there is no data plane then */
+	const char *what;  /* it is for; a few words */
+	const char *lost;  /* without it; NULL: there is no data plane then */
 	bool has;
 };
 

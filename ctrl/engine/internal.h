@@ -55,8 +55,8 @@ struct service {
 	struct weft_err error;    /* of the last instance that failed */
 	struct hand_weight *hand; /* weights set by hand, NULL: weft's own */
 	unsigned n_hand;
-	bool shortcut;                /* wanted: by the descriptor, until somebody says otherwise */
-	struct weft_err no_shortcut;  /* why there is none though */
+	bool shortcut;               /* wanted: by the descriptor, until somebody says otherwise */
+	struct weft_err no_shortcut; /* why there is none though */
 	char *weights_said[WEFT_DP_POLICIES]; /* in the event log, as text */
 
 	struct weft_swap *swap;             /* the running one */

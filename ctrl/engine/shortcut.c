@@ -34,8 +34,8 @@ void instance_shortcut(struct instance *inst)
 	struct weft_err err = {0};
 
 	if (netns && weft_dp_shortcut_netns(inst->engine->dp, inst->id, netns, &err) < 0)
-		log_warning("instance %s: no shortcut for its connections: %s", inst->name,
-			err.msg);
+		log_warning(
+			"instance %s: no shortcut for its connections: %s", inst->name, err.msg);
 }
 
 static json_t *view_left(const struct weft_dp_shortcut_counters *c)
@@ -54,9 +54,9 @@ json_t *view_shortcut(const struct service *s)
 
 	weft_dp_shortcut_counters(s->engine->dp, s->id, &c);
 	return json_pack("{s:b, s:s, s:s, s:I, s:I, s:I, s:o}", "wanted", s->shortcut, "state",
-		!s->shortcut           ? "off"
-		: s->no_shortcut.code  ? "unavailable"
-				       : "on",
+		!s->shortcut          ? "off"
+		: s->no_shortcut.code ? "unavailable"
+				      : "on",
 		"detail", s->shortcut ? s->no_shortcut.msg : "", "sockets", (json_int_t)c.sockets,
 		"messages", (json_int_t)c.messages, "bytes", (json_int_t)c.bytes, "left",
 		view_left(&c));

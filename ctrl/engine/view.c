@@ -83,8 +83,8 @@ json_t *view_service(const struct service *s)
 		"phase", phase, "detail", detail, "hint", detail[0] ? s->error.hint : "", "active",
 		weft_virt_name(s->active), "replicas", (int)s->spec->replicas, "ready", (int)ready,
 		"instances", instances, "swap", s->swap ? s->swap->id : NULL, "variants", variants,
-		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c),
-		"shortcut", view_shortcut(s));
+		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c), "shortcut",
+		view_shortcut(s));
 }
 
 void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)
@@ -297,9 +297,9 @@ static json_t *view_features(struct weft_engine *e)
 	for (unsigned i = 0; i < weft_dp_feature_count(); i++) {
 		struct weft_dp_feature f = weft_dp_feature(e->dp, i);
 
-		json_array_append_new(list,
-			json_pack("{s:s, s:s, s:b, s:s, s:s?}", "name", f.name, "since", f.since,
-				"has", f.has, "what", f.what, "lost", f.lost));
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:b, s:s, s:s?}", "name", f.name, "since",
+				      f.since, "has", f.has, "what", f.what, "lost", f.lost));
 	}
 	return list;
 }

@@ -567,16 +567,14 @@ static void a_shortcut_is_switched(void **state)
 {
 	static const char on[] = "{\"name\": \"shop.web\", \"shortcut\": {\"state\": \"on\", "
 				 "\"sockets\": 2, \"messages\": 12, \"bytes\": 512}}";
-	static const char not[] = "{\"name\": \"shop.web\", \"shortcut\": {\"state\": "
-				  "\"unavailable\", \"detail\": \"no cgroup v2\"}}";
-	const struct fake_route *routes = ROUTES(ROUTE(
-		"POST /v1/services/shop.web/settings", {.status = 200, .body = on},
-		{.status = 200, .body = not}));
+	static const char unable[] = "{\"name\": \"shop.web\", \"shortcut\": {\"state\": "
+				     "\"unavailable\", \"detail\": \"no cgroup v2\"}}";
+	const struct fake_route *routes = ROUTES(ROUTE("POST /v1/services/shop.web/settings",
+		{.status = 200, .body = on}, {.status = 200, .body = unable}));
 	struct cli_run r = cli_run(routes, "service set shop.web shortcut=on");
 
 	(void)state;
-	assert_run(&r, 0,
-		"service shop.web: shortcut on: 2 sockets, 12 messages, 512 B\n", "");
+	assert_run(&r, 0, "service shop.web: shortcut on: 2 sockets, 12 messages, 512 B\n", "");
 	assert_string_equal(
 		r.requests, "POST /v1/services/shop.web/settings {\"shortcut\":true}\n");
 	cli_run_done(&r);
