@@ -4,7 +4,7 @@
 # directory, containerd and weftd. Sourced, not run.
 #   lab_open NAME          make it; sets LAB_NS, LAB_DIR, LAB_SOCKET
 #   lab_containerd         start containerd in it (or take WEFT_CONTAINERD)
-#   lab_weftd [FLAGS]      start weftd in it; again after lab_weftd_kill
+#   lab_weftd [FLAGS]      start weftd in it; again after lab_weftd_kill. LAB_WEFTD_AS: a command before it
 #   lab_in CMD...          run in its namespace
 #   lab_weft ARGS...       the command line against its weftd
 #   lab_close              remove everything, whatever state it is in (the EXIT trap calls it)
@@ -12,6 +12,7 @@ LAB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 case ${B:-build} in /*) LAB_BUILD=$B ;; *) LAB_BUILD=$LAB_ROOT/${B:-build} ;; esac
 PATH=$PATH:/usr/sbin:/sbin
 LAB_NS='' LAB_DIR='' LAB_SOCKET='' LAB_CONTAINERD='' LAB_CONTAINERD_PID='' LAB_WEFTD_PID=''
+LAB_WEFTD_AS=()
 
 lab_die() {
 	printf 'error: %s\n' "$1" >&2
@@ -95,7 +96,7 @@ lab_probed() { lab_weft status -o json | jq -e '.runtimes | length >= 3'; }
 lab_weftd() {
 	# Not lab_in: a function in the background is a shell of its own, and its pid the shell's.
 	# And in a session of its own, as containerd: ^C is for us, who need both to clean up.
-	setsid nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weftd" --role=all --node="$LAB_NAME" \
+	setsid nsenter --net="/run/netns/$LAB_NS" "${LAB_WEFTD_AS[@]}" "$LAB_BUILD/weftd" --role=all --node="$LAB_NAME" \
 		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
 		--containerd="$LAB_CONTAINERD" "$@" >>"$LAB_DIR/weftd.log" 2>&1 </dev/null &
 	LAB_WEFTD_PID=$!

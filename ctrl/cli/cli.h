@@ -90,6 +90,8 @@ int cli_parse_duration(const char *s, uint64_t *ret_ms);
 /* Were only flags given that the command takes? */
 int cli_check_options(const struct cli *cli, struct weft_err *err);
 void cli_help_options(FILE *f, const struct cli_command *command);
+void cli_flag_names(FILE *f, const struct cli_command *command); /* NULL: what each command takes */
+void cli_valued_flags(FILE *f); /* those that a value follows, of all commands */
 
 /* help.c */
 void cli_help(FILE *f, const struct cli_command *command); /* NULL: of the program */
@@ -132,6 +134,7 @@ int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_stats(struct cli *cli, struct weft_err *err);
 int cli_cmd_trace(struct cli *cli, struct weft_err *err);
 int cli_cmd_doctor(struct cli *cli, struct weft_err *err);
+int cli_cmd_completion(struct cli *cli, struct weft_err *err);
 int cli_cmd_help(struct cli *cli, struct weft_err *err);
 
 #endif

@@ -80,6 +80,8 @@ const struct cli_command cli_commands[] = {
 		"which hop of a service's packets takes how long",
 		"For 10 seconds unless --duration says otherwise; ^C ends it and shows what there "
 		"is. --watch\nshows it every second, -o wide every way that packets took."},
+	{"completion", "", 0, 0, 0, cli_cmd_completion, "bash completion of weft's command line",
+		"eval \"$(weft completion)\", or put it where bash-completion looks."},
 	{"help", "[COMMAND]", 0, 3, 0, cli_cmd_help, "this, or what a command does", NULL},
 	{0},
 };

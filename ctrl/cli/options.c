@@ -113,6 +113,24 @@ void cli_help_options(FILE *f, const struct cli_command *command)
 	}
 }
 
+void cli_flag_names(FILE *f, const struct cli_command *command)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (command ? (command->options & options[i].of) != 0 : options[i].of == 0)
+			fprintf(f, " --%s", options[i].name);
+}
+
+void cli_valued_flags(FILE *f)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		if (!options[i].arg)
+			continue;
+		fprintf(f, " --%s", options[i].name);
+		if (options[i].id < 256)
+			fprintf(f, " -%c", options[i].id);
+	}
+}
+
 int cli_parse_duration(const char *s, uint64_t *ret_ms)
 {
 	static const struct {

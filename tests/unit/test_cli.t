@@ -80,6 +80,18 @@ weft_flags() {
 	} | flags | manual_has_flags weft.1
 }
 weftd_flags() { "$B/weftd" --help | flags | manual_has_flags weftd.8; }
+completes() { # WANTED WORD...
+	local want=$1
+	shift
+	( # shellcheck disable=SC2317
+		eval "$("$weft" completion)"
+		_weft_names() { [ "$1" != service ] || echo shop.db shop.web; }
+		COMP_WORDS=(weft "$@") COMP_CWORD=$#
+		_weft
+		[ "${COMPREPLY[*]}" = "$want" ] || { echo "weft $*: ${COMPREPLY[*]}, should be $want" && false; }
+	)
+}
+completion_clean() { "$weft" completion | shellcheck -s bash -; }
 conf_keys() {
 	local key page missing=0
 	page=$(mandoc -Tascii ctrl/man/weftd.conf.5 | col -b)
@@ -98,6 +110,19 @@ check 'usage is 2' status 2 "$weft" frobnicate
 check 'writes ASCII in the C locale' speaks_ascii
 check 'writes UTF-8 in a UTF-8 locale' speaks_utf8
 check 'says that the result could not be written' full_disk
+check 'completes commands' completes 'abort' swap ab
+check 'completes the words of a command' completes 'list' dp lb ''
+check 'completes names' completes 'shop.db shop.web' service show ''
+check 'completes a name in part' completes 'shop.web' swap start shop.w
+check 'completes values' completes 'container' swap start shop.web --to c
+check 'completes flags of the command' completes '--strategy' swap start shop.web --str
+check 'completes behind the value of a flag' completes 'list' -o json service l
+if command -v shellcheck >/dev/null; then
+	check 'the completion is clean' completion_clean
+else
+	n=$((n + 1))
+	echo "ok $n - the completion is clean # SKIP shellcheck is not installed"
+fi
 if command -v mandoc >/dev/null; then
 	check 'weft.1 is clean' mandoc -Tlint -Wwarning ctrl/man/weft.1
 	check 'weftd.8 is clean' mandoc -Tlint -Wwarning ctrl/man/weftd.8
