@@ -4,7 +4,7 @@
 # make test       install what is missing, build, pass the tests        (root)
 # make check      the tests alone;  TESTS='tests/e2e/swap.t build/tests/unit/test_err' picks some
 # make bench      measure; bench-dataplane: the packet path; bench-hops: its hops;  QUICK=1: short (root)
-# make lint | fuzz | install DESTDIR= PREFIX=/usr | clean;  V=1 shows the commands
+# make lint | fuzz | install DESTDIR= PREFIX=/usr | deb | clean;  V=1 shows the commands
 VERSION := 0.1.0
 B       ?= build
 CLANG   ?= clang-14
@@ -48,7 +48,7 @@ all: $(PROGS) guest
 
 -include tests/guest/guest.mk
 -include runtimes/qemu/qemu.mk
-.PHONY: all guest check lint fuzz bench bench-dataplane bench-hops install clean tests
+.PHONY: all guest check lint fuzz bench bench-dataplane bench-hops install deb clean tests
 
 # --- generated -----------------------------------------------------------------------------------
 $(B)/gen/%.bpf.o: %.bpf.c $(wildcard bpf/*.h tests/bench/*.h)
@@ -171,7 +171,8 @@ check: all tests fuzz
 lint:
 	scripts/lint.sh
 
-PREFIX ?= /usr
+PREFIX  ?= /usr
+UNITDIR ?= /lib/systemd/system
 install: all
 	install -D -m 755 $(B)/weftd $(DESTDIR)$(PREFIX)/sbin/weftd
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/weft $(B)/weft-load
@@ -180,6 +181,12 @@ install: all
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 ctrl/man/*.5
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 ctrl/man/*.8
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/weft ctrl/metrics/*
+	install -D -m 644 -t $(DESTDIR)$(UNITDIR) ctrl/systemd/weftd.service
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(B)/weft completion >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/weft
+
+deb: all
+	scripts/mkdeb.sh $(VERSION) $(B)
 
 clean:
 	rm -rf $(B)

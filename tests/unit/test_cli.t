@@ -80,10 +80,11 @@ weft_flags() {
 	} | flags | manual_has_flags weft.1
 }
 weftd_flags() { "$B/weftd" --help | flags | manual_has_flags weftd.8; }
+# shellcheck disable=SC2317
 completes() { # WANTED WORD...
 	local want=$1
 	shift
-	( # shellcheck disable=SC2317
+	(
 		eval "$("$weft" completion)"
 		_weft_names() { [ "$1" != service ] || echo shop.db shop.web; }
 		COMP_WORDS=(weft "$@") COMP_CWORD=$#
