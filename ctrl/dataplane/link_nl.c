@@ -254,7 +254,9 @@ int weft_nl_addr_del(struct weft_nl *nl, uint32_t ifindex, const struct weft_nl_
 		return weft_err_set(err, ENOMEM, "link %s: out of memory", name);
 	rtnl_addr_set_ifindex(a, (int)ifindex);
 	r = rtnl_addr_delete(nl->sk, a, 0);
-	if (r < 0 && nl->error == -EADDRNOTAVAIL) {
+	/* ENXIO: an MTU too small for IPv6 has taken the device all of it. */
+	if (r < 0 && (nl->error == -EADDRNOTAVAIL ||
+			     (nl->error == -ENXIO && addr->family == AF_INET6))) {
 		nl->error = 0;
 		return 0;
 	}

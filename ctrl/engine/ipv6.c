@@ -24,6 +24,8 @@ static struct in6_addr with_number(struct in6_addr base, uint32_t n)
 	return base;
 }
 
+#define MTU6_LEAST 1280U /* RFC 8200, section 5 */
+
 static struct in6_addr semantic(uint8_t third, uint32_t n)
 {
 	const struct in6_addr base = {.s6_addr = {0xfd, 0xff, third}};
@@ -41,6 +43,10 @@ void ipv6_open(struct weft_engine *e)
 	if (!e->config.subnet6_len) {
 		weft_err_set(&e->no_ipv6, ENOTSUP, "switched off");
 		weft_err_hint(&e->no_ipv6, "start weftd with --subnet6=fc00::/120");
+	} else if (e->config.mtu < MTU6_LEAST) {
+		weft_err_set(&e->no_ipv6, ENOTSUP, "off: an MTU of %u is below IPv6's least, %u",
+			e->config.mtu, MTU6_LEAST);
+		weft_err_hint(&e->no_ipv6, "start weftd with --mtu=%u or more", MTU6_LEAST);
 	} else if (weft_link_ipv6(&e->no_ipv6) == 0) {
 		e->gateway6 = with_number(e->config.subnet6, 1);
 	}

@@ -53,7 +53,13 @@ error_keeps() {
 restarted() {
 	conf '{ "mtu": 1200 }'
 	lab_weftd_kill
-	lab_weftd --config="$LAB_DIR/weftd.conf" && mtu_is 1200
+	lab_weftd --config="$LAB_DIR/weftd.conf" && mtu_is 1200 &&
+		has "$(lab_weft doctor)" 'IPv6.*an MTU of 1200 is below'
+}
+has_ipv6() { ip -n "$LAB_NS" -6 addr show weft0 | grep -c 'scope global'; }
+ipv6_back() {
+	same 'IPv6 addresses' 0 "$(has_ipv6)" && conf '{ "mtu": 1400 }' && lab_weftd_kill &&
+		lab_weftd --config="$LAB_DIR/weftd.conf" && mtu_is 1400 && same 'IPv6 addresses' 1 "$(has_ipv6)"
 }
 
 [ "$(id -u)" = 0 ] || tap_skip_all 'this needs root'
@@ -72,6 +78,7 @@ tap 'the daemon starts with it' starts
 tap 'reload: the log level changes at once' level_changes
 tap 'reload: the MTU waits for the next start, and the log says so' mtu_waits
 tap 'reload: an error changes nothing' error_keeps
-tap 'the next start has it' restarted
+tap 'the next start has it, without IPv6, and doctor says why' restarted
+tap 'with a larger MTU IPv6 is there again' ipv6_back
 tap 'the lab closes clean' lab_close
 tap_end
