@@ -82,6 +82,10 @@ struct weft_runtime_mount {
 	bool read_only;
 };
 
+/* Begin from a checkpoint of the image, where there is one that fits; else boot, and one is made
+ * for those that follow. AUTO: if the image says that it is worth it. */
+enum weft_warm_start { WEFT_WARM_START_AUTO, WEFT_WARM_START_ON, WEFT_WARM_START_OFF };
+
 /* What an instance may use; 0: no limit. */
 struct weft_runtime_limits {
 	uint32_t
@@ -118,6 +122,7 @@ struct weft_runtime_spec {
 	uint64_t log_max_bytes;          /* the log is rotated there, one old one kept; 0: never */
 	const char *machine; /* qemu: "q35", "pc", "microvm", "virt"; NULL: as the image says */
 	const char *restore; /* qemu: a checkpoint() to begin from, NULL: boot */
+	enum weft_warm_start warm_start; /* qemu */
 	struct weft_runtime_net net;
 };
 

@@ -226,6 +226,11 @@ static void remove_leftovers(const char *dir)
 	}
 }
 
+const char *weft_unikernel_store_dir(const struct weft_unikernel_store *s)
+{
+	return s->dir;
+}
+
 int weft_unikernel_store_new(sd_event *event, const char *dir, const char *libexec_dir,
 	struct weft_unikernel_store **ret, struct weft_err *err)
 {

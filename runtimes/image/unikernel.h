@@ -23,6 +23,8 @@ int weft_unikernel_store_new(sd_event *event, const char *dir, const char *libex
 void weft_unikernel_store_free(struct weft_unikernel_store *s);
 WEFT_DEFINE_CLEANUP(struct weft_unikernel_store *, weft_unikernel_store_free);
 
+const char *weft_unikernel_store_dir(const struct weft_unikernel_store *s);
+
 /* As prepare() of runtime.h says; the ref is "sha256:<64 hex digits>". */
 int weft_unikernel_prepare(struct weft_unikernel_store *s, const char *image, enum weft_arch arch,
 	weft_runtime_prepared_t done, void *userdata, struct weft_err *err);

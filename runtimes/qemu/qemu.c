@@ -43,6 +43,7 @@ static void qemu_free(struct weft_runtime *rt)
 		weft_vm_free(rt->vms);
 	while (rt->probes)
 		probe_free(rt->probes);
+	weft_warm_free(rt->warm);
 	weft_unikernel_store_free(rt->images);
 	weft_accel_free(rt->accel);
 	weft_deferred_drop_all(&rt->owed);
@@ -84,8 +85,21 @@ static int qemu_new(
 	r = weft_unikernel_store_new(config->event, images, config->libexec_dir, &rt->images, err);
 	if (r < 0)
 		return r;
+	r = weft_warm_new(config->event, rt->images, rt->cgroup_root, &rt->warm, err);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(rt);
 	return 0;
+}
+
+void weft_qemu_set_warm_delay(struct weft_runtime *rt, unsigned ms)
+{
+	weft_warm_set_delay(rt->warm, ms);
+}
+
+void weft_qemu_set_warm_room(struct weft_runtime *rt, uint64_t max_bytes, uint64_t spare)
+{
+	weft_warm_set_room(rt->warm, max_bytes, spare);
 }
 
 void weft_qemu_set_timeouts(
@@ -168,11 +182,6 @@ static int check_free(struct weft_runtime *rt, const char *id, struct weft_err *
 	return weft_err_hint(err, "adopt it, or delete it first");
 }
 
-static void on_accel(void *userdata, const struct weft_accel_state *state)
-{
-	weft_vm_launch(userdata, state);
-}
-
 static int begin(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 	weft_runtime_done_t done, void *userdata, struct weft_err *err)
 {
@@ -190,7 +199,7 @@ static int begin(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 		return r;
 	r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &vm->started);
 	if (r == 0)
-		r = weft_accel_ask(rt->accel, on_accel, vm, &vm->ask);
+		r = weft_vm_await_accel(vm);
 	if (r < 0)
 		return weft_err_set(err, r, "%s", strerror(-r));
 	TAKE_PTR(vm); /* rt's */

@@ -11,5 +11,7 @@
 /* For tests, instead of the times of vm.h; 0: as it is. */
 void weft_qemu_set_timeouts(
 	struct weft_runtime *rt, unsigned start_ms, unsigned beat_ms, unsigned hang_ms);
+void weft_qemu_set_warm_delay(struct weft_runtime *rt, unsigned ms);
+void weft_qemu_set_warm_room(struct weft_runtime *rt, uint64_t max_bytes, uint64_t spare);
 
 #endif

@@ -92,25 +92,28 @@ int weft_vhost_net_open(unsigned n, int *ret_fds, struct weft_err *err)
 	return 0;
 }
 
-int weft_tap_nowhere(int *ret_fd, struct weft_err *err)
+int weft_tap_nowhere(unsigned n, int *ret_fds, struct weft_err *err)
 {
 	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, .ifr_name = "weft0"};
-	_cleanup_(closep) int home = -1, fd = -1;
+	_cleanup_(closep) int home = -1;
 	int r = 0;
 
+	if (n == 0)
+		return 0;
+	if (n > 1)
+		ifr.ifr_flags |= IFF_MULTI_QUEUE;
 	home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (home < 0)
 		return weft_err_set(err, errno, "network namespace: %m");
 	if (unshare(CLONE_NEWNET) < 0)
 		return weft_err_set(err, errno, "network namespace: make one: %m");
-	fd = open(TUN, O_RDWR | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0)
-		r = -errno;
-	/* Nothing else of the daemon, which has one thread, runs meanwhile. */
+	/* Nothing else of the daemon, which has one thread, runs until it is back. */
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		r = open_queue(-1, &ifr, true, &ret_fds[i]);
+		if (r < 0)
+			close_all(ret_fds, i);
+	}
 	if (setns(home, CLONE_NEWNET) < 0)
 		return weft_err_set(err, errno, "network namespace: go back: %m");
-	if (r < 0)
-		return weft_err_set(err, r, "tap: " TUN ": %s", strerror(-r));
-	*ret_fd = TAKE_FD(fd);
-	return 0;
+	return r < 0 ? weft_err_set(err, r, "tap: " TUN ": %s", strerror(-r)) : 0;
 }

@@ -16,8 +16,8 @@ bool weft_vhost_net_usable(void);
 /* Open it n times. */
 int weft_vhost_net_open(unsigned n, int *ret_fds, struct weft_err *err);
 
-/* A tap with vnet_hdr that is connected to nothing and that nobody can see: in a network namespace
- * of its own, which goes when it is closed. */
-int weft_tap_nowhere(int *ret_fd, struct weft_err *err);
+/* A tap of n queues, with vnet_hdr, that is connected to nothing and that nobody can see: in a
+ * network namespace of its own, which goes when it is closed. */
+int weft_tap_nowhere(unsigned n, int *ret_fds, struct weft_err *err);
 
 #endif

@@ -87,6 +87,9 @@ void weft_vm_free(struct weft_vm *vm)
 	free(vm->log_path);
 	free(vm->netns);
 	free(vm->restore);
+	free(vm->warm_line);
+	free(vm->warm_dir);
+	free(vm->warm_ram);
 	free(vm->cmdline);
 	free(vm->cgroup);
 	free(vm->id);
@@ -132,6 +135,8 @@ void weft_vm_runs(struct weft_vm *vm)
 	weft_vm_disarm(vm);
 	vm->phase = VM_RUNNING;
 	vm->lost_ns = 0;
+	if (vm->image) /* else adopted */
+		weft_vm_warm_runs(vm);
 	for (size_t i = 0; i < ARRAY_SIZE(vm->taps); i++) {
 		closep(&vm->taps[i]); /* qemu has its own */
 		vm->taps[i] = -1;

@@ -18,9 +18,11 @@
 #include "runtimes/log_rotate.h"
 #include "runtimes/process.h"
 #include "runtimes/qemu/accel.h"
+#include "runtimes/qemu/cmdline.h"
 #include "runtimes/qemu/machine.h"
 #include "runtimes/qemu/qmp.h"
 #include "runtimes/qemu/record.h"
+#include "runtimes/qemu/warm.h"
 
 #define WEFT_VM_START_MS 30000 /* from spawn to "running", on a host that is busy */
 #define WEFT_VM_BEAT_MS  5000  /* from one question whether it is still there to the next */
@@ -50,6 +52,11 @@ struct weft_vm {
 	uint64_t log_max;
 	char *restore; /* the checkpoint to begin from, NULL: boot */
 	int restore_fd;
+	bool warm_asked;
+	char *warm_line; /* kernel command line of those that begin from it; NULL: not wanted */
+	char *warm_dir, *warm_ram; /* what it begins from; NULL: it boots */
+	char warm_remark[420];     /* why it boots all the same */
+	uint64_t runs_ns;          /* since when, if it was started by us */
 	struct weft_accel_ask *ask;
 
 	/* the process */
@@ -87,6 +94,7 @@ struct weft_runtime {
 	struct weft_deferred_set owed;
 	struct weft_unikernel_store *images;
 	struct weft_accel *accel;
+	struct weft_warm *warm;
 	struct weft_vm *vms;
 	struct weft_qemu_probe *probes; /* under way */
 	/* WEFT_VM_..._MS; tests shorten them */
@@ -104,6 +112,8 @@ WEFT_DEFINE_CLEANUP(struct weft_vm *, weft_vm_free);
 /* Take from spec what launching needs (vm_spec.c); its strings may go afterwards. */
 int weft_vm_configure(
 	struct weft_vm *vm, const struct weft_runtime_spec *spec, struct weft_err *err);
+/* WAITING: launched once the accelerator is known. */
+int weft_vm_await_accel(struct weft_vm *vm);
 /* WAITING to STARTING: the answer to start() follows by itself, also of a failure. */
 void weft_vm_launch(struct weft_vm *vm, const struct weft_accel_state *accel);
 /* Take vm->record's process under watch. -ESRCH when it is gone. */
@@ -116,6 +126,16 @@ int weft_vm_end(struct weft_vm *vm, unsigned grace_ms, struct weft_deferred *wai
 /* Remove what an instance leaves beside its process: socket (NULL: as its record says), cgroup,
  * record. */
 int weft_vm_clean(struct weft_runtime *rt, const char *id, const char *qmp_path);
+
+/* Warm starts (vm_warm.c): what there is to say for spec; a checkpoint to begin from, if there is
+ * one, becomes part of args; words for the log; one is made if there was none. The last is told of
+ * the end of the process: true when the vm is WAITING again, to be booted. */
+int weft_vm_warm_configure(
+	struct weft_vm *vm, const struct weft_runtime_spec *spec, struct weft_err *err);
+void weft_vm_warm_begin(struct weft_vm *vm, const char *shape);
+const char *weft_vm_warm_remark(const struct weft_vm *vm);
+void weft_vm_warm_runs(struct weft_vm *vm);
+bool weft_vm_warm_ended(struct weft_vm *vm, const char *why);
 
 /* The monitor's side (vm_monitor.c). Connect to it and ask for the guest's status; what follows
  * depends on the phase. */

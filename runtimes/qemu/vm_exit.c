@@ -99,6 +99,8 @@ void weft_vm_ended(void *userdata, int status)
 	r = weft_vm_clean(vm->rt, vm->id, vm->record.qmp_path);
 	if (r < 0)
 		log_debug("%s: remove cgroup %s: %s", vm->id, vm->cgroup, strerror(-r));
+	if (weft_vm_warm_ended(vm, why) && weft_vm_await_accel(vm) == 0)
+		return;
 	if (vm->started)
 		answer_start(vm, why);
 	weft_vm_calls_end(vm, why);

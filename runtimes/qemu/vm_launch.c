@@ -28,7 +28,7 @@ static int open_log(struct weft_vm *vm, const char *accel_text, int *ret, struct
 		return weft_err_set(err, errno, "log %s: %m", vm->log_path);
 	dprintf(fd, "weft: %s: qemu %s on %s, %u vCPU, %u MiB%s\n", vm->id,
 		weft_machine_name(vm->machine->machine), accel_text, vm->args.vcpus,
-		vm->args.memory_mb, vm->args.incoming ? ", from a checkpoint" : "");
+		vm->args.memory_mb, weft_vm_warm_remark(vm));
 	vm->log_start = fstat(fd, &st) < 0 ? 0 : st.st_size;
 	*ret = TAKE_FD(fd);
 	return 0;
@@ -99,8 +99,10 @@ static void accel_remark(
 
 static int begin_from(struct weft_vm *vm, const char *shape, struct weft_err *err)
 {
-	if (!vm->restore)
+	if (!vm->restore) {
+		weft_vm_warm_begin(vm, shape);
 		return 0;
+	}
 	vm->args.incoming = true;
 	return weft_checkpoint_open(vm->restore, shape, &vm->restore_fd, err);
 }
@@ -147,6 +149,16 @@ static int launch(struct weft_vm *vm, const struct weft_accel_state *accel, stru
 	log_debug("%s: qemu pid %d, %s on %s", vm->id, (int)vm->record.pid,
 		weft_machine_name(vm->machine->machine), remark);
 	return weft_vm_connect(vm, err);
+}
+
+static void on_accel(void *userdata, const struct weft_accel_state *state)
+{
+	weft_vm_launch(userdata, state);
+}
+
+int weft_vm_await_accel(struct weft_vm *vm)
+{
+	return weft_accel_ask(vm->rt->accel, on_accel, vm, &vm->ask);
 }
 
 void weft_vm_launch(struct weft_vm *vm, const struct weft_accel_state *accel)

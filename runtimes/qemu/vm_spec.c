@@ -201,5 +201,7 @@ int weft_vm_configure(
 		r = keep(vm, spec, err);
 	if (r == 0)
 		r = take_tap(vm, &spec->net, err);
-	return r < 0 ? r : make_cmdline(vm, spec, err);
+	if (r == 0)
+		r = make_cmdline(vm, spec, err);
+	return r < 0 ? r : weft_vm_warm_configure(vm, spec, err);
 }

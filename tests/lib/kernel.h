@@ -11,11 +11,13 @@
 void test_kernel_make(const void *code, size_t code_size, uint8_t **ret, size_t *ret_size);
 
 /* Code for it. */
-extern const uint8_t test_code_idle[];     /* halts for ever */
-extern const uint8_t test_code_hello[];    /* says "K" on the serial line, then halts */
-extern const uint8_t test_code_panic[];    /* panics through pvpanic */
-extern const uint8_t test_code_reset[];    /* resets by a triple fault */
-extern const uint8_t test_code_poweroff[]; /* powers off by ACPI, on pc and q35 */
+extern const uint8_t test_code_idle[];          /* halts for ever */
+extern const uint8_t test_code_hello[];         /* says "K" on the serial line, then halts */
+extern const uint8_t test_code_panic[];         /* panics through pvpanic */
+extern const uint8_t test_code_reset[];         /* resets by a triple fault */
+extern const uint8_t test_code_poweroff[];      /* powers off by ACPI, on pc and q35 */
+extern const uint8_t test_code_slow_poweroff[]; /* the same, after a while */
+extern const size_t test_code_slow_poweroff_size;
 extern const uint8_t test_code_busy[];     /* never sleeps */
 extern const uint8_t test_code_chatter[];  /* writes to the serial line for ever */
 extern const uint8_t test_code_watchdog[]; /* starts an i6300esb and leaves it alone */
