@@ -21,6 +21,9 @@ struct weft_deferred {
 	uint64_t size;
 	struct weft_runtime_cap caps[WEFT_RUNTIME_MAX_CAPS];
 	unsigned n_caps;
+	weft_runtime_images_t images;
+	struct weft_runtime_image *list;
+	unsigned n_list;
 };
 
 static void unlink_from_set(struct weft_deferred *d)
@@ -37,6 +40,7 @@ static void destroy(struct weft_deferred *d)
 {
 	sd_event_source_disable_unref(d->source);
 	free(d->ref);
+	free(d->list);
 	free(d);
 }
 
@@ -64,6 +68,8 @@ static int on_turn(sd_event_source *source, void *userdata)
 		d->prepared(d->userdata, d->r, &d->err, d->ref, d->size);
 	else if (d->probed)
 		d->probed(d->userdata, d->caps, d->n_caps);
+	else if (d->images)
+		d->images(d->userdata, d->r, &d->err, d->list, d->n_list);
 	else if (d->done)
 		d->done(d->userdata, d->r, &d->err);
 	destroy(d);
@@ -125,6 +131,16 @@ int weft_deferred_probed(struct weft_deferred_set *set, sd_event *event, weft_ru
 	return r;
 }
 
+int weft_deferred_images(struct weft_deferred_set *set, sd_event *event, weft_runtime_images_t done,
+	void *userdata, struct weft_deferred **ret)
+{
+	int r = owe(set, event, userdata, ret);
+
+	if (r == 0)
+		(*ret)->images = done;
+	return r;
+}
+
 void weft_deferred_post(struct weft_deferred *d, int r, const struct weft_err *err)
 {
 	d->r = r;
@@ -153,4 +169,17 @@ void weft_deferred_post_probed(
 	d->n_caps = n_caps < WEFT_RUNTIME_MAX_CAPS ? n_caps : WEFT_RUNTIME_MAX_CAPS;
 	memcpy(d->caps, caps, d->n_caps * sizeof(*caps));
 	weft_deferred_post(d, 0, NULL);
+}
+
+void weft_deferred_post_images(struct weft_deferred *d, int r, const struct weft_err *err,
+	const struct weft_runtime_image *list, unsigned n)
+{
+	d->list = n ? calloc(n, sizeof(*d->list)) : NULL;
+	if (d->list) {
+		memcpy(d->list, list, n * sizeof(*list));
+		d->n_list = n;
+	} else if (n) {
+		r = -ENOMEM;
+	}
+	weft_deferred_post(d, r, err);
 }

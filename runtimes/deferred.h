@@ -25,6 +25,9 @@ int weft_deferred_prepared(struct weft_deferred_set *set, sd_event *event,
 int weft_deferred_probed(struct weft_deferred_set *set, sd_event *event, weft_runtime_probed_t done,
 	void *userdata, struct weft_deferred **ret);
 
+int weft_deferred_images(struct weft_deferred_set *set, sd_event *event, weft_runtime_images_t done,
+	void *userdata, struct weft_deferred **ret);
+
 /* Give the answer in the loop's next turn, exactly once; d must not be used afterwards. err may be
  * NULL or empty: strerror() then stands in. It is copied, as is ref. */
 void weft_deferred_post(struct weft_deferred *d, int r, const struct weft_err *err);
@@ -33,6 +36,10 @@ void weft_deferred_post_prepared(
 /* caps is copied, at most WEFT_RUNTIME_MAX_CAPS of them. */
 void weft_deferred_post_probed(
 	struct weft_deferred *d, const struct weft_runtime_cap *caps, unsigned n_caps);
+
+/* list is copied. */
+void weft_deferred_post_images(struct weft_deferred *d, int r, const struct weft_err *err,
+	const struct weft_runtime_image *list, unsigned n);
 
 /* Never give it: the call itself failed. NULL is fine. */
 void weft_deferred_drop(struct weft_deferred *d);

@@ -50,6 +50,17 @@ typedef void (*weft_runtime_executed_t)(void *userdata, int r, const struct weft
 typedef void (*weft_runtime_progress_t)(
 	void *userdata, const char *image, uint64_t bytes, uint64_t total);
 
+/* An image that is ready to be started from. */
+struct weft_runtime_image {
+	char ref[192]; /* as prepare() says it */
+	bool arch_known;
+	enum weft_arch arch;
+	uint64_t bytes; /* on the disk, as far as it is the runtime's to say; 0: not known */
+};
+/* r 0 or negative with err; list lives until the callback returns. */
+typedef void (*weft_runtime_images_t)(void *userdata, int r, const struct weft_err *err,
+	const struct weft_runtime_image *list, unsigned n);
+
 struct weft_runtime_config {
 	sd_event *event;            /* referenced until free() */
 	const char *state_dir;      /* existing directory, the runtime makes its own one below it */
@@ -162,7 +173,8 @@ struct weft_runtime_ops {
 	int (*probe)(struct weft_runtime *rt, weft_runtime_probed_t done, void *userdata);
 
 	/* Make the image ready: fetch, check, unpack. image is the descriptor's `code`: a path, a
-	 * "file://" URL, or what the runtime fetches from elsewhere. -ENOENT missing, -EBADMSG
+	 * "file://" URL, or what the runtime fetches: HOST/NAME:TAG in a registry; qemu: also from
+	 * https://HOST/PATH. -ENOENT missing, -EBADMSG
 	 * truncated or not an image, -ENOTSUP for another architecture. Cached: doing it again is
 	 * quick. */
 	int (*prepare)(struct weft_runtime *rt, const char *image, enum weft_arch arch,
@@ -212,6 +224,13 @@ struct weft_runtime_ops {
 	 * is paused meanwhile and goes on afterwards. */
 	int (*checkpoint)(struct weft_runtime *rt, const char *id, const char *file,
 		weft_runtime_done_t done, void *userdata, struct weft_err *err);
+
+	/* The images that prepare() has made ready, and the end of one, with all that was made of
+	 * it. Instances that run go on. -ENOENT: not there. */
+	int (*images)(struct weft_runtime *rt, weft_runtime_images_t done, void *userdata,
+		struct weft_err *err);
+	int (*image_remove)(struct weft_runtime *rt, const char *ref, weft_runtime_done_t done,
+		void *userdata, struct weft_err *err);
 };
 
 extern const struct weft_runtime_ops weft_runtime_containerd; /* CONTAINER, GVISOR */

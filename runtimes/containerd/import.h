@@ -7,7 +7,7 @@
 
 #include "runtimes/containerd/ctrd.h"
 #include "runtimes/image/oci_job.h"
-#include "runtimes/registry/registry.h"
+#include "runtimes/registry/find.h"
 
 #define IMPORT_NAME_PREFIX "weft.local/image@" /* and the manifest's digest */
 
@@ -79,9 +79,9 @@ struct pull {
 	struct import im;
 	struct weft_reference ref;
 	struct weft_registry *registry;
+	struct weft_registry_find *find;
 	struct weft_registry_call *call;
 	bool running;
-	unsigned depth; /* of indexes */
 	char *manifest;
 	size_t manifest_size;
 	char type[128];               /* of the manifest */

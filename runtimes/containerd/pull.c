@@ -10,7 +10,6 @@
 #include "ctrl/base/util.h"
 #include "runtimes/containerd/import.h"
 
-#define MAX_DEPTH 3 /* of indexes in indexes */
 #define AT_A_TIME 4
 #define IDLE_US   (5 * 1000000ULL) /* then connections to registries are closed */
 #define LEASE     "weft-pull-"
@@ -26,6 +25,7 @@ static void release(struct ctrd_op *op)
 
 	pull_layers_release(p);
 	weft_registry_cancel(p->call);
+	weft_registry_find_cancel(p->find);
 	weft_registry_free(p->registry);
 	weft_oci_image_free(p->local);
 	free(p->manifest);
@@ -94,17 +94,6 @@ static void use_local(struct pull *p)
 /* --- what the registry says ----------------------------------------------------------------------
  */
 
-static void got_manifest(void *userdata, int r, const struct weft_err *err, const char *text,
-	size_t size, const char *media_type);
-
-static void ask_for(struct pull *p, const char *which)
-{
-	int r = weft_registry_manifest(p->registry, which, got_manifest, p, &p->call);
-
-	if (r < 0)
-		failed(p, r);
-}
-
 static void got_config(void *userdata, int r, const struct weft_err *err, const char *text,
 	size_t size, const char *media_type)
 {
@@ -150,48 +139,13 @@ static int take_manifest(
 			   : -ENOMEM;
 }
 
-/* The first manifest for this machine. */
-static int take_index(struct pull *p, const char *what, const char *text, size_t size)
-{
-	struct weft_oci_index index = {};
-	char others[128] = "";
-	int r;
-
-	if (++p->depth > MAX_DEPTH)
-		return weft_err_set(
-			&p->im.op.err, EBADMSG, "%s: its index is nested too deeply", what);
-	r = weft_oci_index_parse(what, text, size, &index, &p->im.op.err);
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < index.n_entries; i++) {
-		const struct weft_oci_entry *e = &index.entries[i];
-		size_t n = strlen(others);
-
-		if (e->kind == WEFT_OCI_INDEX ||
-			(e->linux_os &&
-				(!*e->arch || weft_arch_parse(e->arch) == (int)p->im.arch))) {
-			ask_for(p, e->descriptor.digest);
-			weft_oci_index_free(&index);
-			return 0;
-		}
-		if (e->linux_os && !strstr(others, e->arch))
-			snprintf(others + n, sizeof(others) - n, "%s%s", n ? ", " : "", e->arch);
-	}
-	weft_oci_index_free(&index);
-	weft_err_set(&p->im.op.err, ENOTSUP, "%s has nothing for linux/%s%s%s", what,
-		weft_arch_name(p->im.arch), *others ? ", only for " : "", others);
-	return weft_err_hint(
-		&p->im.op.err, "choose an image for linux/%s", weft_arch_name(p->im.arch));
-}
-
 static void got_manifest(void *userdata, int r, const struct weft_err *err, const char *text,
 	size_t size, const char *media_type)
 {
-	enum weft_oci_kind kind;
 	struct pull *p = userdata;
 	char what[512];
 
-	p->call = NULL;
+	p->find = NULL;
 	if (r < 0 && p->local && weft_registry_is_away(r)) {
 		log_debug("image %s: as it was last: %s", p->im.path, err->msg);
 		use_local(p);
@@ -203,10 +157,7 @@ static void got_manifest(void *userdata, int r, const struct weft_err *err, cons
 		return;
 	}
 	snprintf(what, sizeof(what), "image %.480s", p->im.path);
-	r = weft_oci_document_kind(what, text, size, &kind, &p->im.op.err);
-	if (r == 0)
-		r = kind == WEFT_OCI_INDEX ? take_index(p, what, text, size)
-					   : take_manifest(p, what, text, size, media_type);
+	r = take_manifest(p, what, text, size, media_type);
 	if (r < 0)
 		failed(p, r);
 }
@@ -216,6 +167,7 @@ static void ask_registry(struct pull *p)
 	struct weft_runtime *rt = p->im.op.rt;
 	struct weft_registry_settings settings = {};
 	char what[512];
+	const struct weft_registry_wish wish = {.what = what, .ref = &p->ref, .arch = p->im.arch};
 	int r;
 
 	r = weft_registry_settings_load(rt->registries, &p->ref, &settings, &p->im.op.err);
@@ -230,7 +182,9 @@ static void ask_registry(struct pull *p)
 		return;
 	}
 	weft_registry_hurry(p->registry, p->local != NULL);
-	ask_for(p, *p->ref.digest ? p->ref.digest : p->ref.tag);
+	r = weft_registry_find(p->registry, &wish, got_manifest, p, &p->find);
+	if (r < 0)
+		failed(p, r);
 }
 
 /* --- what is here --------------------------------------------------------------------------------

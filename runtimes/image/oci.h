@@ -87,6 +87,20 @@ int weft_oci_index_parse(const char *what, const char *text, size_t size,
 	struct weft_oci_index *ret, struct weft_err *err);
 void weft_oci_index_free(struct weft_oci_index *index);
 
+/* The manifest of an artifact, whose layers are files with titles (oci_artifact.c). */
+struct weft_oci_titled {
+	struct weft_oci_descriptor descriptor;
+	char title[64]; /* "": none */
+};
+struct weft_oci_artifact {
+	struct weft_oci_titled *layers;
+	unsigned n_layers;
+};
+/* At least one layer; on success the caller owns what *ret holds. */
+int weft_oci_artifact_parse(const char *what, const char *text, size_t size,
+	struct weft_oci_artifact *ret, struct weft_err *err);
+void weft_oci_artifact_free(struct weft_oci_artifact *a); /* {} is fine */
+
 /* --- archives and directories (oci_read.c) ------------------------------------------------------
  */
 

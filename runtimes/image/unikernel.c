@@ -10,7 +10,6 @@
 #include "runtimes/image/unikernel_store.h"
 #include "runtimes/image/unpack_result.h"
 
-#define TMP_PREFIX   ".tmp-"
 #define MAX_DEPTH    40
 #define MAX_MANIFEST 65536
 
@@ -62,7 +61,7 @@ void weft_unikernel_remember(
 
 int weft_unikernel_make_tmp(struct weft_unikernel_store *s, char **ret, int *ret_fd)
 {
-	_cleanup_(freep) char *path = weft_strf("%s/" TMP_PREFIX "XXXXXX", s->dir);
+	_cleanup_(freep) char *path = weft_strf("%s/" WEFT_TMP_PREFIX "XXXXXX", s->dir);
 	_cleanup_(closep) int fd = -1;
 
 	if (!path)
@@ -218,7 +217,7 @@ static void remove_leftovers(const char *dir)
 	while (d && (e = readdir(d))) {
 		_cleanup_(freep) char *path = NULL;
 
-		if (strncmp(e->d_name, TMP_PREFIX, strlen(TMP_PREFIX)) != 0)
+		if (strncmp(e->d_name, WEFT_TMP_PREFIX, strlen(WEFT_TMP_PREFIX)) != 0)
 			continue;
 		path = weft_strf("%s/%s", dir, e->d_name);
 		if (path)
@@ -231,11 +230,17 @@ const char *weft_unikernel_store_dir(const struct weft_unikernel_store *s)
 	return s->dir;
 }
 
+struct weft_fetcher *weft_unikernel_fetcher(struct weft_unikernel_store *s)
+{
+	return s->fetcher;
+}
+
 int weft_unikernel_store_new(sd_event *event, const char *dir, const char *libexec_dir,
 	struct weft_unikernel_store **ret, struct weft_err *err)
 {
 	_cleanup_(weft_unikernel_store_freep) struct weft_unikernel_store *s =
 		calloc(1, sizeof(*s));
+	_cleanup_(freep) char *fetch = NULL;
 	int r;
 
 	if (!s)
@@ -243,12 +248,16 @@ int weft_unikernel_store_new(sd_event *event, const char *dir, const char *libex
 	s->event = sd_event_ref(event);
 	s->dir = strdup(dir);
 	s->worker = weft_strf("%s/weft-unpack", libexec_dir);
-	if (!s->dir || !s->worker)
+	fetch = weft_strf("%s/.fetch", dir);
+	if (!s->dir || !s->worker || !fetch)
 		return weft_err_set(err, ENOMEM, "image cache %s: out of memory", dir);
 	r = weft_mkdir_p(dir, 0700);
 	if (r < 0)
 		return weft_err_set(err, r, "image cache %s: %s", dir, strerror(-r));
 	remove_leftovers(dir);
+	r = weft_fetcher_new(event, fetch, &s->fetcher, err);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(s);
 	return 0;
 }

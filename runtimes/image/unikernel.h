@@ -3,6 +3,7 @@
  * file they came from, complete after one rename. unpack.h says what an image may hold.
  *
  *   DIR/<sha256>/kernel, initrd, files/, manifest.json        owned by root, for root alone
+ *   DIR/.fetch/, DIR/.sources/                                fetch.h, and what it has fetched
  */
 #ifndef WEFT_RUNTIMES_IMAGE_UNIKERNEL_H
 #define WEFT_RUNTIMES_IMAGE_UNIKERNEL_H
@@ -25,7 +26,11 @@ WEFT_DEFINE_CLEANUP(struct weft_unikernel_store *, weft_unikernel_store_free);
 
 const char *weft_unikernel_store_dir(const struct weft_unikernel_store *s);
 
-/* As prepare() of runtime.h says; the ref is "sha256:<64 hex digits>". */
+/* Who fetches for it. */
+struct weft_fetcher *weft_unikernel_fetcher(struct weft_unikernel_store *s);
+
+/* As prepare() of runtime.h says; image may be anything that fetch.h knows; the ref is
+ * "sha256:<64 hex digits>". */
 int weft_unikernel_prepare(struct weft_unikernel_store *s, const char *image, enum weft_arch arch,
 	weft_runtime_prepared_t done, void *userdata, struct weft_err *err);
 
@@ -41,5 +46,11 @@ int weft_unikernel_load(struct weft_unikernel_store *s, const char *ref,
 	struct weft_unikernel **ret, struct weft_err *err);
 void weft_unikernel_free(struct weft_unikernel *u); /* NULL is fine */
 WEFT_DEFINE_CLEANUP(struct weft_unikernel *, weft_unikernel_free);
+
+/* All that are prepared; the caller frees *ret. */
+int weft_unikernel_list(
+	struct weft_unikernel_store *s, struct weft_runtime_image **ret, unsigned *ret_n);
+/* With all that was made of it. Instances that run go on. -ENOENT: not there. */
+int weft_unikernel_remove(struct weft_unikernel_store *s, const char *ref, struct weft_err *err);
 
 #endif

@@ -26,6 +26,13 @@ struct weft_unikernel_op {
 	struct stat st; /* when it was opened */
 	char digest[WEFT_DIGEST_LEN + 1];
 	char *tmp;
+	struct weft_unikernel_op *leader; /* has the same image fetched; its answer is ours */
+	struct weft_fetch *fetch;
+	struct weft_unikernel_source before; /* what it was the last time; digest "": not known */
+	char *file;                          /* what was fetched, NULL: no such thing */
+	char wanted[WEFT_DIGEST_LEN + 1];    /* the digest it must have, "": any */
+	char mark[WEFT_FETCH_MARK];
+	uint64_t size;
 	struct weft_job *job;
 	struct weft_deferred *answer;
 };
@@ -40,27 +47,55 @@ static void op_free(struct weft_unikernel_op *op)
 		op->prev->next = op->next;
 	else if (op->store->ops == op)
 		op->store->ops = op->next;
+	for (struct weft_unikernel_op *o = op->store->ops; o; o = o->next)
+		if (o->leader == op)
+			o->leader = NULL; /* only when all of them go */
+	weft_fetch_cancel(op->fetch);
 	weft_job_free(op->job);
 	weft_deferred_drop(op->answer);
 	if (op->tmp)
 		weft_remove_tree(op->tmp);
+	if (op->file)
+		unlink(op->file);
 	closep(&op->fd);
+	free(op->file);
 	free(op->tmp);
 	free(op->image);
 	free(op);
 }
 WEFT_DEFINE_CLEANUP(struct weft_unikernel_op *, op_free);
 
+/* Those that wait for another one's fetch get its answer. */
+static void answer(struct weft_unikernel_op *op, int r, const struct weft_err *err, const char *ref)
+{
+	struct weft_unikernel_op *o = op->store->ops, *next;
+
+	for (; o; o = next) {
+		next = o->next;
+		if (o->leader != op)
+			continue;
+		weft_deferred_post_prepared(TAKE_PTR(o->answer), r, err, ref, op->size);
+		op_free(o);
+	}
+	weft_deferred_post_prepared(TAKE_PTR(op->answer), r, err, ref, op->size);
+	op_free(op);
+}
+
 static void finish(struct weft_unikernel_op *op, int r, struct weft_err *err)
 {
+	struct weft_unikernel_source source = {.size = op->size};
 	char ref[sizeof(WEFT_REF_PREFIX) + WEFT_DIGEST_LEN];
 
 	snprintf(ref, sizeof(ref), WEFT_REF_PREFIX "%s", op->digest);
-	if (r < 0)
+	if (r < 0 && strncmp(err->msg, "image ", 6) != 0)
 		weft_err_prefix(err, "image %s", op->image);
-	weft_deferred_post_prepared(
-		TAKE_PTR(op->answer), r, err, r < 0 ? NULL : ref, (uint64_t)op->st.st_size);
-	op_free(op);
+	if (r == 0 && op->file) {
+		strcpy(source.digest, op->digest);
+		strcpy(source.mark, op->mark);
+		if (weft_unikernel_source_save(op->store, op->image, op->arch, &source) < 0)
+			log_debug("image %s: will be fetched again", op->image);
+	}
+	answer(op, r, err, r < 0 ? NULL : ref);
 }
 
 /* What a worker's end means; 0 when there is an answer to read. */
@@ -175,6 +210,15 @@ static int look_up(struct weft_unikernel_op *op, struct weft_err *err)
 		weft_arch_name(op->arch));
 }
 
+static int check_wanted(const struct weft_unikernel_op *op, struct weft_err *err)
+{
+	if (!*op->wanted || strcmp(op->wanted, op->digest) == 0)
+		return 0;
+	weft_err_set(err, EBADMSG, "what was sent has the digest sha256:%.12s…, not sha256:%.12s…",
+		op->digest, op->wanted);
+	return weft_err_hint(err, "is it the image that is meant? Then it was damaged on the way");
+}
+
 static void on_digest(void *userdata, const struct weft_job_result *res)
 {
 	struct weft_unikernel_op *op = userdata;
@@ -185,6 +229,9 @@ static void on_digest(void *userdata, const struct weft_job_result *res)
 		r = weft_err_set(&err, EPROTO, "weft-unpack printed no digest");
 	if (r == 0) {
 		memcpy(op->digest, res->output, WEFT_DIGEST_LEN);
+		r = check_wanted(op, &err);
+	}
+	if (r == 0) {
 		weft_unikernel_remember(op->store, &op->st, op->digest);
 		r = look_up(op, &err);
 	}
@@ -209,15 +256,10 @@ static int start_digest(struct weft_unikernel_op *op, struct weft_err *err)
 
 static int open_image(struct weft_unikernel_op *op, struct weft_err *err)
 {
-	const char *path = op->image, *scheme = strstr(op->image, "://");
+	const char *path = op->file ? op->file : op->image;
 
-	if (strncmp(path, "file://", 7) == 0) {
+	if (strncmp(path, "file://", 7) == 0)
 		path += 7;
-	} else if (scheme) {
-		weft_err_set(err, ENOTSUP, "cannot fetch by %.*s", (int)(scheme - path), path);
-		return weft_err_hint(
-			err, "copy it to the node and name it by its path, or file://PATH");
-	}
 	if (path[0] != '/')
 		return weft_err_set(err, EINVAL, "not an absolute path or file:// URL");
 	op->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -231,10 +273,11 @@ static int open_image(struct weft_unikernel_op *op, struct weft_err *err)
 		return weft_err_set(err, EBADMSG, "it is empty");
 	if (op->st.st_size > MAX_IMAGE)
 		return weft_err_set(err, E2BIG, "larger than %lld MiB", MAX_IMAGE >> 20);
+	op->size = (uint64_t)op->st.st_size;
 	return 0;
 }
 
-static int begin(struct weft_unikernel_op *op, struct weft_err *err)
+static int begin_local(struct weft_unikernel_op *op, struct weft_err *err)
 {
 	const char *known;
 	int r;
@@ -248,6 +291,84 @@ static int begin(struct weft_unikernel_op *op, struct weft_err *err)
 	memcpy(op->digest, known, WEFT_DIGEST_LEN);
 	r = look_up(op, err);
 	return r == 0 ? start_unpack(op, err) : r;
+}
+
+/* --- fetching ------------------------------------------------------------------------------------
+ */
+
+static int use_before(struct weft_unikernel_op *op)
+{
+	memcpy(op->digest, op->before.digest, sizeof(op->digest));
+	op->size = op->before.size;
+	return 1;
+}
+
+static int take_fetched(
+	struct weft_unikernel_op *op, const struct weft_fetched *res, struct weft_err *err)
+{
+	if (res->r < 0 && res->away && *op->before.digest) {
+		log_warning("image %s: as it was last: %s", op->image, res->err->msg);
+		return use_before(op);
+	}
+	if (res->r < 0) {
+		*err = *res->err;
+		return res->r;
+	}
+	if (res->unchanged)
+		return use_before(op);
+	op->file = strdup(res->path);
+	if (!op->file) {
+		unlink(res->path);
+		return weft_err_set(err, ENOMEM, "out of memory");
+	}
+	snprintf(op->wanted, sizeof(op->wanted), "%s", res->digest ? res->digest : "");
+	snprintf(op->mark, sizeof(op->mark), "%s", res->mark);
+	return begin_local(op, err);
+}
+
+static void on_fetched(void *userdata, const struct weft_fetched *res)
+{
+	struct weft_unikernel_op *op = userdata;
+	struct weft_err err = {};
+	int r;
+
+	op->fetch = NULL;
+	r = take_fetched(op, res, &err);
+	if (r != 0)
+		finish(op, r < 0 ? r : 0, &err);
+}
+
+static struct weft_unikernel_op *find_leader(const struct weft_unikernel_op *op)
+{
+	struct weft_unikernel_op *o = op->store->ops;
+
+	while (o && (o == op || o->leader || o->arch != op->arch || strcmp(o->image, op->image)))
+		o = o->next;
+	return o;
+}
+
+static int begin(struct weft_unikernel_op *op, struct weft_err *err)
+{
+	const char *digest = weft_fetch_digest(op->image);
+	bool known;
+
+	if (!weft_fetch_is_remote(op->image))
+		return begin_local(op, err);
+	op->leader = find_leader(op);
+	if (op->leader)
+		return 0;
+	known = weft_unikernel_source_load(op->store, op->image, op->arch, &op->before) == 0;
+	if (known) {
+		memcpy(op->digest, op->before.digest, sizeof(op->digest));
+		known = look_up(op, NULL) == 1;
+	}
+	if (!known)
+		op->before = (struct weft_unikernel_source){};
+	else if (digest && strcmp(digest, op->digest) == 0)
+		return use_before(op); /* for ever */
+	return weft_fetch(op->store->fetcher, op->image, op->arch,
+		known && *op->before.mark ? op->before.mark : NULL, on_fetched, op, &op->fetch,
+		err);
 }
 
 int weft_unikernel_prepare(struct weft_unikernel_store *s, const char *image, enum weft_arch arch,
@@ -273,7 +394,8 @@ int weft_unikernel_prepare(struct weft_unikernel_store *s, const char *image, en
 		return weft_err_set(err, r, "image %s: %s", image, strerror(-r));
 	r = begin(op, &local);
 	if (r < 0) {
-		weft_err_prefix(&local, "image %s", image);
+		if (strncmp(local.msg, "image ", 6) != 0)
+			weft_err_prefix(&local, "image %s", image);
 		if (err)
 			*err = local;
 		return -local.code;
@@ -292,6 +414,7 @@ void weft_unikernel_store_free(struct weft_unikernel_store *s)
 	while (s->ops)
 		op_free(s->ops);
 	weft_deferred_drop_all(&s->owed);
+	weft_fetcher_free(s->fetcher);
 	sd_event_unref(s->event);
 	free(s->worker);
 	free(s->dir);

@@ -8,12 +8,14 @@
 #include <sys/types.h>
 
 #include "runtimes/deferred.h"
+#include "runtimes/image/fetch.h"
 #include "runtimes/image/unikernel.h"
 
 #define WEFT_DIGEST_LEN  64
 #define WEFT_REF_PREFIX  "sha256:"
 #define WEFT_WORKER_USER 65534 /* nobody */
 #define WEFT_KNOWN_FILES 32
+#define WEFT_TMP_PREFIX  ".tmp-" /* removed at the next start */
 
 /* A file whose digest was found out in this daemon's life; any change gives it another identity. */
 struct weft_known_file {
@@ -33,7 +35,19 @@ struct weft_unikernel_store {
 	struct weft_unikernel_op *ops;
 	struct weft_known_file known[WEFT_KNOWN_FILES];
 	unsigned next_known;
+	struct weft_fetcher *fetcher;
 };
+
+/* What a name that was fetched has meant (unikernel_source.c). */
+struct weft_unikernel_source {
+	char digest[WEFT_DIGEST_LEN + 1]; /* of the image in the cache */
+	char mark[WEFT_FETCH_MARK];
+	uint64_t size; /* of what was fetched */
+};
+int weft_unikernel_source_load(const struct weft_unikernel_store *s, const char *image,
+	enum weft_arch arch, struct weft_unikernel_source *ret);
+int weft_unikernel_source_save(const struct weft_unikernel_store *s, const char *image,
+	enum weft_arch arch, const struct weft_unikernel_source *source);
 
 bool weft_unikernel_digest_valid(const char *digest);
 /* Is it the same file, unchanged? */

@@ -187,9 +187,17 @@ static int extract_file(struct unpack *u, const char *path, unsigned mode)
 	return copy_data(u, fd);
 }
 
-/* The place of a top-level file in the cache, NULL for one that weft has no use for. */
+/* The place of a file in the cache, NULL for one that weft has no use for. Unikraft's own tool
+ * packs its files below a directory. */
 static const char *place_of(struct unpack *u, const char *name)
 {
+	static const char packed[] = "unikraft/bin/";
+
+	if (strncmp(name, packed, strlen(packed)) == 0) {
+		name += strlen(packed);
+		if (strcmp(name, "initrd") == 0)
+			name = "initrd.cpio";
+	}
 	if (strcmp(name, "kernel") == 0) {
 		u->kernel = true;
 		return "kernel";

@@ -7,6 +7,7 @@
  *   initramfs.cpio or initrd.cpio    optional, becomes `initrd`
  *   files/ or files1/                optional, for the guest as 9p share; files1 wins
  *   weft.json                        optional, hints.h
+ *   unikraft/bin/kernel, initrd      the same, as kraft packs them
  * or a bare kernel file. Other entries are ignored. */
 #ifndef WEFT_RUNTIMES_IMAGE_UNPACK_H
 #define WEFT_RUNTIMES_IMAGE_UNPACK_H

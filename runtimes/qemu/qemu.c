@@ -8,6 +8,7 @@
 
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
+#include "runtimes/image/fetch.h"
 #include "runtimes/qemu/vm.h"
 
 #define MAX_ID 76
@@ -85,6 +86,11 @@ static int qemu_new(
 	r = weft_unikernel_store_new(config->event, images, config->libexec_dir, &rt->images, err);
 	if (r < 0)
 		return r;
+	weft_fetcher_on_progress(
+		weft_unikernel_fetcher(rt->images), config->on_progress, config->userdata);
+	r = weft_fetcher_set_registries(weft_unikernel_fetcher(rt->images), config->registries);
+	if (r < 0)
+		return weft_err_set(err, r, "qemu: out of memory");
 	r = weft_warm_new(config->event, rt->images, rt->cgroup_root, &rt->warm, err);
 	if (r < 0)
 		return r;
@@ -157,6 +163,37 @@ static int qemu_prepare(struct weft_runtime *rt, const char *image, enum weft_ar
 	weft_runtime_prepared_t done, void *userdata, struct weft_err *err)
 {
 	return weft_unikernel_prepare(rt->images, image, arch, done, userdata, err);
+}
+
+static int qemu_images(
+	struct weft_runtime *rt, weft_runtime_images_t done, void *userdata, struct weft_err *err)
+{
+	struct weft_runtime_image *list = NULL;
+	struct weft_deferred *d;
+	unsigned n = 0;
+	int r = weft_unikernel_list(rt->images, &list, &n);
+
+	if (r == 0)
+		r = weft_deferred_images(&rt->owed, rt->config.event, done, userdata, &d);
+	if (r == 0)
+		weft_deferred_post_images(d, 0, NULL, list, n);
+	free(list);
+	return r < 0 ? weft_err_set(err, r, "images of qemu: %s", strerror(-r)) : 0;
+}
+
+static int qemu_image_remove(struct weft_runtime *rt, const char *ref, weft_runtime_done_t done,
+	void *userdata, struct weft_err *err)
+{
+	struct weft_deferred *d;
+	struct weft_err why = {};
+	int r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &d);
+
+	if (r < 0)
+		return weft_err_set(err, r, "image %s: %s", ref, strerror(-r));
+	weft_warm_forget(rt->warm, ref);
+	r = weft_unikernel_remove(rt->images, ref, &why);
+	weft_deferred_post(d, r, &why);
+	return 0;
 }
 
 /* --- start ---------------------------------------------------------------------------------------
@@ -362,4 +399,6 @@ const struct weft_runtime_ops weft_runtime_qemu = {
 	.resume = weft_vm_resume,
 	.kill = weft_vm_signal,
 	.checkpoint = weft_vm_checkpoint,
+	.images = qemu_images,
+	.image_remove = qemu_image_remove,
 };

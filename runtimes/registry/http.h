@@ -26,7 +26,9 @@ sd_event *weft_http_event(const struct weft_http *http); /* its loop, not refere
 struct weft_http_head {
 	int status;
 	char content_type[128];
-	char digest[96];         /* Docker-Content-Digest */
+	char digest[96]; /* Docker-Content-Digest */
+	char etag[256];  /* ETag, with its quotation marks */
+	char last_modified[64];
 	char authenticate[4096]; /* WWW-Authenticate; several are joined by ", " */
 	uint64_t length;         /* of the body, UINT64_MAX: not said */
 	uint64_t range_start;    /* 206: where it begins, UINT64_MAX: not said */

@@ -87,6 +87,10 @@ void weft_http_head_line(struct weft_http_head *head, const char *line, size_t s
 		copy(head->content_type, sizeof(head->content_type), s, n);
 	else if (named(line, size, "docker-content-digest", &s, &n))
 		copy(head->digest, sizeof(head->digest), s, n);
+	else if (named(line, size, "etag", &s, &n))
+		copy(head->etag, sizeof(head->etag), s, n);
+	else if (named(line, size, "last-modified", &s, &n))
+		copy(head->last_modified, sizeof(head->last_modified), s, n);
 	else if (named(line, size, "www-authenticate", &s, &n))
 		append(head->authenticate, sizeof(head->authenticate), s, n);
 	else if (named(line, size, "content-range", &s, &n))

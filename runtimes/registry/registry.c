@@ -3,7 +3,6 @@
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -153,22 +152,6 @@ static void try_again(struct weft_registry_call *call, unsigned after_s)
 /* --- credentials ---------------------------------------------------------------------------------
  */
 
-static char *basic(const struct weft_registry_settings *s)
-{
-	_cleanup_(freep) char *plain = weft_strf("%s:%s", s->user, s->password);
-	size_t n = plain ? strlen(plain) : 0;
-	_cleanup_(freep) char *coded = malloc(n / 3 * 4 + 8);
-	char *value;
-
-	if (!plain || !coded)
-		return NULL;
-	EVP_EncodeBlock((unsigned char *)coded, (const unsigned char *)plain, (int)n);
-	value = weft_strf("Basic %s", coded);
-	explicit_bzero(plain, n);
-	explicit_bzero(coded, strlen(coded));
-	return value;
-}
-
 /* The request is made again with it at once. */
 static void use(struct weft_registry_call *call, char *authorization)
 {
@@ -276,7 +259,7 @@ static int fetch_token(struct weft_registry_call *call, const struct weft_challe
 {
 	struct weft_registry *r = call->registry;
 	_cleanup_(freep) char *url = token_url(r, c);
-	_cleanup_(freep) char *auth = r->settings.user ? basic(&r->settings) : NULL;
+	_cleanup_(freep) char *auth = r->settings.user ? weft_registry_basic(&r->settings) : NULL;
 	const struct weft_http_request q = {
 		.url = url,
 		.authorization = auth,
@@ -314,7 +297,7 @@ static void unauthorized(struct weft_registry_call *call, const struct weft_http
 		(c.scheme == WEFT_CHALLENGE_BASIC && !r->settings.user)) {
 		finish(call, denied(call), NULL);
 	} else if (c.scheme == WEFT_CHALLENGE_BASIC) {
-		use(call, basic(&r->settings));
+		use(call, weft_registry_basic(&r->settings));
 	} else {
 		q = fetch_token(call, &c);
 		if (q < 0)

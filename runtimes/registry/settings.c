@@ -205,3 +205,19 @@ int weft_registry_settings_load(const char *file, const struct weft_reference *r
 		err, EPERM, "registries file %s: it has passwords, and others may read it", file);
 	return weft_err_hint(err, "chmod 600 %s", file);
 }
+
+char *weft_registry_basic(const struct weft_registry_settings *s)
+{
+	_cleanup_(freep) char *plain = weft_strf("%s:%s", s->user, s->password);
+	size_t n = plain ? strlen(plain) : 0;
+	_cleanup_(freep) char *coded = malloc(n / 3 * 4 + 8);
+	char *value;
+
+	if (!plain || !coded)
+		return NULL;
+	EVP_EncodeBlock((unsigned char *)coded, (const unsigned char *)plain, (int)n);
+	value = weft_strf("Basic %s", coded);
+	explicit_bzero(plain, n);
+	explicit_bzero(coded, strlen(coded));
+	return value;
+}

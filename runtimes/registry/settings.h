@@ -30,5 +30,7 @@ int weft_registry_settings_load(const char *file, const struct weft_reference *r
 int weft_registry_settings_parse(const char *file, const char *text, size_t size,
 	const struct weft_reference *ref, struct weft_registry_settings *ret, struct weft_err *err);
 void weft_registry_settings_done(struct weft_registry_settings *s);
+/* "Basic ...", for an Authorization header; the caller's. NULL: out of memory. */
+char *weft_registry_basic(const struct weft_registry_settings *s);
 
 #endif

@@ -68,12 +68,17 @@ static void documents(const uint8_t *data, size_t size)
 {
 	struct weft_oci_descriptor descriptor;
 	struct weft_oci_image *image = NULL;
+	struct weft_oci_artifact artifact = {};
 	struct weft_oci_index index = {};
 	enum weft_oci_kind kind;
 	const char *text = (const char *)data;
 	struct weft_err err = {};
 	int r;
 
+	if (weft_oci_artifact_parse("image", text, size, &artifact, &err) == 0)
+		assert(artifact.n_layers > 0 &&
+			weft_oci_digest_valid(artifact.layers[0].descriptor.digest));
+	weft_oci_artifact_free(&artifact);
 	if (weft_oci_index_parse("image", text, size, &index, &err) == 0)
 		for (unsigned i = 0; i < index.n_entries; i++)
 			assert(weft_oci_digest_valid(index.entries[i].descriptor.digest));

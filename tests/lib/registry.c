@@ -20,6 +20,7 @@
 
 #define PREFIX "/v2/test/image/"
 #define STORE  "/store/"
+#define FILES  "/files/"
 #define LARGE  4096
 #define PIECE  65536
 #define USER   "weft"
@@ -177,20 +178,15 @@ static void note_at_once(void)
 		control->most_at_once = n;
 }
 
-static reply_t send_blob(struct MHD_Connection *c, const char *digest)
+/* Takes b over. */
+static reply_t send_body(struct MHD_Connection *c, struct body *b, size_t offset, const char *etag)
 {
-	_cleanup_(freep) char *path = find_blob(digest), *range = NULL;
-	struct body *b = calloc(1, sizeof(*b));
+	_cleanup_(freep) char *range = NULL;
 	struct MHD_Response *r;
 	unsigned status = 200;
 	reply_t q;
 
-	COUNT(blobs);
-	if (!path || weft_read_file(path, 1 << 30, &b->data, &b->size) < 0) {
-		free(b);
-		return answer(c, 404, "{}", NULL, NULL);
-	}
-	b->offset = asked_offset(c);
+	b->offset = offset;
 	b->cut = UINT64_MAX;
 	if (control->cuts && b->size > LARGE) {
 		control->cuts--;
@@ -209,6 +205,10 @@ static reply_t send_blob(struct MHD_Connection *c, const char *digest)
 			? MHD_SIZE_UNKNOWN
 			: b->size - b->offset,
 		PIECE, read_body, b, free_body);
+	if (etag)
+		MHD_add_response_header(r, "ETag", etag);
+	else if (control->dated)
+		MHD_add_response_header(r, "Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT");
 	if (b->offset > 0) {
 		status = 206;
 		range = weft_strf("bytes %zu-%zu/%zu", b->offset - control->wrong_range,
@@ -218,6 +218,52 @@ static reply_t send_blob(struct MHD_Connection *c, const char *digest)
 	q = MHD_queue_response(c, status, r);
 	MHD_destroy_response(r);
 	return q;
+}
+
+static reply_t send_blob(struct MHD_Connection *c, const char *digest)
+{
+	_cleanup_(freep) char *path = find_blob(digest);
+	struct body *b = calloc(1, sizeof(*b));
+
+	COUNT(blobs);
+	if (!path || weft_read_file(path, 1 << 30, &b->data, &b->size) < 0) {
+		free(b);
+		return answer(c, 404, "{}", NULL, NULL);
+	}
+	return send_body(c, b, asked_offset(c), NULL);
+}
+
+static bool says(struct MHD_Connection *c, const char *header, const char *value)
+{
+	const char *v = MHD_lookup_connection_value(c, MHD_HEADER_KIND, header);
+
+	return v && strcmp(v, value) == 0;
+}
+
+/* A plain file, as a web server has it. */
+static reply_t send_file(struct MHD_Connection *c, const char *name)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/files/%s", root, name);
+	struct body *b = calloc(1, sizeof(*b));
+	char digest[WEFT_OCI_DIGEST], etag[32];
+	bool same;
+
+	COUNT(files);
+	if (strchr(name, '/') || weft_read_file(path, 1 << 30, &b->data, &b->size) < 0) {
+		free(b);
+		return answer(c, 404, "gone", NULL, NULL);
+	}
+	weft_oci_digest(b->data, b->size, digest);
+	snprintf(etag, sizeof(etag), "\"%.16s\"", WEFT_OCI_HEX(digest));
+	same = says(c, "If-None-Match", etag) && !control->dated;
+	if (same || says(c, "If-Modified-Since", "Fri, 02 Jan 2026 03:04:05 GMT")) {
+		free(b->data);
+		free(b);
+		return answer(c, 304, "", NULL, NULL);
+	}
+	same = control->dated || says(c, "If-Range", etag);
+	return send_body(c, b, same ? asked_offset(c) : 0,
+		control->dated || control->unmarked ? NULL : etag);
 }
 
 static reply_t redirect_blob(struct MHD_Connection *c, const char *digest)
@@ -371,6 +417,8 @@ static reply_t on_request(void *cls, struct MHD_Connection *c, const char *url, 
 	}
 	if (!is_allowed(c))
 		return unauthorized(c);
+	if (strncmp(url, FILES, strlen(FILES)) == 0)
+		return send_file(c, url + strlen(FILES));
 	if (strncmp(url, PREFIX "manifests/", strlen(PREFIX) + 10) == 0)
 		return send_manifest(c, url + strlen(PREFIX) + 10);
 	if (strncmp(url, PREFIX "blobs/", strlen(PREFIX) + 6) != 0)

@@ -2,7 +2,8 @@
 /* A registry for tests (Docker distribution API v2, to read from), in a process of its own: as it
  * should be, or wrong in a way that is chosen while it runs. It serves image layouts below its
  * directory: DIR/TAG/index.json and DIR/TAG/blobs/sha256/... of repository test/image; a tag whose
- * name begins with "multi" is served as an index, others as the last manifest of theirs. */
+ * name begins with "multi" is served as an index, others as the last manifest of theirs.
+ * DIR/files/NAME is served as /files/NAME, as any web server does. */
 #ifndef WEFT_TESTS_LIB_REGISTRY_H
 #define WEFT_TESTS_LIB_REGISTRY_H
 
@@ -39,9 +40,11 @@ struct test_registry_control {
 	bool no_token;     /* the token server's answer has none */
 	unsigned pace_us;  /* between pieces of 64 KiB */
 	bool hang;         /* no answer at all */
+	bool dated;        /* files have a date and no ETag */
+	bool unmarked;     /* files have neither */
 
 	/* what it has seen */
-	unsigned requests, manifests, blobs, ranges, tokens, at_once, most_at_once;
+	unsigned requests, manifests, blobs, files, ranges, tokens, at_once, most_at_once;
 	uint64_t sent;          /* bytes of blobs */
 	char stray[256];        /* an Authorization that another origin got */
 	char authorization[64]; /* the scheme of the last one */
