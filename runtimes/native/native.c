@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "ctrl/base/cleanup.h"
+#include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
 #include "runtimes/deferred.h"
@@ -168,6 +169,19 @@ static int spawn(const struct weft_runtime_spec *spec, const char *cgroup, pid_t
 	return weft_process_spawn(&p, ret_pid, ret_pidfd, err);
 }
 
+/* Its output goes straight into the file; nobody stands between who might be lost. */
+static void rotate_log(struct weft_runtime *rt, const struct weft_runtime_spec *spec)
+{
+	struct weft_native *inst = weft_native_find(rt, spec->id);
+	int r;
+
+	if (!inst || inst->rotate || !spec->log_max_bytes || !spec->log_path)
+		return;
+	r = weft_log_rotate_new(rt->event, spec->log_path, spec->log_max_bytes, 0, &inst->rotate);
+	if (r < 0)
+		log_warning("instance %s: its log is not rotated: %s", spec->id, strerror(-r));
+}
+
 static void kill_and_reap(pid_t pid)
 {
 	kill(pid, SIGKILL);
@@ -234,6 +248,7 @@ static int native_start(struct weft_runtime *rt, const struct weft_runtime_spec 
 		(void)weft_native_sweep(rt, spec->id);
 		return r;
 	}
+	rotate_log(rt, spec);
 	weft_deferred_post(d, 0, NULL);
 	return 0;
 }
@@ -253,6 +268,8 @@ static int native_adopt(struct weft_runtime *rt, const struct weft_runtime_spec 
 	if (r < 0)
 		weft_err_set(&why, r, "instance %s: %s", spec->id,
 			r == -ENOENT ? "its process is gone" : strerror(-r));
+	else
+		rotate_log(rt, spec);
 	weft_deferred_post(d, r, &why);
 	return 0;
 }

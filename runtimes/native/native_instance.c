@@ -19,6 +19,7 @@ static void native_free(struct weft_native *inst)
 		return;
 	weft_process_unwatch(inst->watch);
 	sd_event_source_disable_unref(inst->grace);
+	weft_log_rotate_free(inst->rotate);
 	closep(&inst->pidfd);
 	free(inst->waiting);
 	free(inst->id);

@@ -7,6 +7,7 @@
 #include <systemd/sd-event.h>
 
 #include "runtimes/deferred.h"
+#include "runtimes/log_rotate.h"
 #include "runtimes/native/native_record.h"
 #include "runtimes/process.h"
 #include "runtimes/runtime.h"
@@ -20,6 +21,7 @@ struct weft_native {
 	int pidfd;
 	struct weft_process_watch *watch;
 	sd_event_source *grace;
+	struct weft_log_rotate *rotate; /* NULL: its log is not rotated */
 	struct weft_deferred *
 		*waiting; /* stop and delete calls that want to know when it is gone */
 	size_t n_waiting;

@@ -27,6 +27,6 @@ static void conf_native_close(struct conf *c)
 
 #define CONF_NATIVE                                                                     \
 	.virt = WEFT_VIRT_NATIVE, .open = conf_native_open, .close = conf_native_close, \
-	.netns = true, .exec = true, .status = true
+	.netns = true, .exec = true, .status = true, .rotates = true
 
 #endif

@@ -719,7 +719,9 @@ static const char source[] =
 	"	if (!strcmp(w, \"fail\")) { usleep(300000); return 7; }\n"
 	"	puts(\"ready\"); fflush(stdout);\n"
 	"	if (!strcmp(w, \"busy\")) for (;;) __asm__ volatile(\"\");\n"
-	"	if (!strcmp(w, \"talk\")) for (;;) { puts(\"a line of some length, again and again\"); }\n"
+	"	if (!strcmp(w, \"talk\")) for (int i = 1;; i++) {\n"
+	"		puts(\"a line of some length, again and again\");\n"
+	"		if (i % 200 == 0) { fflush(stdout); usleep(40000); } }\n"
 	"	if (!strcmp(w, \"hog\")) for (;;) { char *p = malloc(1 << 20);\n"
 	"		for (int i = 0; p && i < 1 << 20; i += 512) ((volatile char *)p)[i] = 1; }\n"
 	"	for (;;) pause();\n}\n";
