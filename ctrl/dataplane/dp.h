@@ -90,8 +90,9 @@ int dp_prepare(struct weft_dp *dp, struct bpf_object *obj);
 /* --- dp_probe.c: what this kernel has --- */
 /* bpf_cast_to_kern_ctx(), Linux 6.2: sk_buff's own fields. */
 bool dp_probe_kern_ctx(void);
-/* Flags of bpf_skb_adjust_room(), Linux 6.3: what a packet is once its outer header is off. */
-bool dp_probe_decap_flags(void);
+/* Does any enum of the kernel's have it? Some constants, and so what they stand for, are known by
+ * that alone. */
+bool dp_probe_enumerator(const char *name);
 /* Make libbpf, before it loads a program, take the calls of kernel functions out that this kernel
  * has not. They are never reached, but Linux before 5.16 refuses them all the same. */
 int dp_probe_prepare(void);

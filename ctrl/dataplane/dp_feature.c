@@ -40,14 +40,6 @@ static bool loads(enum bpf_prog_type type, const struct bpf_insn *insns, size_t 
 	return fd >= 0;
 }
 
-static bool has_link(enum bpf_prog_type type, enum bpf_attach_type attach)
-{
-	_cleanup_(closep) int prog = load(type, do_nothing, ARRAY_SIZE(do_nothing), 0);
-	_cleanup_(closep) int link = prog < 0 ? -1 : bpf_link_create(prog, NO_DEVICE, attach, NULL);
-
-	return prog >= 0 && link == -ENODEV;
-}
-
 static bool has_helper(enum bpf_prog_type type, enum bpf_func_id id)
 {
 	return libbpf_probe_bpf_helper(type, id, NULL) == 1;
@@ -112,7 +104,8 @@ static bool has_redirect_neigh(void)
 
 static bool has_xdp_link(void)
 {
-	return has_link(BPF_PROG_TYPE_XDP, BPF_XDP);
+	/* A device that is not there and a kind of link that is not are the same error. */
+	return dp_probe_enumerator("BPF_LINK_TYPE_XDP");
 }
 
 static bool has_xdp_frags(void)
@@ -122,12 +115,17 @@ static bool has_xdp_frags(void)
 
 static bool has_tcx(void)
 {
-	return has_link(BPF_PROG_TYPE_SCHED_CLS, TCX_INGRESS);
+	_cleanup_(closep) int prog =
+		load(BPF_PROG_TYPE_SCHED_CLS, do_nothing, ARRAY_SIZE(do_nothing), 0);
+	_cleanup_(closep) int link =
+		prog < 0 ? -1 : bpf_link_create(prog, NO_DEVICE, TCX_INGRESS, NULL);
+
+	return prog >= 0 && link == -ENODEV;
 }
 
 static bool has_decap_flags(void)
 {
-	return dp_probe_decap_flags();
+	return dp_probe_enumerator("BPF_F_ADJ_ROOM_DECAP_L3_IPV4");
 }
 
 static bool has_cgroup_link(void)

@@ -17,7 +17,7 @@ bool dp_probe_kern_ctx(void)
 	return found;
 }
 
-bool dp_probe_decap_flags(void)
+bool dp_probe_enumerator(const char *name)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 	bool found = false;
@@ -26,8 +26,8 @@ bool dp_probe_decap_flags(void)
 		const struct btf_type *t = btf__type_by_id(btf, id);
 
 		for (int i = 0; btf_is_enum(t) && i < btf_vlen(t) && !found; i++)
-			found = strcmp(btf__name_by_offset(btf, btf_enum(t)[i].name_off),
-					"BPF_F_ADJ_ROOM_DECAP_L3_IPV4") == 0;
+			found = strcmp(btf__name_by_offset(btf, btf_enum(t)[i].name_off), name) ==
+				0;
 	}
 	btf__free(btf);
 	return found;

@@ -7,6 +7,7 @@
 
 #include "ctrl/base/log.h"
 #include "ctrl/dataplane/dp_trace.h"
+#include "ctrl/dataplane/feature.h"
 #include "ctrl/dataplane/sockmap.h"
 #include "ctrl/engine/internal.h"
 #include "runtimes/cgroup.h"
@@ -277,6 +278,9 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 		r = weft_events_open(events, &e->events);
 	if (r == 0)
 		r = weft_dp_open(&dp, &e->dp, err);
+	/* Now rather than when somebody asks: it takes its time. */
+	for (unsigned i = 0; r == 0 && i < weft_dp_feature_count(); i++)
+		weft_dp_feature(e->dp, i);
 	if (r == 0)
 		weft_dp_trace_supported(e->dp, &e->no_trace);
 	ipv6_open(e);
