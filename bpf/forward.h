@@ -50,6 +50,7 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 	if (ret)
 		return ret;
 	count_packet(skb, r->service, r->backend, r->reverse ? FROM_BACKEND : TO_BACKEND);
+	quality_packet(p, r->backend, r->reverse, r->state);
 	if (mss_to_clamp(skb, p, r->mtu))
 		mss_clamp(skb, p->l4, r->mtu);
 	ret = nat_rewrite(skb, p, r->saddr, r->to->ns_addr);

@@ -65,6 +65,7 @@ __noinline int finish6(struct __sk_buff *skb, const struct packet *p, struct rou
 	if (ret)
 		return ret;
 	count_packet(skb, r->service, r->backend, r->reverse ? FROM_BACKEND : TO_BACKEND);
+	quality_packet(p, r->backend, r->reverse, r->state);
 	if (r->mtu > IP6_HLEN && mss_to_clamp(skb, p, r->mtu - (IP6_HLEN - IP_HLEN_MIN)))
 		mss_clamp(skb, p->l4, r->mtu - (IP6_HLEN - IP_HLEN_MIN));
 	ret = nat6_rewrite(skb, p, source, to->ns_addr6);

@@ -201,6 +201,8 @@ __noinline int icmp_error(struct __sk_buff *skb, __u32 from_id, __u32 to_id)
 	if (ret)
 		return ret;
 	count_packet(skb, r.service, r.backend, r.reverse ? FROM_BACKEND : TO_BACKEND);
+	if (r.reverse)
+		quality_unreachable(r.backend);
 	return deliver(skb, r.to);
 }
 

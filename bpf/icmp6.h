@@ -183,6 +183,8 @@ __noinline int error6_finish(
 	if (ret)
 		return ret;
 	count_packet(skb, r->service, r->backend, r->reverse ? FROM_BACKEND : TO_BACKEND);
+	if (r->reverse)
+		quality_unreachable(r->backend);
 	return deliver(skb, to);
 }
 

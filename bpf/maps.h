@@ -254,6 +254,21 @@ struct {
 	__type(value, struct weft_hop);
 } hops SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEFT_MAX_INSTANCES);
+	__type(key, __u32);
+	__type(value, struct weft_quality);
+} quality SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_SAMPLES);
+	__type(key, __u32);
+	__type(value, struct weft_sample);
+} samples SEC(".maps");
+
 /* NULL unless there is such an instance now. */
 static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
 {

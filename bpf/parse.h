@@ -51,11 +51,12 @@ struct icmp_error {
 struct packet {
 	__be32 saddr, daddr;
 	__be16 sport, dport; /* echo: the identifier as the asking side's port, 0 as the other's */
-	__be32 seq;
+	__be32 seq, ack;
 	__be16 ip_id;
 	__u16 l4;   /* offset of the transport header in the frame, */
 	__u16 frag; /* and of IPv6's fragment header, 0: none */
 	__u32 ip_len;
+	__u32 data;  /* bytes that a TCP segment carries */
 	__u8 family; /* 4 or 6 */
 	__u8 proto;
 	__u8 tcp_flags;
@@ -136,6 +137,8 @@ static __always_inline int parse_tcp(const struct tcphdr *th, const void *end, s
 	p->sport = th->source;
 	p->dport = th->dest;
 	p->seq = th->seq;
+	p->ack = th->ack_seq;
+	p->data = p->ip_len - (p->l4 - IP_OFF) - th->doff * 4;
 	p->tcp_flags = ((const __u8 *)th)[TCP_FLAGS_OFF];
 	p->opens = (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
 	return 0;

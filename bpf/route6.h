@@ -13,7 +13,8 @@ struct route6 {
 	__u32 service; /* and the service it was called by: 0 for its own address */
 	__u32 policy;
 	__u32 mtu; /* of the way: 0 without limit */
-	__u16 reverse;
+	__u8 reverse;
+	__u8 state; /* reverse: the flow's, before this packet */
 	__u16 pad;
 };
 
@@ -24,6 +25,7 @@ static __always_inline void route6_take(struct route6 *to, const struct route *r
 	to->service = r->service;
 	to->policy = r->policy;
 	to->reverse = r->reverse;
+	to->state = r->state;
 }
 
 /* The new source: what the client had called, or the sender's own instance address. */

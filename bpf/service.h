@@ -8,6 +8,7 @@
 
 #include "bpf/balance.h"
 #include "bpf/flow.h"
+#include "bpf/quality.h"
 
 struct route {
 	const struct weft_bpf_instance *from, *to;
@@ -18,6 +19,7 @@ struct route {
 	__u32 policy;
 	__u32 mtu; /* of the way: 0 without limit */
 	bool reverse;
+	__u8 state; /* reverse: the flow's, before this packet */
 };
 
 /* The new source is addr or, of IPv6, addr6, which is found again later. False when there is none
@@ -115,6 +117,12 @@ static __always_inline bool flow_backend(__u64 word, __u32 service, struct route
 	return true;
 }
 
+static __always_inline void opened(const struct packet *p, __u32 service, __u32 backend)
+{
+	count_flow(service, backend);
+	quality_opened(p, backend);
+}
+
 static __always_inline int call_service(
 	const struct packet *p, struct route *r, __u32 service, __u32 kind)
 {
@@ -149,7 +157,7 @@ static __always_inline int call_service(
 		return DROP(NO_BACKEND);
 	other = flow_open(p, r, &key, stale);
 	if (!other)
-		count_flow(service, r->to_id);
+		opened(p, service, r->to_id);
 	else if (!flow_backend(other, service, r))
 		return DROP(BACKEND_GONE);
 	back = key_from_backend(&key, r->to);
@@ -157,10 +165,11 @@ static __always_inline int call_service(
 	return 0;
 }
 
-static __always_inline void answers(struct route *r)
+static __always_inline void answers(struct route *r, __u64 word)
 {
 	r->backend = r->from_id;
 	r->reverse = true;
+	r->state = weft_flow_state(word);
 }
 
 /* r->from answers r->to, which had called its service: by the key back, and that by forth. */
@@ -182,7 +191,7 @@ static __always_inline bool way_back(const struct packet *p, struct route *r, st
 	forth->mark = policy;
 	r->service = r->from->service;
 	r->policy = policy;
-	answers(r);
+	answers(r, f->word);
 	return true;
 }
 
@@ -215,7 +224,7 @@ static __always_inline bool direct_holds(struct route *r, __u64 word)
 		return flow_holds(word, r->to_id, r->to);
 	if (!flow_holds(word, r->from_id, r->from))
 		return false;
-	answers(r);
+	answers(r, word);
 	return true;
 }
 
@@ -255,7 +264,7 @@ static __always_inline int call_instance(const struct packet *p, struct route *r
 	if (!p->opens && !adopts(p, r))
 		return lost;
 	if (!flow_open(p, r, &key, stale))
-		count_flow(0, id);
+		opened(p, 0, id);
 	flow_open_back(p, r, &other);
 	if (r->to->service)
 		way_back_forget(p, r);

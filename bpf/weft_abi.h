@@ -315,6 +315,46 @@ struct weft_counters {
 	__u64 packets, bytes, flows, rx_packets, rx_bytes;
 };
 
+/* How well a backend does: of TCP alone, by all processors. Of its requests, which are segments
+ * with data towards it, about one in WEFT_SAMPLE is timed until the segment with data that
+ * acknowledges it. */
+#define WEFT_SAMPLE          16
+#define WEFT_SAMPLES         4096 /* under way at a time; a power of two */
+#define WEFT_LATENCY_SHIFT   8
+#define WEFT_LATENCY_BUCKETS 96 /* four to an octave, from 1 us to 17 s */
+struct weft_quality {
+	__u64 opened;          /* connections */
+	__u64 accepted;        /* by a SYN-ACK, again when it is repeated */
+	__u64 refused;         /* by a RST instead */
+	__u64 resets;          /* by a RST later, before the client had closed */
+	__u64 unreachable;     /* ICMP errors about what was sent to it */
+	__u64 asked, answered; /* requests to be timed, and those that were */
+	__u32 latency[WEFT_LATENCY_BUCKETS];
+} __attribute__((aligned(64)));
+
+struct weft_sample {
+	__u64 key; /* 0: none */
+	__u64 asked_ns;
+};
+
+static inline __u32 weft_latency_bucket(__u64 ns)
+{
+	__u64 v = ns >> WEFT_LATENCY_SHIFT;
+	__u32 octave = 0, bucket;
+
+	for (__u32 step = 16; step; step >>= 1)
+		if (v >> (octave + step) >= 4)
+			octave += step;
+	bucket = v < 4 ? 0 : octave * 4 + ((v >> octave) & 3);
+	return bucket < WEFT_LATENCY_BUCKETS ? bucket : WEFT_LATENCY_BUCKETS - 1;
+}
+
+/* The least latency that is in it; of the one behind the last: where that ends. */
+static inline __u64 weft_latency_from(__u32 bucket)
+{
+	return (__u64)(4 + (bucket & 3)) << (bucket / 4 + WEFT_LATENCY_SHIFT);
+}
+
 /* ICMP errors that the overlay itself has sent to an instance, by one processor in one tick. */
 #define WEFT_ICMP_TICK_SHIFT 26 /* 67 ms */
 #define WEFT_ICMP_BURST      50
@@ -535,6 +575,8 @@ _Static_assert(sizeof(struct weft_slots) == 8, "layout");
 _Static_assert(sizeof(union weft_room) == 8, "layout");
 _Static_assert(sizeof(struct weft_turn) == 64, "layout");
 _Static_assert(sizeof(struct weft_counters) == 40, "layout");
+_Static_assert(sizeof(struct weft_quality) == 448, "layout");
+_Static_assert(sizeof(struct weft_sample) == 16, "layout");
 _Static_assert(sizeof(struct weft_icmp_budget) == 16, "layout");
 _Static_assert(sizeof(struct weft_clock) == 16, "layout");
 _Static_assert(sizeof(struct weft_frag_key) == 12, "layout");

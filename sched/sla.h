@@ -105,8 +105,8 @@ struct weft_sla_variant {
 
 /* When a new instance is too bad to go on with, compared with the old ones during the shift. */
 struct weft_sla_guard {
-	uint32_t min_requests;  /* answered by the new ones before they are judged; default 50 */
-	uint32_t error_percent; /* more failed flows than that (and than the old ones); default 5 */
+	uint32_t min_requests;    /* that the new ones count as having got at least; default 50 */
+	uint32_t error_percent;   /* more of them failed (and more than the old ones'); default 5 */
 	uint32_t latency_percent; /* p90 above so many percent of the old ones'; 0 (default): off */
 	uint32_t probe_failures;  /* in a row, a quarter of a second apart; default 3, 0: off */
 };

@@ -70,7 +70,7 @@ static int render_one(const struct cli *cli, const json_t *swap)
 
 	cli_swap_print(cli, swap, weft_realtime_ms(), 0);
 	if (cli_is_null(swap, "error"))
-		return 0;
+		return cli_swap_effects(cli, swap);
 	rolled_back(swap, &err);
 	text = weft_strf("%s%s%s", err.msg, *err.hint ? "\nhint: " : "", err.hint);
 	for (char *line = text, *next; line; line = next) {
@@ -81,7 +81,7 @@ static int render_one(const struct cli *cli, const json_t *swap)
 		clean = cli_clean(line, cli->io.utf8);
 		fprintf(cli->io.out, "%s\n", clean ? clean : "");
 	}
-	return 0;
+	return cli_swap_effects(cli, swap);
 }
 
 int cli_cmd_swap_show(struct cli *cli, struct weft_err *err)

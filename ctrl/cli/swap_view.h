@@ -19,6 +19,9 @@ struct cli_swap_view {
 };
 
 /* "done" or "rolled-back": it will not change any more. */
+/* A table of what its phases did, if anything is known of it. */
+int cli_swap_effects(const struct cli *cli, const json_t *swap);
+
 bool cli_swap_ended(const json_t *swap);
 
 /* All of it, at most width columns wide (0: no limit). Returns the number of lines. */

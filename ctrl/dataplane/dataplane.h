@@ -134,6 +134,11 @@ struct weft_dp_counters {
 	uint64_t flows;                /* new flows */
 	uint64_t rx_packets, rx_bytes; /* back from it */
 };
+/* How well TCP connections to an instance went, since it was set: bpf/weft_abi.h says what counts.
+ * Of published ports nothing does. */
+struct weft_quality;
+int weft_dp_instance_quality(struct weft_dp *dp, uint32_t id, struct weft_quality *ret);
+
 int weft_dp_service_counters(struct weft_dp *dp, uint32_t id, struct weft_dp_counters *ret);
 int weft_dp_instance_counters(struct weft_dp *dp, uint32_t id, struct weft_dp_counters *ret);
 

@@ -46,6 +46,7 @@ struct weft_dp {
 	struct weft_bpf_published *published;
 	uint64_t *publish_ports;
 	struct weft_bpf_publish_at *publish_at;
+	struct weft_quality *quality;
 
 	struct dp_uplink *up; /* NULL: none is wanted */
 	struct dp_peer *peer_notes;

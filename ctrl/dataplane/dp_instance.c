@@ -345,6 +345,7 @@ int weft_dp_instance_set(
 		fill(dp, inst);
 		dp_flows_forget(dp, inst->id);
 		dp_stats_reset(bpf_map__fd(dp->skel->maps.instance_stats), inst->id);
+		memset(&dp->quality[inst->id], 0, sizeof(dp->quality[0]));
 	}
 	r = publish(dp, inst);
 	if (r < 0) {

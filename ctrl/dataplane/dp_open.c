@@ -215,7 +215,7 @@ static int view_map(const struct bpf_map *map, void **ret)
 #define VIEWS(X)         VIEWS_BASE(X) VIEWS_MORE(X) VIEWS_PUBLISH(X)
 #define VIEWS_BASE(X)    X(meta) X(instances) X(services) X(devices) X(slot_dir) X(rooms) X(slots)
 #define VIEWS_MORE(X)    X(flows) X(peers) X(peers_by_addr) X(uplink) X(shortcut_netns)
-#define VIEWS_PUBLISH(X) X(published) X(publish_ports) X(publish_at)
+#define VIEWS_PUBLISH(X) X(published) X(publish_ports) X(publish_at) X(quality)
 
 static int view(struct weft_dp *dp, struct weft_err *err)
 {

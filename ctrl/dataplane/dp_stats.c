@@ -112,6 +112,14 @@ int weft_dp_instance_counters(struct weft_dp *dp, uint32_t id, struct weft_dp_co
 	return counters(dp->skel->maps.instance_stats, id, ret);
 }
 
+int weft_dp_instance_quality(struct weft_dp *dp, uint32_t id, struct weft_quality *ret)
+{
+	if (id == 0 || id >= WEFT_MAX_INSTANCES)
+		return -EINVAL;
+	*ret = dp->quality[id];
+	return 0;
+}
+
 int weft_dp_drops(struct weft_dp *dp, uint64_t *ret)
 {
 	uint64_t n[WEFT_DROP_COUNT];

@@ -14,6 +14,7 @@
 #include "ctrl/engine/events.h"
 #include "ctrl/health/probe.h"
 #include "ctrl/state/store.h"
+#include "ctrl/swap/guard.h"
 #include "ctrl/swap/swap.h"
 #include "runtimes/runtime.h"
 #include "sched/place.h"
@@ -65,8 +66,17 @@ struct service {
 	uint64_t shift_ns;                  /* the weights may move again then */
 	bool swap_prepared, swap_preparing; /* preparing: its answer is still to come ... */
 	bool swap_stale;                    /* ... and is for a swap that has ended meanwhile */
+	uint64_t guard_ns;                  /* the guard looks again then */
 	uint64_t swap_retry_ns;             /* next try of an edge that could not be stored */
 	struct weft_engine *engine;
+};
+
+/* What the guard of a swap remembers of an instance. */
+#define GUARD_PAST 8
+struct guard {
+	struct weft_guard_count base, phase;      /* when it begins to count, and this phase did */
+	struct weft_guard_count past[GUARD_PAST]; /* the last looks at it, */
+	unsigned looks;                           /* and how many there were */
 };
 
 /* How an attached instance, which weft did not start, is found. */
@@ -118,6 +128,7 @@ struct instance {
 	struct weft_probe *probe; /* readiness while warming, guard while swapping */
 	uint64_t guard_ns;        /* when the next guard probe is due */
 	unsigned guard_failures;  /* of them in a row */
+	struct guard guard;
 
 	bool paused;                /* stands still, and gets no new flows */
 	uint64_t fetched, to_fetch; /* PREPARING: bytes of its image; 0: not told */
@@ -324,6 +335,12 @@ int swap_store(struct service *s, struct weft_err *err);
 uint64_t swap_in_state_ms(const struct service *s, uint64_t now);
 void swap_turn_back(struct service *s, const struct weft_err *why); /* the first reason counts */
 void swap_keep(struct weft_engine *e, struct weft_swap *swap);
+
+/* guard.c */
+void guard_count(const struct instance *inst, struct weft_guard_count *ret);
+void guard_begin(struct service *s); /* of its swap, or this daemon's part of it */
+void guard_phase_ends(struct service *s, struct weft_swap_phase *phase);
+void guard_tick(struct service *s, uint64_t now);
 
 /* trace.c: end those that run */
 void traces_free(struct weft_engine *e);

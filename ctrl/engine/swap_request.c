@@ -150,6 +150,7 @@ int weft_engine_swap_start(struct weft_engine *e, const struct weft_swap_request
 	s->swap_base_ms = 0;
 	s->swap_prepared = false;
 	s->swap_retry_ns = 0;
+	guard_begin(s);
 	log_info("swap %s: %s: %s to %s", s->swap->id, s->name, weft_virt_name(s->swap->from),
 		weft_virt_name(to));
 	swap_say(s);

@@ -302,6 +302,8 @@ static bool step(struct service *s, uint64_t now)
 			o.old_flows ? "deadline: %u flows are reset" : "all flows ended",
 			o.old_flows);
 	before = *s->swap;
+	if (s->swap->n_phases > 0)
+		guard_phase_ends(s, &s->swap->phases[s->swap->n_phases - 1]);
 	if (store_edge(s, next, &err) < 0) {
 		undo_edge(s, &before, active);
 		log_error("swap %s: cannot go on to %s, will try again: %s", before.id,
@@ -357,6 +359,7 @@ void swap_tick(struct service *s, uint64_t now)
 		prepare(s);
 	if (s->swap->state == WEFT_SWAP_SHIFT)
 		shift(s, now);
+	guard_tick(s, now);
 	/* Drain waits for a turn, and with it for flows counted after the weights have moved. */
 	while (s->swap && step(s, now))
 		if (s->swap->state == WEFT_SWAP_DRAIN)
@@ -367,6 +370,7 @@ void swap_resume(struct service *s)
 {
 	s->swap_entered_ns = weft_now_ns();
 	s->swap_base_ms = s->swap->state_ms;
+	guard_begin(s);
 	log_info("swap %s: %s: going on from %s", s->swap->id, s->name,
 		weft_swap_state_name(s->swap->state));
 	act(s);

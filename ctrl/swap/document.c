@@ -20,6 +20,11 @@ static json_t *end_or_null(uint64_t ms)
 	return ms ? json_integer((json_int_t)ms) : json_null();
 }
 
+static json_t *effect_or_null(const struct weft_swap_phase *p, const struct weft_guard_effect *e)
+{
+	return p->ended_ms ? weft_guard_effect_to_json(e) : json_null();
+}
+
 static json_t *phases_to_json(const struct weft_swap *s)
 {
 	json_t *a = json_array();
@@ -28,9 +33,11 @@ static json_t *phases_to_json(const struct weft_swap *s)
 		const struct weft_swap_phase *p = &s->phases[i];
 
 		json_array_append_new(
-			a, json_pack("{s:s, s:I, s:o, s:s}", "name", weft_swap_state_name(p->state),
-				   "started_ms", (json_int_t)p->started_ms, "ended_ms",
-				   end_or_null(p->ended_ms), "detail", p->detail));
+			a, json_pack("{s:s, s:I, s:o, s:s, s:o, s:o}", "name",
+				   weft_swap_state_name(p->state), "started_ms",
+				   (json_int_t)p->started_ms, "ended_ms", end_or_null(p->ended_ms),
+				   "detail", p->detail, "old", effect_or_null(p, &p->old), "new",
+				   effect_or_null(p, &p->coming)));
 	}
 	return a;
 }
@@ -157,6 +164,8 @@ static void phases_from_json(const json_t *a, struct weft_swap *s)
 		p->started_ms = (uint64_t)json_integer_value(json_object_get(v, "started_ms"));
 		p->ended_ms = (uint64_t)json_integer_value(json_object_get(v, "ended_ms"));
 		snprintf(p->detail, sizeof(p->detail), "%s", detail ? detail : "");
+		weft_guard_effect_from_json(json_object_get(v, "old"), &p->old);
+		weft_guard_effect_from_json(json_object_get(v, "new"), &p->coming);
 		s->n_phases++;
 	}
 }

@@ -21,6 +21,7 @@
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/err.h"
 #include "ctrl/base/virt.h"
+#include "ctrl/swap/guard.h"
 #include "sched/sla.h"
 
 enum weft_swap_state {
@@ -88,6 +89,7 @@ struct weft_swap_phase {
 	enum weft_swap_state state;
 	uint64_t started_ms, ended_ms; /* ended 0: still in it */
 	char detail[160];
+	struct weft_guard_effect old, coming; /* once it has ended: what became of either side */
 };
 
 struct weft_swap_mark {
