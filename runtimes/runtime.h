@@ -231,6 +231,11 @@ struct weft_runtime_ops {
 		struct weft_err *err);
 	int (*image_remove)(struct weft_runtime *rt, const char *ref, weft_runtime_done_t done,
 		void *userdata, struct weft_err *err);
+
+	/* Ask whoever runs it now (a virtual machine's monitor): done(0) says that it does run, not
+	 * that it serves. */
+	int (*check)(struct weft_runtime *rt, const char *id, weft_runtime_done_t done,
+		void *userdata, struct weft_err *err);
 };
 
 extern const struct weft_runtime_ops weft_runtime_containerd; /* CONTAINER, GVISOR */

@@ -87,13 +87,13 @@ static int parse_service(
 	if (r == 0)
 		r = sla_parse_addresses(at, svc);
 	if (r == 0)
-		r = sla_parse_readiness(at, svc);
+		r = sla_parse_probes(at, svc);
 	if (r == 0)
 		r = sla_parse_swap(at, svc);
 	if (r == 0)
 		r = parse_constraints(at, svc);
 	if (r == 0)
-		r = sla_uint(at, "replicas", 0, 64, &svc->replicas);
+		r = sla_uint(at, "replicas", 0, WEFT_SLA_MAX_REPLICAS, &svc->replicas);
 	svc->shortcut = json_is_true(json_object_get(at->value, "shortcut"));
 	return r;
 }
@@ -267,6 +267,8 @@ static void free_variant(struct weft_sla_variant *v)
 	strv_free(v->cmd);
 	strv_free(v->env);
 	sla_free_container(v);
+	sla_free_probe(&v->readiness);
+	sla_free_probe(&v->liveness);
 }
 
 static void free_service(struct weft_sla_service *s)
@@ -275,7 +277,8 @@ static void free_service(struct weft_sla_service *s)
 		free_variant(&s->variants[i]);
 	free(s->variants);
 	free(s->ports);
-	free(s->readiness.path);
+	sla_free_probe(&s->readiness);
+	sla_free_probe(&s->liveness);
 	free(s->node);
 	free(s->app);
 	free(s->app_ns);

@@ -9,6 +9,7 @@
  *           "memory": 64, "vcpus": 1, "port": "8080:80/tcp",
  *           "addresses": { "rr_ip": "10.30.0.2" },
  *           "readiness": { "type": "http", "port": 80, "path": "/", "timeout_s": 30 },
+ *           "liveness": { "type": "tcp", "port": 80, "interval_s": 5, "failures": 3 },
  *           "virtualization": "container", "code": "file:///images/nginx.tar",
  *           "variants": [
  *               { "virtualization": "unikernel", "code": "file:///images/web.tar.gz",
@@ -24,6 +25,7 @@
  *                                      A container's argv means nothing to a kernel.
  *   cpu_limit, cpu_weight, pids_limit, log_limit   always
  *   user, capabilities, read_only, volumes         between container and gvisor
+ *   readiness, liveness                always
  *   network, runtime                   never; they follow from the virtualization
  * A unikernel's `code` has one image per entry of `arch`, joined with ',' (Oakestra's rule).
  * `volumes` is Oakestra's list; weft mounts a `host_path` of the node at `mount_path`, writable
@@ -54,7 +56,13 @@
 #include "ctrl/base/err.h"
 #include "ctrl/base/virt.h"
 
-enum weft_probe_type { WEFT_PROBE_NONE, WEFT_PROBE_TCP, WEFT_PROBE_HTTP };
+enum weft_probe_type {
+	WEFT_PROBE_NONE,
+	WEFT_PROBE_TCP,  /* a connection is accepted */
+	WEFT_PROBE_HTTP, /* GET is answered by a status below 400 */
+	WEFT_PROBE_EXEC, /* a command in the instance ends with status 0: not in virtual machines */
+	WEFT_PROBE_QMP,  /* the monitor of a virtual machine says that it runs: only of those */
+};
 /* unikernel: macvtap by default, or tap; all others: veth */
 enum weft_net_kind { WEFT_NET_VETH, WEFT_NET_MACVTAP, WEFT_NET_TAP };
 /* How new flows move to the new instances; ctrl/swap/swap.h says what each does when. */
@@ -66,11 +74,15 @@ enum weft_shift_strategy {
 	WEFT_SHIFT_BLUE_GREEN, /* all at once, with the old ones standing by for a while */
 };
 
+/* Readiness, by default tcp on the first TCP port of `port`, else none; liveness, by default none:
+ * so many failures in a row, and the instance is replaced by another. */
 struct weft_sla_probe {
-	enum weft_probe_type type; /* default: tcp on the first TCP port of `port`, else none */
-	uint16_t port;
+	enum weft_probe_type type;
+	uint16_t port;      /* tcp, http; else 0 */
 	char *path;         /* http: "/" */
-	uint32_t timeout_s; /* until the first success; default 30 */
+	char **command;     /* exec */
+	uint32_t timeout_s; /* readiness: until the first success, 30; liveness: of each, 2 */
+	uint32_t interval_ms, failures; /* liveness: from one to the next, 5000; 3. Else 0 */
 };
 
 struct weft_sla_port { /* Oakestra's `port`: host[:container][/tcp|/udp] joined with ';' */
@@ -101,6 +113,7 @@ struct weft_sla_variant {
 	bool read_only;      /* its root file system */
 	struct weft_sla_volume *volumes;
 	size_t n_volumes;
+	struct weft_sla_probe readiness, liveness; /* its own, or the microservice's */
 };
 
 /* When a new instance is too bad to go on with, compared with the old ones during the shift. */
@@ -111,7 +124,8 @@ struct weft_sla_guard {
 	uint32_t probe_failures;  /* in a row, a quarter of a second apart; default 3, 0: off */
 };
 
-#define WEFT_SLA_MAX_STEPS 16
+#define WEFT_SLA_MAX_REPLICAS 64
+#define WEFT_SLA_MAX_STEPS    16
 struct weft_sla_swap {
 	enum weft_shift_strategy strategy; /* default linear */
 	uint32_t duration_ms;              /* linear, exponential: of the shift; default 5000 */
@@ -140,7 +154,7 @@ struct weft_sla_service {
 	bool shortcut;     /* TCP between sockets of this node, past the packet path */
 	struct weft_sla_port *ports;
 	size_t n_ports;
-	struct weft_sla_probe readiness;
+	struct weft_sla_probe readiness, liveness;
 	struct weft_sla_swap swap;
 	struct weft_sla_variant *variants; /* [0] first deployed; at most one per virtualization */
 	size_t n_variants;
@@ -160,8 +174,9 @@ int weft_sla_parse(const char *name, const char *text, size_t size, struct weft_
 	struct weft_err *err);
 void weft_sla_free(struct weft_sla *sla);
 
-const char *weft_sla_vip_key(enum weft_policy policy);            /* "rr_ip", "closest_ip" */
-uint8_t weft_sla_vip6_third(enum weft_policy policy);             /* byte of such an address */
+const char *weft_sla_vip_key(enum weft_policy policy); /* "rr_ip", "closest_ip" */
+uint8_t weft_sla_vip6_third(enum weft_policy policy);  /* byte of such an address */
+const char *weft_probe_type_name(enum weft_probe_type type);
 const char *weft_net_kind_name(enum weft_net_kind k);             /* "veth", "macvtap", "tap" */
 const char *weft_shift_strategy_name(enum weft_shift_strategy s); /* "linear", ... */
 int weft_shift_strategy_parse(const char *s);                     /* the enum or -EINVAL */

@@ -49,6 +49,7 @@ KEYS(sla_microservice_keys,
 	{"log_limit", SLA_INTEGER, false},
 	{"variants", SLA_ARRAY, false},
 	{"readiness", SLA_OBJECT, false},
+	{"liveness", SLA_OBJECT, false},
 	{"swap", SLA_OBJECT, false},
 	{"replicas", SLA_INTEGER, false},
 	{"shortcut", SLA_BOOL, false},
@@ -115,7 +116,9 @@ KEYS(sla_variant_keys,
 	{"cpu_limit", SLA_NUMBER, false},
 	{"cpu_weight", SLA_INTEGER, false},
 	{"pids_limit", SLA_INTEGER, false},
-	{"log_limit", SLA_INTEGER, false});
+	{"log_limit", SLA_INTEGER, false},
+	{"readiness", SLA_OBJECT, false},
+	{"liveness", SLA_OBJECT, false});
 
 KEYS(sla_volume_keys,
 	{"mount_path", SLA_STRING, false}, /* required where weft mounts it */
@@ -140,5 +143,15 @@ KEYS(sla_readiness_keys,
 	{"type", SLA_STRING, true},
 	{"port", SLA_INTEGER, false},
 	{"path", SLA_STRING, false},
+	{"command", SLA_STRINGS, false},
 	{"timeout_s", SLA_INTEGER, false});
+
+KEYS(sla_liveness_keys,
+	{"type", SLA_STRING, true},
+	{"port", SLA_INTEGER, false},
+	{"path", SLA_STRING, false},
+	{"command", SLA_STRINGS, false},
+	{"timeout_s", SLA_INTEGER, false},
+	{"interval_s", SLA_NUMBER, false},
+	{"failures", SLA_INTEGER, false});
 /* clang-format on */

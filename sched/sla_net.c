@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a microservice is reached: port mappings, the readiness probe. */
+/* How a microservice is reached: port mappings. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -90,93 +90,4 @@ int sla_parse_ports(const struct sla_at *at, struct weft_sla_service *svc)
 		svc->ports[svc->n_ports++] = port;
 	}
 	return 0;
-}
-
-static uint16_t first_tcp_port(const struct weft_sla_service *svc)
-{
-	for (size_t i = 0; i < svc->n_ports; i++)
-		if (svc->ports[i].proto == IPPROTO_TCP)
-			return svc->ports[i].container;
-	return 0;
-}
-
-/* The path goes into a request line as it is. */
-static int parse_path(const struct sla_at *at, struct weft_sla_probe *probe)
-{
-	struct sla_at member;
-	int r = sla_string(at, "path", SLA_SHORT_MAX, &probe->path);
-
-	if (r < 0)
-		return r;
-	if (!probe->path) {
-		probe->path = strdup("/");
-		return probe->path ? 0 : sla_no_memory(at->doc);
-	}
-	sla_member(at, "path", &member);
-	if (probe->path[0] != '/')
-		return sla_fail(
-			&member, "must start with '/', is \"%s\"", sla_quote(probe->path).text);
-	for (const char *p = probe->path; *p; p++)
-		if (*p <= ' ' || *p > '~')
-			return sla_fail(&member,
-				"must be printable ASCII without spaces "
-				"(%%-encode the rest), is \"%s\"",
-				sla_quote(probe->path).text);
-	return 0;
-}
-
-static int parse_type(const struct sla_at *at, enum weft_probe_type *ret)
-{
-	static const char *const types[] = {
-		[WEFT_PROBE_NONE] = "none",
-		[WEFT_PROBE_TCP] = "tcp",
-		[WEFT_PROBE_HTTP] = "http",
-	};
-	struct sla_at member;
-	const char *s;
-
-	if (!sla_member(at, "type", &member))
-		return -EINVAL; /* required: checked before */
-	s = json_string_value(member.value);
-	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-		if (strcmp(s, types[i]) != 0)
-			continue;
-		*ret = (enum weft_probe_type)i;
-		return 0;
-	}
-	return sla_fail(
-		&member, "must be \"none\", \"tcp\" or \"http\", is \"%s\"", sla_quote(s).text);
-}
-
-int sla_parse_readiness(const struct sla_at *at, struct weft_sla_service *svc)
-{
-	struct weft_sla_probe *probe = &svc->readiness;
-	uint32_t port = first_tcp_port(svc);
-	struct sla_at readiness, member;
-	int r;
-
-	probe->type = port ? WEFT_PROBE_TCP : WEFT_PROBE_NONE;
-	probe->port = (uint16_t)port;
-	probe->timeout_s = 30;
-	if (!sla_member(at, "readiness", &readiness))
-		return 0;
-	r = sla_check(&readiness, &sla_readiness_keys);
-	if (r == 0)
-		r = parse_type(&readiness, &probe->type);
-	if (r == 0)
-		r = sla_uint(&readiness, "port", 1, 65535, &port);
-	if (r == 0)
-		r = sla_uint(&readiness, "timeout_s", 1, SLA_SECONDS_MAX, &probe->timeout_s);
-	if (r < 0)
-		return r;
-	probe->port = probe->type == WEFT_PROBE_NONE ? 0 : (uint16_t)port;
-	if (probe->type != WEFT_PROBE_HTTP && sla_member(&readiness, "path", &member))
-		return sla_fail_name(&member, "only for readiness of type http");
-	if (probe->type != WEFT_PROBE_NONE && port == 0) {
-		struct sla_at missing = {at->doc, &readiness, "port", 0, NULL};
-
-		sla_fail(&missing, "required, as the microservice maps no TCP port to default to");
-		return -EINVAL;
-	}
-	return probe->type == WEFT_PROBE_HTTP ? parse_path(&readiness, probe) : 0;
 }

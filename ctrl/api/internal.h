@@ -19,6 +19,7 @@ API_REQUEST(api_logs);
 API_REQUEST(api_events);
 API_REQUEST(api_weights);
 API_REQUEST(api_settings);
+API_REQUEST(api_scale);
 API_REQUEST(api_swap);
 API_REQUEST(api_attach);
 API_REQUEST(api_pause);

@@ -287,6 +287,26 @@ int api_swap(struct weft_engine *e, const struct weft_api_request *q, const char
 	return r < 0 ? r : api_answer(ret, 201, view);
 }
 
+int api_scale(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	static const char *const keys[] = {"replicas", NULL};
+	json_auto_t *doc = NULL;
+	json_t *view = NULL;
+	int64_t replicas = -1;
+	int r = load_body(q, &doc, err);
+
+	if (r == 0)
+		r = check_keys(doc, "scale", keys, err);
+	if (r == 0)
+		r = get_int(doc, "scale", "replicas", &replicas, err);
+	if (r == 0 && replicas < 0)
+		r = weft_err_set(err, EINVAL, "scale: replicas: required, but missing");
+	if (r == 0)
+		r = weft_engine_service_scale(e, name, replicas, &view, err);
+	return r < 0 ? r : api_answer(ret, 200, view);
+}
+
 int api_attach(struct weft_engine *e, const struct weft_api_request *q, const char *name,
 	struct weft_api_response *ret, struct weft_err *err)
 {

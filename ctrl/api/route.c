@@ -52,6 +52,7 @@ static const struct route {
 	{"GET", "/v1/services/*", 200, NULL, weft_engine_service, NULL},
 	{"DELETE", "/v1/services/*", 202, NULL, weft_engine_service_delete, NULL},
 	{"POST", "/v1/services/*/settings", 200, NULL, NULL, api_settings},
+	{"POST", "/v1/services/*/scale", 200, NULL, NULL, api_scale},
 	{"POST", "/v1/services/*/weights", 200, NULL, NULL, api_weights},
 	{"DELETE", "/v1/services/*/weights", 200, NULL, weft_engine_weights_reset, NULL},
 	{"GET", "/v1/instances", 200, weft_engine_instances, NULL, NULL},

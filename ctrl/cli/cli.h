@@ -121,6 +121,7 @@ int cli_cmd_swap_abort(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_pause(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_resume(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_rollback(struct cli *cli, struct weft_err *err);
+int cli_cmd_service_scale(struct cli *cli, struct weft_err *err);
 int cli_cmd_service_weights(struct cli *cli, struct weft_err *err);
 int cli_cmd_instance_pause(struct cli *cli, struct weft_err *err);
 int cli_cmd_instance_resume(struct cli *cli, struct weft_err *err);

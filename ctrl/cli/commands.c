@@ -24,6 +24,10 @@ const struct cli_command cli_commands[] = {
 		"socket to socket.\nWhat is set holds until a changed descriptor is applied."},
 	{"service delete", "NAME...", 1, 1000, CLI_OPT_WAIT, cli_cmd_service_delete,
 		"remove services and their instances", NULL},
+	{"service scale", "NAME N", 2, 2, 0, cli_cmd_service_scale,
+		"have so many instances of a service",
+		"Those that are too many are drained first. The number is kept, until the "
+		"descriptor is applied\nwith another."},
 	{"service weights", "NAME [INSTANCE=N...]", 1, 1000, CLI_OPT_RESET, cli_cmd_service_weights,
 		"show or set the shares of new flows",
 		"An instance is named by its name or its number; one that is not named gets none. "

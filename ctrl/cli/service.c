@@ -74,6 +74,12 @@ static char *cell_bytes(const struct cli *cli, const json_t *row, const char *ke
 	return cli_cell_bytes(cli, json_object_get(row, "counters"), key);
 }
 
+/* Until a failed instance is replaced. */
+static char *cell_retry(const struct cli *cli, const json_t *row, const char *key)
+{
+	return cli_u64(row, key) ? cli_cell_duration(cli, row, key) : strdup("-");
+}
+
 static const struct cli_column columns[] = {
 	{"SERVICE", "name", cli_cell_text, 0},
 	{"VIP", "vip", cli_cell_text, 0},
@@ -93,6 +99,8 @@ static const struct cli_column columns[] = {
 	{"VIPS6", "vips6", cell_vips, CLI_COL_WIDE},
 	{"SHORTCUT", "shortcut", cell_shortcut, CLI_COL_WIDE},
 	{"IDS", "instances", cli_cell_text, CLI_COL_WIDE},
+	{"RESTARTS", "restarts", cli_cell_count, CLI_COL_WIDE},
+	{"NEXT-TRY", "retry_ms", cell_retry, CLI_COL_WIDE},
 	{"DETAIL", "detail", cli_cell_text, CLI_COL_WIDE},
 };
 

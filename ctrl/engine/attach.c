@@ -210,7 +210,7 @@ static int join(struct instance *inst, struct weft_err *err)
 
 static bool is_probed(const struct instance *inst)
 {
-	return inst->service && inst->service->spec->readiness.type != WEFT_PROBE_NONE;
+	return inst->service && inst->service->spec->readiness.port;
 }
 
 /* It is reachable; whether it answers is still to be seen, unless it did before or nobody asks. */

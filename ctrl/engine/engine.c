@@ -323,6 +323,7 @@ void weft_engine_free(struct weft_engine *e)
 		if (e->runtimes[i].rt)
 			e->runtimes[i].ops->free_(e->runtimes[i].rt);
 	engine_calls_free(e);
+	asks_free(e);
 	while (e->instances)
 		instance_free(e->instances);
 	for (struct service *s = e->services, *next; s; s = next) {

@@ -55,6 +55,9 @@ int weft_engine_service(
 int weft_engine_service_delete(
 	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
 
+int weft_engine_service_scale(struct weft_engine *e, const char *name, int64_t replicas,
+	json_t **ret, struct weft_err *err);
+
 /* Shares of new flows by hand: of the service's instances, named by name or number, those that are
  * not named get none. Until they are reset; -EBUSY while a swap has the weights. */
 struct weft_engine_weight {

@@ -12,6 +12,7 @@
 #define RETRY_NS         1000000000ULL
 #define GUARD_NS         250000000ULL /* from one guard probe to the next */
 #define GUARD_ATTEMPT_MS 600
+#define GUARD_EXEC_MS    3000
 
 static const char *const phases[] = {
 	[PHASE_PREPARING] = "preparing",
@@ -134,6 +135,8 @@ void instance_free(struct instance *inst)
 		}
 	weft_probe_free(inst->probe);
 	weft_probe_free(inst->rtt_probe);
+	ask_free(inst->asked);
+	ask_free(inst->live);
 	if (inst->tap_fd >= 0)
 		close(inst->tap_fd);
 	borrowed_free(inst->borrowed);
@@ -253,7 +256,8 @@ static void stop_now(struct instance *inst)
 	struct weft_err err = {0};
 	int r;
 
-	inst->probe = (weft_probe_free(inst->probe), NULL);
+	inst->asked = (ask_free(inst->asked), NULL);
+	live_stop(inst);
 	if (inst->stopped || inst->released || inst->phase == PHASE_FAILED) {
 		remove_now(inst);
 		return;
@@ -304,7 +308,8 @@ void instance_fail(struct instance *inst, const struct weft_err *why)
 	}
 	inst->error = *why;
 	service_instance_failed(inst->service, inst);
-	inst->probe = (weft_probe_free(inst->probe), NULL);
+	inst->asked = (ask_free(inst->asked), NULL);
+	live_stop(inst);
 	instance_set_phase(inst, PHASE_FAILED);
 	service_weigh(inst->service);
 	if (!inst->busy)
@@ -343,13 +348,18 @@ static bool guarded(const struct instance *inst)
 	       inst->phase == PHASE_READY && instance_is_new(inst);
 }
 
-static void on_probe(void *userdata, int r, unsigned attempts, const struct weft_err *err)
+/* A command takes its time. */
+static unsigned guard_patience(const struct instance *inst)
 {
-	struct instance *inst = userdata;
+	return ask_probe(inst, ASK_READY)->type == WEFT_PROBE_EXEC ? GUARD_EXEC_MS
+								   : GUARD_ATTEMPT_MS;
+}
+
+static void on_asked(struct instance *inst, int r, const struct weft_err *err)
+{
 	struct weft_err why = *err;
 
-	(void)attempts;
-	inst->probe = (weft_probe_free(inst->probe), NULL);
+	inst->asked = (ask_free(inst->asked), NULL);
 	inst->guard_ns = weft_now_ns() + GUARD_NS;
 	if (r < 0 && inst->phase == PHASE_READY) {
 		if (!guarded(inst))
@@ -370,24 +380,9 @@ static void on_probe(void *userdata, int r, unsigned attempts, const struct weft
 	}
 }
 
-static int probe_start(struct instance *inst, unsigned attempt_ms, unsigned timeout_ms)
-{
-	const struct weft_sla_probe *p = &inst->service->spec->readiness;
-	struct weft_probe_config config = {
-		.addr = inst->ns_addr,
-		.port = p->port,
-		.http_path = p->type == WEFT_PROBE_HTTP ? p->path : NULL,
-		.attempt_ms = attempt_ms,
-		.interval_ms = 20,
-		.timeout_ms = timeout_ms,
-	};
-
-	return weft_probe_start(inst->engine->event, &config, on_probe, inst, &inst->probe);
-}
-
 static void warm(struct instance *inst)
 {
-	const struct weft_sla_probe *p = &inst->service->spec->readiness;
+	const struct weft_sla_probe *p = ask_probe(inst, ASK_READY);
 	struct weft_err err = {0};
 	int r;
 
@@ -397,7 +392,7 @@ static void warm(struct instance *inst)
 		ready(inst);
 		return;
 	}
-	r = probe_start(inst, 200, p->timeout_s * 1000);
+	r = ask_start(inst, ASK_READY, 200, p->timeout_s * 1000, on_asked, &inst->asked);
 	if (r < 0) {
 		weft_err_set(&err, r, "instance %s: readiness probe: %s", inst->name, strerror(-r));
 		instance_fail(inst, &err);
@@ -623,7 +618,9 @@ void instance_tick(struct instance *inst, uint64_t now)
 		adopt(inst);
 		return;
 	}
-	if (!inst->probe && now >= inst->guard_ns &&
-		inst->service->spec->readiness.type != WEFT_PROBE_NONE && guarded(inst))
-		probe_start(inst, GUARD_ATTEMPT_MS, GUARD_ATTEMPT_MS);
+	if (!inst->asked && now >= inst->guard_ns &&
+		ask_probe(inst, ASK_READY)->type != WEFT_PROBE_NONE && guarded(inst))
+		ask_start(inst, ASK_READY, GUARD_ATTEMPT_MS, guard_patience(inst), on_asked,
+			&inst->asked);
+	live_tick(inst, now);
 }

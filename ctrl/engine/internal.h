@@ -52,6 +52,7 @@ struct service {
 	uint64_t created_ms;
 	bool deleting;
 	unsigned failures; /* in a row: the back-off's exponent */
+	uint64_t restarts; /* instances that took the place of one that failed */
 	uint64_t retry_ns;
 	struct weft_err error;    /* of the last instance that failed */
 	struct hand_weight *hand; /* weights set by hand, NULL: weft's own */
@@ -70,6 +71,9 @@ struct service {
 	uint64_t swap_retry_ns;             /* next try of an edge that could not be stored */
 	struct weft_engine *engine;
 };
+
+/* ask.c: a question to an instance */
+enum ask_kind { ASK_READY, ASK_LIVE };
 
 /* What the guard of a swap remembers of an instance. */
 #define GUARD_PAST 8
@@ -125,10 +129,14 @@ struct instance {
 	uint64_t retry_ns; /* next try of a stop, delete or adopt that failed */
 	uint64_t drain_until_ns; /* DRAINING */
 	int tap_fd;
-	struct weft_probe *probe; /* readiness while warming, guard while swapping */
+	struct ask *asked;        /* readiness while warming, guard while swapping */
+	struct weft_probe *probe; /* the same, of one that was attached */
 	uint64_t guard_ns;        /* when the next guard probe is due */
 	unsigned guard_failures;  /* of them in a row */
 	struct guard guard;
+	struct ask *live;       /* liveness, */
+	uint64_t live_ns;       /* when it is due; 0: not yet told */
+	unsigned live_failures; /* in a row */
 
 	bool paused;                /* stands still, and gets no new flows */
 	uint64_t fetched, to_fetch; /* PREPARING: bytes of its image; 0: not told */
@@ -159,6 +167,7 @@ struct weft_engine {
 	struct service *services;
 	struct instance *instances;
 	struct weft_engine_call *calls;          /* under way */
+	struct ask_call *asks;                   /* likewise, of probes */
 	struct weft_swap *swaps[MAX_SWAPS_KEPT]; /* ended, newest last */
 	unsigned n_swaps;
 	uint64_t started_ns;
@@ -303,6 +312,20 @@ void attached_link(struct instance *inst, uint32_t ifindex, bool gone);
 void attached_lost(struct instance *inst, const struct weft_err *why);
 int attached_destroy(struct instance *inst, struct weft_err *err); /* frees it, unless it fails */
 void borrowed_free(struct borrowed *b);
+
+/* ask.c: asks an instance again and again until it is well or the time is up; done is called once,
+ * from the loop, and may free it. */
+struct ask;
+typedef void (*ask_done_t)(struct instance *inst, int r, const struct weft_err *err);
+int ask_start(struct instance *inst, enum ask_kind kind, unsigned attempt_ms, unsigned timeout_ms,
+	ask_done_t done, struct ask **ret);
+void ask_free(struct ask *a); /* NULL is fine */
+const struct weft_sla_probe *ask_probe(const struct instance *inst, enum ask_kind kind);
+void asks_free(struct weft_engine *e); /* once no runtime answers any more */
+
+/* live.c */
+void live_tick(struct instance *inst, uint64_t now);
+void live_stop(struct instance *inst);
 
 /* instance_ops.c */
 void instance_set_paused(struct instance *inst, bool paused);

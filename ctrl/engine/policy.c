@@ -48,7 +48,7 @@ static void measure_rtt(struct instance *inst)
 		.timeout_ms = RTT_TIMEOUT_MS,
 	};
 
-	if (p->type != WEFT_PROBE_NONE && !inst->rtt_probe)
+	if (p->port && !inst->rtt_probe)
 		weft_probe_start(inst->engine->event, &config, on_rtt, inst, &inst->rtt_probe);
 }
 

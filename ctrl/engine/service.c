@@ -46,11 +46,12 @@ int service_store(struct service *s, struct weft_err *err)
 	char vip[INET_ADDRSTRLEN];
 
 	inet_ntop(AF_INET, &s->vip[WEFT_DP_RR], vip, sizeof(vip));
-	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:o, s:o, s:s, s:i, s:I, s:b, s:o*, s:b}",
+	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:o, s:o, s:s, s:i, s:I, s:b, s:o*, s:b, s:I}",
 		"descriptor", s->descriptor, "id", (int)s->id, "vip", vip, "vips", vips_to_json(s),
 		"vips6", vips6_to_json(s, false), "active", weft_virt_name(s->active),
 		"next_number", (int)s->next_number, "created_ms", (json_int_t)s->created_ms,
-		"deleting", s->deleting, "weights", hand_to_json(s), "shortcut", s->shortcut);
+		"deleting", s->deleting, "weights", hand_to_json(s), "shortcut", s->shortcut,
+		"restarts", (json_int_t)s->restarts);
 
 	return weft_store_put(s->engine->store, "service", s->name, doc, err);
 }
@@ -89,6 +90,7 @@ int service_restore(void *engine, const char *name, const json_t *doc)
 	s->next_number = (unsigned)number;
 	s->created_ms = (uint64_t)created;
 	s->deleting = deleting;
+	s->restarts = (uint64_t)json_integer_value(json_object_get(doc, "restarts"));
 	s->next = e->services;
 	e->services = s;
 	return 0;
@@ -116,8 +118,14 @@ void service_instance_failed(struct service *s, struct instance *inst)
 		s->failures = 0;
 	exp = s->failures < BACKOFF_MAX_EXP ? s->failures : BACKOFF_MAX_EXP;
 	s->failures++;
+	s->restarts++;
 	s->retry_ns = weft_now_ns() + (BACKOFF_FIRST_NS << exp);
 	s->error = inst->error;
+	weft_events_add(s->engine->events, "service", "backing-off", s->name,
+		json_pack("{s:s, s:i, s:I, s:s}", "instance", inst->name, "failures",
+			(int)s->failures, "retry_ms",
+			(json_int_t)((BACKOFF_FIRST_NS << exp) / 1000000), "error",
+			inst->error.msg));
 }
 
 static void create_one(struct service *s, uint64_t now)

@@ -61,6 +61,16 @@ static json_t *view_variant(const struct weft_sla_variant *v)
 		(int)v->memory_mb, "vcpus", (int)v->vcpus, "network", weft_net_kind_name(v->net));
 }
 
+/* Until a failed instance is replaced; 0: it is not waited for. */
+static json_int_t retry_ms(const struct service *s, unsigned ready)
+{
+	uint64_t now = weft_now_ns();
+
+	if (ready >= s->spec->replicas || s->retry_ns <= now)
+		return 0;
+	return (json_int_t)((s->retry_ns - now) / 1000000);
+}
+
 json_t *view_service(const struct service *s)
 {
 	json_t *instances = json_array(), *variants = json_array();
@@ -76,7 +86,8 @@ json_t *view_service(const struct service *s)
 		json_array_append_new(variants, view_variant(&s->spec->variants[i]));
 	weft_dp_service_counters(s->engine->dp, s->id, &c);
 	return json_pack(
-		"{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o, s:o}",
+		"{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o, s:o, "
+		"s:I, s:I}",
 		"name", s->name, "job_name", s->spec->job_name, "vip",
 		view_address(s->vip[WEFT_DP_RR]), "vips", vips_to_json(s), "vip6",
 		view_address6(service_vip6(s, WEFT_DP_RR)), "vips6", vips6_to_json(s, true),
@@ -84,7 +95,8 @@ json_t *view_service(const struct service *s)
 		weft_virt_name(s->active), "replicas", (int)s->spec->replicas, "ready", (int)ready,
 		"instances", instances, "swap", s->swap ? s->swap->id : NULL, "variants", variants,
 		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c), "shortcut",
-		view_shortcut(s));
+		view_shortcut(s), "restarts", (json_int_t)s->restarts, "retry_ms",
+		retry_ms(s, ready));
 }
 
 void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)

@@ -228,6 +228,8 @@ FAKE_CALL(resume, "resume", id, (struct weft_runtime * rt, const char *id, TAIL)
 	(rt->inner, id, REST))
 FAKE_CALL(kill, "kill", id, (struct weft_runtime * rt, const char *id, int signal, TAIL),
 	(rt->inner, id, signal, REST))
+FAKE_CALL(
+	check, "check", id, (struct weft_runtime * rt, const char *id, TAIL), (rt->inner, id, REST))
 FAKE_CALL(checkpoint, "checkpoint", id,
 	(struct weft_runtime * rt, const char *id, const char *file, TAIL),
 	(rt->inner, id, file, REST))
@@ -373,7 +375,7 @@ AROUND(containerd)
 		.prepare = fake_prepare, .start = fake_start, .adopt = fake_adopt,                \
 		.stop = fake_stop, .delete_ = fake_delete_, .stats = fake_stats,                  \
 		.pause = fake_pause, .resume = fake_resume, .kill = fake_kill, .exec = fake_exec, \
-		.checkpoint = fake_checkpoint,                                                    \
+		.check = fake_check, .checkpoint = fake_checkpoint,                               \
 	}
 const struct weft_runtime_ops weft_runtime_fake = OPS("fake", native);
 

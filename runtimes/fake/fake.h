@@ -4,7 +4,8 @@
  *
  * The script is the JSON file that WEFT_FAULTS names, an array of rules; the first that fits a call
  * and is not used up acts on it:
- *   "call"   new, probe, prepare, start, adopt, stop, delete, pause, resume, kill, exec, checkpoint
+ *   "call"   new, probe, prepare, start, adopt, stop, delete, pause, resume, kill, exec, check,
+ *            checkpoint
  *   "runtime", "id"   shell patterns on the runtime's name and the instance's id; "*"
  *   "skip"   so many fitting calls first pass unharmed; 0
  *   "times"  acts so often; 1. 0: for ever

@@ -398,6 +398,7 @@ const struct weft_runtime_ops weft_runtime_qemu = {
 	.pause = weft_vm_pause,
 	.resume = weft_vm_resume,
 	.kill = weft_vm_signal,
+	.check = weft_vm_check,
 	.checkpoint = weft_vm_checkpoint,
 	.images = qemu_images,
 	.image_remove = qemu_image_remove,

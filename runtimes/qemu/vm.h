@@ -157,6 +157,8 @@ int weft_vm_resume(struct weft_runtime *rt, const char *id, weft_runtime_done_t 
 	void *userdata, struct weft_err *err);
 int weft_vm_signal(struct weft_runtime *rt, const char *id, int signal, weft_runtime_done_t done,
 	void *userdata, struct weft_err *err);
+int weft_vm_check(struct weft_runtime *rt, const char *id, weft_runtime_done_t done, void *userdata,
+	struct weft_err *err);
 int weft_vm_checkpoint(struct weft_runtime *rt, const char *id, const char *file,
 	weft_runtime_done_t done, void *userdata, struct weft_err *err);
 /* Its calls fail, as it ends. */

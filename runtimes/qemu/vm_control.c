@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls on a running instance: pause, resume, kill. */
+/* Calls on a running instance: pause, resume, check, kill. */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -117,6 +117,50 @@ int weft_vm_resume(struct weft_runtime *rt, const char *id, weft_runtime_done_t 
 	void *userdata, struct weft_err *err)
 {
 	return change(rt, id, false, done, userdata, err);
+}
+
+/* --- check
+ * -----------------------------------------------------------------------------------------
+ */
+
+static void on_checked(void *userdata, int r, const json_t *result, const struct weft_err *err)
+{
+	const char *status = json_string_value(json_object_get(result, "status"));
+	struct weft_vm_call *call = userdata;
+	struct weft_err why = *err;
+
+	if (r == 0 && (!status || strcmp(status, "running") != 0))
+		r = weft_err_set(&why, EIO, "its monitor says \"%.40s\"", status ? status : "");
+	weft_deferred_post(TAKE_PTR(call->answer), r, &why);
+	call_free(call);
+}
+
+int weft_vm_check(struct weft_runtime *rt, const char *id, weft_runtime_done_t done, void *userdata,
+	struct weft_err *err)
+{
+	struct weft_vm_call *call;
+	struct weft_vm *vm = NULL;
+	int r = weft_vm_find_running(rt, id, &vm, err);
+
+	if (r < 0)
+		return r;
+	call = calloc(1, sizeof(*call));
+	if (!call)
+		return weft_err_set(err, ENOMEM, "instance %s: out of memory", id);
+	*call = (struct weft_vm_call){.vm = vm, .next = vm->calls};
+	if (call->next)
+		call->next->prev = call;
+	vm->calls = call;
+	r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &call->answer);
+	if (r == 0)
+		r = vm->qmp ? weft_qmp_execute(
+				      vm->qmp, "query-status", NULL, rt->hang_ms, on_checked, call)
+			    : -ENOTCONN;
+	if (r < 0) {
+		call_free(call);
+		return weft_err_set(err, r, "instance %s: its monitor does not answer", id);
+	}
+	return 0;
 }
 
 /* --- kill ----------------------------------------------------------------------------------------

@@ -99,6 +99,15 @@ int weft_engine_service_set(struct weft_engine *e, const char *name,
 	return fake_answer(ret, err);
 }
 
+int weft_engine_service_scale(struct weft_engine *e, const char *name, int64_t replicas,
+	json_t **ret, struct weft_err *err)
+{
+	(void)e;
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "scale %.200s %lld", name,
+		(long long)replicas);
+	return fake_answer(ret, err);
+}
+
 /* Made by the program that wants events. */
 struct weft_events *weft_engine_events(struct weft_engine *e)
 {

@@ -282,6 +282,27 @@ static void test_settings(void **state)
 	}
 }
 
+static void test_scale(void **state)
+{
+	static const char *const bad[][2] = {
+		{"{}", "scale: replicas: required, but missing"},
+		{"{\"replicas\": -1}", "replicas"},
+		{"{\"replicas\": \"3\"}", "replicas"},
+		{"{\"replica\": 3}", "replica"},
+	};
+
+	(void)state;
+	ask_with("POST", "/v1/services/shop.web/scale", "{\"replicas\": 3}", NULL);
+	assert_int_equal(got.status, 200);
+	assert_string_equal(fake_engine.asked, "scale shop.web 3");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		fake_engine.calls = 0;
+		ask_with("POST", "/v1/services/shop.web/scale", bad[i][0], NULL);
+		expect_error(400, "invalid", bad[i][1], "");
+		assert_int_equal(fake_engine.calls, 0);
+	}
+}
+
 static void test_attach(void **state)
 {
 	static const struct {
@@ -583,6 +604,7 @@ int main(void)
 		TEST(test_one_service),
 		TEST(test_weights),
 		TEST(test_settings),
+		TEST(test_scale),
 		TEST(test_attach),
 		TEST(test_events),
 		TEST(test_trace),

@@ -66,7 +66,6 @@ static void dump_variant(FILE *f, const struct weft_sla_variant *v)
 
 static void dump_service(FILE *f, const struct weft_sla_service *s)
 {
-	static const char *const probes[] = {"none", "tcp", "http"};
 	char ip[INET_ADDRSTRLEN];
 
 	fprintf(f, "%s (%s) = %s . %s . %s . %s\n", s->short_name, s->job_name, s->app, s->app_ns,
@@ -83,9 +82,9 @@ static void dump_service(FILE *f, const struct weft_sla_service *s)
 	for (size_t i = 0; i < s->n_ports; i++)
 		fprintf(f, "  port %u -> %u/%s\n", s->ports[i].host, s->ports[i].container,
 			s->ports[i].proto == IPPROTO_UDP ? "udp" : "tcp");
-	fprintf(f, "  readiness %s, port %u, path %s, timeout %u s\n", probes[s->readiness.type],
-		s->readiness.port, s->readiness.path ? s->readiness.path : "-",
-		s->readiness.timeout_s);
+	fprintf(f, "  readiness %s, port %u, path %s, timeout %u s\n",
+		weft_probe_type_name(s->readiness.type), s->readiness.port,
+		s->readiness.path ? s->readiness.path : "-", s->readiness.timeout_s);
 	fprintf(f, "  swap %s, duration %u ms, drain %u ms\n",
 		weft_shift_strategy_name(s->swap.strategy), s->swap.duration_ms, s->swap.drain_ms);
 	for (size_t i = 0; i < s->n_variants; i++)
@@ -333,12 +332,59 @@ static void test_network(void **state)
 	assert_all_bad(bad, ARRAY_SIZE(bad));
 }
 
+#define KERNEL "\"virtualization\": \"unikernel\", \"code\": \"/k\""
+static void test_probes(void **state)
+{
+	static const struct bad bad[] = {
+		{"\"liveness\": ^{}", ".liveness.type: required, but missing"},
+		{"\"liveness\": {\"type\": \"tcp\", \"port\": 1, \"failures\": ^0}",
+			".liveness.failures: must be 1 to 100, is 0"},
+		{"\"liveness\": {\"type\": \"tcp\", \"port\": 1, ^\"failure\": 1}",
+			".liveness.failure: unknown key, did you mean \"failures\"?"},
+		{"\"liveness\": ^{\"type\": \"exec\"}",
+			".liveness.command: required for type exec, but missing or empty"},
+		{"\"liveness\": {\"type\": \"http\", \"port\": 1, ^\"command\": [\"x\"]}",
+			".liveness.command: only for liveness of type exec"},
+		{"\"readiness\": ^{\"type\": \"qmp\"}",
+			".readiness: of type qmp, which is nothing for virtualization container"},
+		{"\"readiness\": {\"type\": \"exec\", \"command\": [\"x\"]}, "
+		 "\"variants\": [^{" KERNEL "}]",
+			".variants[0].readiness: required, as the microservice's is of type exec, "
+			"which is nothing for virtualization unikernel"},
+		{"\"variants\": [{" KERNEL
+		 ", \"liveness\": ^{\"type\": \"exec\", \"command\": [\"x\"]}}]",
+			".variants[0].liveness: of type exec, which is nothing for virtualization "
+			"unikernel"},
+	};
+	struct weft_sla *sla;
+
+	(void)state;
+	assert_all_bad(bad, ARRAY_SIZE(bad));
+	sla = assert_good("\"port\": \"8080:80\", \"liveness\": {\"type\": \"exec\", "
+			  "\"command\": [\"/ok\", \"-q\"], \"interval_s\": 0.5, \"failures\": 2}, "
+			  "\"variants\": [{" KERNEL ", \"liveness\": {\"type\": \"qmp\"}}]");
+	const struct weft_sla_variant *v = sla->services[0].variants;
+
+	assert_int_equal(v[0].liveness.type, WEFT_PROBE_EXEC);
+	assert_string_equal(v[0].liveness.command[1], "-q");
+	assert_int_equal(v[0].liveness.interval_ms, 500);
+	assert_int_equal(v[0].liveness.failures, 2);
+	assert_int_equal(v[0].liveness.timeout_s, 2);
+	assert_int_equal(v[1].liveness.type, WEFT_PROBE_QMP);
+	assert_int_equal(v[1].liveness.interval_ms, 5000);
+	assert_int_equal(v[1].liveness.failures, 3);
+	assert_int_equal(v[1].readiness.type, WEFT_PROBE_TCP); /* as the microservice's */
+	assert_int_equal(v[1].readiness.port, 80);
+	weft_sla_free(sla);
+}
+
 static void test_readiness_and_swap(void **state)
 {
 	static const struct bad bad[] = {
 		{"\"readiness\": ^{}", ".readiness.type: required, but missing"},
 		{"\"readiness\": {\"type\": ^\"grpc\"}",
-			".readiness.type: must be \"none\", \"tcp\" or \"http\", is \"grpc\""},
+			".readiness.type: must be \"none\", \"tcp\", \"http\", \"exec\" or \"qmp\", "
+			"is \"grpc\""},
 		{"\"readiness\": ^{\"type\": \"tcp\"}", ".readiness.port: " NO_PORT},
 		{"\"port\": \"53/udp\", \"readiness\": ^{\"type\": \"http\"}",
 			".readiness.port: " NO_PORT},
@@ -708,6 +754,7 @@ int main(void)
 		cmocka_unit_test(test_types),
 		cmocka_unit_test(test_typos),
 		cmocka_unit_test(test_network),
+		cmocka_unit_test(test_probes),
 		cmocka_unit_test(test_readiness_and_swap),
 		cmocka_unit_test(test_variants),
 		cmocka_unit_test(test_inheritance),
