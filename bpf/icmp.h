@@ -114,8 +114,10 @@ static __always_inline bool known_route(const struct packet *p, struct route *r)
 
 /* A begun checksum is a sum, a whole one its complement. Nothing says which is quoted, but the
  * former is the pseudo-header's sum; whole ones equal that once in 65536, and nobody verifies a
- * quoted one. */
-static __always_inline __u16 quoted_check(const struct quoted *q, __u16 check, __u32 diff)
+ * quoted one. diff is what the addresses change, ports what the ports do, which only a whole one
+ * covers. */
+static __always_inline __u16 quoted_check(
+	const struct quoted *q, __u16 check, __u32 diff, __u32 ports)
 {
 	__u16 len = bpf_ntohs(q->ip.tot_len) - (q->l4 - q->off);
 	__u32 pseudo = csum_fold(
@@ -123,11 +125,11 @@ static __always_inline __u16 quoted_check(const struct quoted *q, __u16 check, _
 
 	if (check == pseudo)
 		return csum_fold((__u64)check + diff);
-	return ~csum_fold((__u64)(__u16)~check + diff);
+	return ~csum_fold((__u64)(__u16)~check + diff + ports);
 }
 
-static __always_inline int quoted_check_rewrite(
-	struct __sk_buff *skb, const struct packet *p, const struct quoted *q, __u32 diff)
+static __always_inline int quoted_check_rewrite(struct __sk_buff *skb, const struct packet *p,
+	const struct quoted *q, __u32 diff, __u32 ports)
 {
 	__u32 off = q->l4 + (q->ip.protocol == IPPROTO_TCP ? TCP_CHECK_OFF : UDP_CHECK_OFF);
 	__u16 check, fresh;
@@ -139,10 +141,10 @@ static __always_inline int quoted_check_rewrite(
 		return DROP(TRUNCATED);
 	if (q->ip.protocol == IPPROTO_UDP && !check)
 		return 0;
-	fresh = quoted_check(q, check, diff);
+	fresh = quoted_check(q, check, diff, ports);
 	if (q->ip.protocol == IPPROTO_UDP && !fresh)
 		fresh = 0xffff;
-	/* All else that changes is in the quoted IP header, whose sum does not. */
+	/* The quoted IP header changes too, but its sum does not. */
 	if (bpf_skb_store_bytes(skb, off, &fresh, sizeof(fresh), 0) ||
 		bpf_l4_csum_replace(
 			skb, p->l4 + ICMP_CHECK_OFF, 0, csum_fold((__u64)(__u16)~check + fresh), 0))
@@ -150,12 +152,11 @@ static __always_inline int quoted_check_rewrite(
 	return 0;
 }
 
-static __always_inline int quoted_rewrite(
-	struct __sk_buff *skb, const struct packet *p, struct quoted *q, const struct route *r)
+static __always_inline int quoted_rewrite(struct __sk_buff *skb, const struct packet *p,
+	struct quoted *q, __be32 saddr, __be32 daddr, __u32 ports)
 {
-	__be32 saddr = r->to->ns_addr, daddr = r->saddr;
 	__u32 diff = csum_fold((__u64)(__u32)~q->ip.saddr + saddr + (__u32)~q->ip.daddr + daddr);
-	int ret = quoted_check_rewrite(skb, p, q, diff);
+	int ret = quoted_check_rewrite(skb, p, q, diff, ports);
 
 	if (ret)
 		return ret;
@@ -165,6 +166,25 @@ static __always_inline int quoted_rewrite(
 	return bpf_skb_store_bytes(skb, q->off, &q->ip, sizeof(q->ip), 0) ? DROP(NO_MEMORY) : 0;
 }
 
+/* An error, what it is about, and what would answer that. */
+static __always_inline int error_read(
+	struct __sk_buff *skb, struct packet *p, struct quoted *q, struct packet *ret_answer)
+{
+	int ret = parse_ip(skb, p);
+	__u8 type = 0;
+
+	if (ret)
+		return ret;
+	if (bpf_skb_load_bytes(skb, p->l4, &type, sizeof(type)))
+		return DROP(TRUNCATED);
+	if (type != ICMP_UNREACHABLE && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETER)
+		return DROP(ICMP_TYPE);
+	if (p->frag_first) /* RFC 1812 keeps them below any MTU */
+		return DROP(MALFORMED);
+	ret = quoted_load(skb, p, q);
+	return ret ? ret : quoted_answer(q, ret_answer);
+}
+
 /* ICMP that is not echo, to a semantic address or, by a tunnel, to instance to_id: the verdict. On
  * its own, so that it is verified once and costs the others nothing. */
 __noinline int icmp_error(struct __sk_buff *skb, __u32 from_id, __u32 to_id)
@@ -172,30 +192,18 @@ __noinline int icmp_error(struct __sk_buff *skb, __u32 from_id, __u32 to_id)
 	struct route r = {.from = instance_get(from_id), .from_id = from_id};
 	struct packet p = {}, answer = {};
 	struct quoted q = {};
-	__u8 type = 0;
 	int ret;
 
 	if (!r.from)
 		return DROP(UNKNOWN_DEVICE);
-	ret = parse_ip(skb, &p);
-	if (ret)
-		return ret;
-	if (bpf_skb_load_bytes(skb, p.l4, &type, sizeof(type)))
-		return DROP(TRUNCATED);
-	if (type != ICMP_UNREACHABLE && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETER)
-		return DROP(ICMP_TYPE);
-	if (p.frag_first) /* RFC 1812 keeps them below any MTU */
-		return DROP(MALFORMED);
-	ret = quoted_load(skb, &p, &q);
-	if (!ret)
-		ret = quoted_answer(&q, &answer);
+	ret = error_read(skb, &p, &q, &answer);
 	if (ret)
 		return ret;
 	if (answer.saddr != p.saddr || answer.daddr != p.daddr)
 		return DROP(ICMP_NO_FLOW);
 	if (to_id ? !known_instance(&answer, &r, to_id) : !known_route(&answer, &r))
 		return DROP(ICMP_NO_FLOW);
-	ret = quoted_rewrite(skb, &p, &q, &r);
+	ret = quoted_rewrite(skb, &p, &q, r.to->ns_addr, r.saddr, 0);
 	if (!ret)
 		ret = nat_rewrite(skb, &p, r.saddr, r.to->ns_addr);
 	if (ret)

@@ -9,16 +9,11 @@
 #define WEFT_BPF_PUBLISH_H
 
 #include "bpf/forward.h"
+#include "bpf/icmp.h"
+#include "bpf/publish_icmp.h"
 #include "bpf/published.h"
 #include "bpf/reset.h"
-
-#define PORT_SOURCE 0 /* offsets in a transport header */
-#define PORT_DEST   2
-
-static __always_inline bool in_overlay_range(__be32 addr)
-{
-	return (addr & bpf_htonl(WEFT_OVERLAY_MASK)) == bpf_htonl(WEFT_OVERLAY_NET);
-}
+#include "bpf/unreachable.h"
 
 static __always_inline int nat_port(
 	struct __sk_buff *skb, const struct packet *p, __u32 which, __be16 from, __be16 to)
@@ -32,21 +27,6 @@ static __always_inline int nat_port(
 		bpf_skb_store_bytes(skb, p->l4 + which, &to, sizeof(to), 0))
 		return DROP(NO_MEMORY);
 	return 0;
-}
-
-static __always_inline bool has_ports(__u8 proto)
-{
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP;
-}
-
-/* Out of the node, by the uplink and its routes. */
-static __always_inline int leave(void)
-{
-	__u32 zero = 0;
-	const struct weft_bpf_uplink *up = bpf_map_lookup_elem(&uplink, &zero);
-
-	return up && up->ifindex ? (int)bpf_redirect_neigh(up->ifindex, NULL, 0, 0)
-				 : DROP(NO_UPLINK);
 }
 
 /* A connection that is no more: its caller shall know at once. The verdict, or ret again. */
@@ -82,7 +62,7 @@ __noinline __s64 publish_pick(struct __sk_buff *skb)
 	if (parse_pull(skb) || parse_ip(skb, &p) || !has_ports(p.proto) || p.frag_later ||
 		parse_l4(skb, &p) || !published_find(&o, p.daddr, p.dport, p.proto))
 		return 0;
-	ret = call_published(&p, &o);
+	ret = call_published(&p, p.saddr, &o);
 	if (ret)
 		return ret;
 	if (p.frag_first) {
@@ -112,7 +92,19 @@ static __always_inline int outside_mtu(struct __sk_buff *skb, const struct packe
 	return p->ip_len > *ret && too_big(skb, *ret, true) ? DROP(TOO_BIG) : 0;
 }
 
-/* Make it a packet to that backend's own port: 0 or a DROP(). */
+/* Its sender, who is outside, has to know. */
+static __always_inline int outside_too_big(struct __sk_buff *skb, __u32 mtu)
+{
+	int answer = icmp_answer(skb, 0, WEFT_DROP_TOO_BIG, mtu);
+
+	if (answer < 0)
+		return DROP(TOO_BIG);
+	count_drop(WEFT_DROP_TOO_BIG);
+	return answer;
+}
+
+/* Make it a packet to that backend's own port: 0, a DROP(), or the verdict on an error to its
+ * sender. */
 __noinline int publish_to(struct __sk_buff *skb, __u32 pub_id, __u32 to_id)
 {
 	const struct weft_bpf_published *pub = bpf_map_lookup_elem(&published, &pub_id);
@@ -125,7 +117,7 @@ __noinline int publish_to(struct __sk_buff *skb, __u32 pub_id, __u32 to_id)
 		return DROP(BACKEND_GONE);
 	ret = outside_mtu(skb, &p, to, &mtu);
 	if (ret)
-		return ret;
+		return ret == DROP(TOO_BIG) ? outside_too_big(skb, mtu) : ret;
 	count_packet(skb, pub->service, to_id, TO_BACKEND);
 	if (mtu && p.tcp_flags & TCP_SYN && !p.frag_first)
 		mss_clamp(skb, p.l4, mtu);
@@ -159,42 +151,23 @@ __noinline int publish_later(struct __sk_buff *skb)
 /* At the uplink: NOT_OURS, a verdict, or a DROP(). */
 static __always_inline int publish_in(struct __sk_buff *skb)
 {
-	__s64 pick = publish_pick(skb);
 	const struct weft_bpf_instance *to;
+	__s64 pick;
 	int ret;
 
+	if (is_icmp4(skb))
+		return publish_error_in(skb);
+	pick = publish_pick(skb);
 	if (pick < 0)
 		return publish_lost(skb, pick);
 	ret = pick ? publish_to(skb, PICKED_PUB(pick), PICKED_TO(pick)) : publish_later(skb);
-	if (ret < 0)
+	if (ret < 0 || (pick && ret))
 		return ret;
 	if (!pick && !ret)
 		return NOT_OURS;
 	to = instance_get(pick ? PICKED_TO(pick) : (__u32)ret);
 	return to ? deliver(skb, to) : DROP(BACKEND_GONE);
 }
-
-static __always_inline void return_key(struct weft_return_key *k, __be32 client, __be16 client_port,
-	__u32 instance, __be16 port, __u8 proto)
-{
-	__builtin_memset(k, 0, sizeof(*k));
-	k->client[2] = bpf_htonl(0xffff);
-	k->client[3] = client;
-	k->instance = instance;
-	k->client_port = client_port;
-	k->port = port;
-	k->proto = proto;
-}
-
-/* Whose answer is it that an instance, here or on another node, sends to who is outside? In
- * functions of their own, one after the other, each with the stack for itself. */
-enum publish_kind {
-	PUBLISH_NONE,
-	PUBLISH_OURS,  /* of a call by our own port: its number in the low bits */
-	PUBLISH_PEERS, /* of a call that came by the peer's: its id */
-};
-#define PUBLISH(kind, id)    ((__u64)(kind) << 32 | (id))
-#define PUBLISH_KIND(answer) ((__u32)((answer) >> 32))
 
 __noinline __u64 publish_whose(struct __sk_buff *skb, __u32 from_id)
 {
@@ -206,7 +179,7 @@ __noinline __u64 publish_whose(struct __sk_buff *skb, __u32 from_id)
 
 	if (!from || parse_ip(skb, &p) || !has_ports(p.proto) || p.frag_later || parse_l4(skb, &p))
 		return 0;
-	if (answers_published(&p, from, from_id, &o))
+	if (answers_published(&p, p.daddr, from, from_id, &o, true))
 		return PUBLISH(PUBLISH_OURS, o.pub->host_port);
 	if (from->device == WEFT_DEVICE_REMOTE)
 		return 0;
@@ -242,8 +215,14 @@ __noinline int publish_send(struct __sk_buff *skb, __u32 from_id, __u32 port)
 /* What an instance sends to who is outside: NOT_OURS for what it began itself. */
 static __always_inline int publish_out(struct __sk_buff *skb, __u32 from_id)
 {
-	__u64 whose = publish_whose(skb, from_id);
+	__u64 whose;
+	int ret;
 
+	if (is_icmp4(skb)) {
+		ret = publish_error_out(skb, from_id);
+		return ret < ERROR_PEER(0) ? ret : encap(skb, ret - ERROR_PEER(0));
+	}
+	whose = publish_whose(skb, from_id);
 	switch (PUBLISH_KIND(whose)) {
 	case PUBLISH_OURS:
 		return publish_send(skb, from_id, (__u32)whose);
@@ -295,12 +274,19 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 
 static __always_inline int publish_arrive(struct __sk_buff *skb, __u32 peer)
 {
-	__s64 judged = publish_judge(skb, peer);
+	bool error = is_icmp4(skb);
 	const struct weft_bpf_instance *to;
+	__s64 judged;
 	__u64 whose;
+	int ret;
 
+	judged = error ? publish_error_judge(skb, peer) : publish_judge(skb, peer);
 	if (judged < 0)
 		return judged;
+	if (PUBLISH_KIND(judged) == PUBLISH_OURS && error) {
+		ret = publish_error_out(skb, (__u32)judged);
+		return ret == NOT_OURS ? DROP(ICMP_NO_FLOW) : ret;
+	}
 	if (PUBLISH_KIND(judged) == PUBLISH_OURS) {
 		whose = publish_whose(skb, (__u32)judged);
 		return PUBLISH_KIND(whose) == PUBLISH_OURS

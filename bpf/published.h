@@ -17,19 +17,21 @@ struct outside {
 	__u32 to_id;
 };
 
-/* Whether what is sent to daddr is for a published port. */
-static __always_inline bool published_find(
-	struct outside *o, __be32 daddr, __be16 dport, __u8 proto)
+static __always_inline const struct weft_bpf_publish_at *published_at(void)
 {
-	__u32 zero = 0, key = bpf_ntohs(dport) | (__u32)(proto == IPPROTO_UDP) << 16, id;
-	const struct weft_bpf_publish_at *at;
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&publish_at, &zero);
+}
+
+/* The service of a published port. */
+static __always_inline bool published_port(struct outside *o, __be16 dport, __u8 proto)
+{
+	__u32 key = bpf_ntohs(dport) | (__u32)(proto == IPPROTO_UDP) << 16, id;
 	const __u64 *word;
 
 	word = bpf_map_lookup_elem(&publish_ports, &key);
 	if (!word || !*word)
-		return false;
-	at = bpf_map_lookup_elem(&publish_at, &zero);
-	if (!at || !at->addr || at->addr != daddr)
 		return false;
 	id = *word;
 	o->pub = bpf_map_lookup_elem(&published, &id);
@@ -37,6 +39,15 @@ static __always_inline bool published_find(
 		return false;
 	o->svc = service_get(o->pub->service);
 	return o->svc != NULL;
+}
+
+/* Whether what is sent to daddr is for a published port. */
+static __always_inline bool published_find(
+	struct outside *o, __be32 daddr, __be16 dport, __u8 proto)
+{
+	const struct weft_bpf_publish_at *at = published_at();
+
+	return at && at->addr && at->addr == daddr && published_port(o, dport, proto);
 }
 
 /* Addresses of clients are no epochs of instances, and policies no ports. */
@@ -77,9 +88,9 @@ static __always_inline void outside_open_back(
 }
 
 /* The backend of a packet for a published port, whose transport header has been parsed. */
-static __always_inline int call_published(const struct packet *p, struct outside *o)
+static __always_inline int call_published(const struct packet *p, __be32 client, struct outside *o)
 {
-	struct flow_key key = outside_key(p, p->saddr, p->sport, o->svc, o->pub->port), back;
+	struct flow_key key = outside_key(p, client, p->sport, o->svc, o->pub->port), back;
 	__u64 hash, stale = 0, other, isn;
 	int lost = DROP(NO_FLOW);
 	struct flow f;
@@ -114,10 +125,22 @@ static __always_inline int call_published(const struct packet *p, struct outside
 	return 0;
 }
 
+/* The flow that is between a caller and a backend: which word it has for calls. For what must not
+ * change anything. */
+static __always_inline bool known_published(
+	const struct packet *p, struct outside *o, __be32 client)
+{
+	struct flow_key key = outside_key(p, client, p->sport, o->svc, o->pub->port);
+	struct flow f;
+
+	key.mark = OUTSIDE_MARK | o->pub->host_port;
+	return flow_find(flow_hash(&key), &f) && outside_backend(f.word, o);
+}
+
 /* p is an answer of a backend, from its namespace address, to who called a published port of this
- * node: then by which. */
-static __always_inline bool answers_published(const struct packet *p,
-	const struct weft_bpf_instance *from, __u32 from_id, struct outside *o)
+ * node: then by which. With touch it counts as a sign of life. */
+static __always_inline bool answers_published(const struct packet *p, __be32 client,
+	const struct weft_bpf_instance *from, __u32 from_id, struct outside *o, bool touch)
 {
 	struct flow_key forth, back;
 	struct flow f;
@@ -126,7 +149,7 @@ static __always_inline bool answers_published(const struct packet *p,
 	o->svc = service_get(from->service);
 	if (!o->svc || !o->svc->n_published)
 		return false;
-	forth = outside_key(p, p->daddr, p->dport, o->svc, p->sport);
+	forth = outside_key(p, client, p->dport, o->svc, p->sport);
 	back = key_from_backend(&forth, from);
 	if (!flow_find(flow_hash(&back), &f) || !flow_holds(f.word, from_id, from))
 		return false;
@@ -135,7 +158,8 @@ static __always_inline bool answers_published(const struct packet *p,
 	if (!o->pub || !o->pub->active || o->pub->service != from->service)
 		return false;
 	forth.mark = OUTSIDE_MARK | o->pub->host_port;
-	flow_touch(&f, p, &back, &forth);
+	if (touch)
+		flow_touch(&f, p, &back, &forth);
 	return true;
 }
 

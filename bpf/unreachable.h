@@ -86,7 +86,10 @@ static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet
 	eth = frame(skb);
 	if ((void *)(eth + l4 + ICMP_ROOM + quote) > frame_end(skb))
 		return -1;
-	set_macs((void *)eth, sender->mac);
+	if (sender)
+		set_macs((void *)eth, sender->mac);
+	else
+		turn_macs((void *)eth);
 	icmp_fill_ip((void *)(eth + IP_OFF), p, IP_HLEN_MIN + summed);
 	ie = (void *)(eth + l4);
 	__builtin_memset(ie, 0, sizeof(*ie));
@@ -102,7 +105,8 @@ static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* The TC verdict, or -1 where no answer is due. Options and fragments are not worth one. It parses
+/* The TC verdict, or -1 where no answer is due. Options and fragments are not worth one. from_id 0:
+ * the sender is outside, all of whom have one allowance. It parses
  * again rather than take the packet, which so can stay in registers on the way that matters. */
 __noinline int icmp_answer(struct __sk_buff *skb, __u32 from_id, __u32 reason, __u32 mtu)
 {
@@ -110,7 +114,7 @@ __noinline int icmp_answer(struct __sk_buff *skb, __u32 from_id, __u32 reason, _
 	struct packet p = {};
 	int code;
 
-	if (!sender || parse_ip(skb, &p) || p.frag_later || p.l4 != RST_TCP_OFF ||
+	if ((from_id && !sender) || parse_ip(skb, &p) || p.frag_later || p.l4 != RST_TCP_OFF ||
 		parse_l4(skb, &p))
 		return -1;
 	if (p.frag_first && reason != WEFT_DROP_TOO_BIG)

@@ -181,7 +181,7 @@ static __always_inline int xdp_publish(struct xdp_md *xdp)
 	if (!xdp_publishes || !xdp_parse(xdp, &p, &in) ||
 		!published_find(&o, p.daddr, p.dport, p.proto))
 		return XDP_PASS;
-	if (call_published(&p, &o) || o.to->device != WEFT_DEVICE_REMOTE)
+	if (call_published(&p, p.saddr, &o) || o.to->device != WEFT_DEVICE_REMOTE)
 		return XDP_PASS;
 	return xdp_forward(xdp, &p, &o, &in);
 }
