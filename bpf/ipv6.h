@@ -6,6 +6,7 @@
 #include "bpf/forward6.h"
 #include "bpf/icmp6.h"
 #include "bpf/nd.h"
+#include "bpf/publish6.h"
 #include "bpf/refuse6.h"
 
 /* The overlay is no narrower for IPv6 than IPv6 permits. */
@@ -39,15 +40,19 @@ static __always_inline int semantic6(struct __sk_buff *skb, struct packet *p, st
 }
 
 /* Neither to a semantic address nor to a group. */
-static __always_inline int plain6(
-	struct __sk_buff *skb, const struct weft_bpf_instance *from, const struct ipv6hdr *ip)
+static __always_inline int plain6(struct __sk_buff *skb, const struct weft_bpf_instance *from,
+	__u32 from_id, const struct ipv6hdr *ip)
 {
 	const __u32 *id = bpf_map_lookup_elem(&ns_addrs6, &ip->daddr);
 	const struct weft_bpf_instance *to = id ? instance_get(*id) : NULL;
+	int ret;
 
 	if (to)
 		return to->device == WEFT_DEVICE_REMOTE ? DROP(REMOTE_ADDR) : deliver(skb, to);
-	return from->device == WEFT_DEVICE_HOST ? DROP(UNKNOWN_ADDR) : pass_to_host(skb);
+	if (from->device == WEFT_DEVICE_HOST)
+		return DROP(UNKNOWN_ADDR);
+	ret = from->service ? publish6_out(skb, from_id) : NOT_OURS;
+	return ret == NOT_OURS ? pass_to_host(skb) : ret;
 }
 
 /* 0: it is no neighbour discovery. */
@@ -97,7 +102,7 @@ __noinline int ipv6(struct __sk_buff *skb, __u32 from_id)
 	if (spoofed6(from, ip, semantic))
 		return DROP(SPOOFED_ADDR);
 	if (!semantic)
-		return plain6(skb, from, ip);
+		return plain6(skb, from, from_id, ip);
 	ret = semantic6(skb, &p, &r);
 	return ret < 0 && !p.frag_later ? refuse6(skb, from_id, ret, r.mtu) : ret;
 }

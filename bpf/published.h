@@ -50,6 +50,28 @@ static __always_inline bool published_find(
 	return at && at->addr && at->addr == daddr && published_port(o, dport, proto);
 }
 
+static __always_inline bool published_find6(
+	struct outside *o, const __be32 daddr[4], __be16 dport, __u8 proto)
+{
+	const struct weft_bpf_publish_at *at = published_at();
+
+	return at && has_addr6(at->addr6) &&
+	       !((at->addr6[0] ^ daddr[0]) | (at->addr6[1] ^ daddr[1]) | (at->addr6[2] ^ daddr[2]) |
+		       (at->addr6[3] ^ daddr[3])) &&
+	       published_port(o, dport, proto);
+}
+
+/* What stands for a client's IPv6 address in a flow's key. Two that share it, and a port, share a
+ * backend as well; what is sent to either still goes to its own address. */
+static __always_inline __be32 client6(const __be32 addr[4])
+{
+	__u64 x = (((__u64)addr[0] << 32 | addr[1]) ^ flow_seed[0]) * 0xff51afd7ed558ccdULL;
+
+	x ^= x >> 32;
+	x = (x + (((__u64)addr[2] << 32 | addr[3]) ^ flow_seed[1])) * 0xc4ceb9fe1a85ec53ULL;
+	return (__be32)(x >> 32);
+}
+
 /* Addresses of clients are no epochs of instances, and policies no ports. */
 #define OUTSIDE_END  (1ULL << 63)
 #define OUTSIDE_MARK 0x10000

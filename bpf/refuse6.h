@@ -69,8 +69,8 @@ static __always_inline void icmp6_fill(struct icmp6_front *f, const struct ipv6h
 }
 
 /* As icmp_build(). */
-static __always_inline int icmp6_build(struct __sk_buff *skb, const struct packet *p,
-	const struct weft_bpf_instance *sender, int code, __u32 mtu, __u32 check_off, __u32 quote)
+static __always_inline int icmp6_build(struct __sk_buff *skb, const struct packet *p, __u32 from_id,
+	int code, __u32 mtu, __u32 check_off, __u32 quote)
 {
 	__u32 headers = p->l4 - IP_OFF, quoted;
 	__u16 check = 0;
@@ -89,7 +89,7 @@ static __always_inline int icmp6_build(struct __sk_buff *skb, const struct packe
 	eth = frame(skb);
 	if ((void *)(eth + IP_OFF + ICMP6_ROOM + IP6_HLEN) > frame_end(skb))
 		return -1;
-	set_macs((void *)eth, sender->mac);
+	answer_macs((void *)eth, from_id);
 	icmp6_fill((void *)(eth + IP_OFF), (void *)(eth + IP_OFF + ICMP6_ROOM),
 		sizeof(struct icmp_error) + headers + quote, code, mtu, quoted);
 	count_event(WEFT_EVENT_ICMP_SENT);
@@ -100,24 +100,24 @@ static __always_inline int icmp6_build(struct __sk_buff *skb, const struct packe
 static __always_inline int icmp6_answer(
 	struct __sk_buff *skb, __u32 from_id, const struct packet *p, __u32 reason, __u32 mtu)
 {
-	const struct weft_bpf_instance *sender = instance_get(from_id);
 	int code = icmp6_code(reason, p->proto);
 
-	if (!sender || code < 0 || (p->frag_first && reason != WEFT_DROP_TOO_BIG) ||
-		!icmp_allowed(from_id))
+	if ((from_id && !instance_get(from_id)) || code < 0 ||
+		(p->frag_first && reason != WEFT_DROP_TOO_BIG) || !icmp_allowed(from_id))
 		return -1;
 	if (reason != WEFT_DROP_TOO_BIG)
 		mtu = 0;
 	else if (mtu < IP6_MTU_MIN)
 		mtu = IP6_MTU_MIN;
 	if (p->proto == IPPROTO_TCP)
-		return icmp6_build(skb, p, sender, code, mtu, TCP_CHECK_OFF, TCP_HLEN_MIN);
+		return icmp6_build(skb, p, from_id, code, mtu, TCP_CHECK_OFF, TCP_HLEN_MIN);
 	if (p->proto == IPPROTO_UDP)
-		return icmp6_build(skb, p, sender, code, mtu, UDP_CHECK_OFF, ICMP_QUOTE);
-	return icmp6_build(skb, p, sender, code, mtu, ICMP_CHECK_OFF, ICMP_QUOTE);
+		return icmp6_build(skb, p, from_id, code, mtu, UDP_CHECK_OFF, ICMP_QUOTE);
+	return icmp6_build(skb, p, from_id, code, mtu, ICMP_CHECK_OFF, ICMP_QUOTE);
 }
 
-/* What was dropped for ret: the verdict on its answer, or ret again where none is due. */
+/* What was dropped for ret: the verdict on its answer, or ret again where none is due. from_id 0:
+ * as in icmp_answer(). */
 __noinline int refuse6(struct __sk_buff *skb, __u32 from_id, int ret, __u32 mtu)
 {
 	struct packet p = {};

@@ -92,6 +92,17 @@ static __always_inline void turn_macs(struct ethhdr *eth)
 	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
 }
 
+/* The same, or to the instance that it came from. */
+static __always_inline void answer_macs(struct ethhdr *eth, __u32 from_id)
+{
+	const struct weft_bpf_instance *sender = instance_get(from_id);
+
+	if (sender)
+		set_macs(eth, sender->mac);
+	else
+		turn_macs(eth);
+}
+
 /* The TC verdict, or -1 where no answer is due. Options and fragments are not worth one. sender
  * NULL: no instance, but somebody outside. */
 static __always_inline int reset_sender(

@@ -49,17 +49,16 @@ static __always_inline void rst6_fill(struct ipv6hdr *ip, struct tcphdr *th, con
 			~csum_fold((__u32)bpf_csum_diff(NULL, 0, (void *)th, sizeof(*th), pseudo));
 }
 
-/* As reset_sender(). Extension headers are not worth one. */
+/* As reset_sender(), from_id 0 for somebody outside. Extension headers are not worth one. */
 __noinline int reset_sender6(struct __sk_buff *skb, __u32 from_id)
 {
-	const struct weft_bpf_instance *sender = instance_get(from_id);
 	struct packet pkt = {}, *p = &pkt;
 	struct rst_numbers n;
 	struct tcphdr *th;
 	bool partial;
 	__u8 *eth;
 
-	if (!sender || parse_ip6(skb, p) || parse_l4_6(skb, p))
+	if ((from_id && !instance_get(from_id)) || parse_ip6(skb, p) || parse_l4_6(skb, p))
 		return -1;
 	th = (void *)(frame(skb) + RST6_TCP_OFF);
 	if (p->tcp_flags & TCP_RST || p->frag_first || p->l4 != RST6_TCP_OFF)
@@ -74,7 +73,7 @@ __noinline int reset_sender6(struct __sk_buff *skb, __u32 from_id)
 	th = (void *)(eth + RST6_TCP_OFF);
 	if ((void *)(th + 1) > frame_end(skb))
 		return -1;
-	set_macs((void *)eth, sender->mac);
+	answer_macs((void *)eth, from_id);
 	rst6_fill((void *)(eth + IP_OFF), th, p, &n, partial);
 	count_event(WEFT_EVENT_RESETS);
 	return bpf_redirect(skb->ifindex, 0);

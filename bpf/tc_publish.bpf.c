@@ -5,21 +5,24 @@
 
 #include <bpf/bpf_helpers.h>
 
-#include "bpf/publish.h"
+#include "bpf/publish6.h"
 
-/* Addressed to this very host, on no VLAN. */
-static __always_inline bool for_this_host(struct __sk_buff *skb)
+/* What is addressed to this very host, on no VLAN. */
+static __always_inline int publish_any(struct __sk_buff *skb)
 {
 	const struct ethhdr *eth = (void *)frame(skb);
 
-	return !skb->vlan_present && skb->pkt_type == PACKET_HOST &&
-	       (void *)(eth + 1) <= frame_end(skb) && eth->h_proto == bpf_htons(ETH_P_IP);
+	if (skb->vlan_present || skb->pkt_type != PACKET_HOST || (void *)(eth + 1) > frame_end(skb))
+		return NOT_OURS;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return publish_in(skb);
+	return eth->h_proto == bpf_htons(ETH_P_IPV6) ? publish6_in(skb) : NOT_OURS;
 }
 
 SEC("tc")
 int tc_publish(struct __sk_buff *skb)
 {
-	int ret = for_this_host(skb) ? publish_in(skb) : NOT_OURS;
+	int ret = publish_any(skb);
 
 	if (ret == NOT_OURS)
 		return TC_ACT_UNSPEC;

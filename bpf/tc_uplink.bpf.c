@@ -12,7 +12,7 @@
 #include "bpf/handover.h"
 #include "bpf/icmp.h"
 #include "bpf/icmp6.h"
-#include "bpf/publish.h"
+#include "bpf/publish6.h"
 
 /* Which instance of that peer a source address means, 0: none. */
 static __always_inline __u32 remote_target(__u32 target, __u32 peer)
@@ -89,7 +89,7 @@ __noinline int arrive6(struct __sk_buff *skb, __u32 peer)
 		return DROP(TRUNCATED);
 	r.from_id = remote_source6(ip->saddr.in6_u.u6_addr32, peer);
 	if (!r.from_id)
-		return DROP(TUNNEL_SOURCE);
+		return publish6_arrive(skb, peer);
 	id = bpf_map_lookup_elem(&ns_addrs6, &ip->daddr);
 	to = id ? instance_get(*id) : NULL;
 	if (!to || to->device == WEFT_DEVICE_REMOTE)

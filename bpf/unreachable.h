@@ -67,8 +67,8 @@ static __always_inline void icmp_fill_ip(struct iphdr *ip, const struct packet *
  * completed on the way back: over what is quoted then, which so adds up to the complement of what
  * it was begun with. The error's own checksum counts on it; where nobody completes the one, nobody
  * looks at the other. */
-static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet *p,
-	const struct weft_bpf_instance *sender, __u32 code, __u32 mtu, __u32 check_off, __u32 quote)
+static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet *p, __u32 from_id,
+	__u32 code, __u32 mtu, __u32 check_off, __u32 quote)
 {
 	__u32 l4 = RST_TCP_OFF, summed = sizeof(struct icmp_error) + IP_HLEN_MIN + quote;
 	struct icmp_error *ie;
@@ -86,10 +86,7 @@ static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet
 	eth = frame(skb);
 	if ((void *)(eth + l4 + ICMP_ROOM + quote) > frame_end(skb))
 		return -1;
-	if (sender)
-		set_macs((void *)eth, sender->mac);
-	else
-		turn_macs((void *)eth);
+	answer_macs((void *)eth, from_id);
 	icmp_fill_ip((void *)(eth + IP_OFF), p, IP_HLEN_MIN + summed);
 	ie = (void *)(eth + l4);
 	__builtin_memset(ie, 0, sizeof(*ie));
@@ -110,12 +107,11 @@ static __always_inline int icmp_build(struct __sk_buff *skb, const struct packet
  * again rather than take the packet, which so can stay in registers on the way that matters. */
 __noinline int icmp_answer(struct __sk_buff *skb, __u32 from_id, __u32 reason, __u32 mtu)
 {
-	const struct weft_bpf_instance *sender = instance_get(from_id);
 	struct packet p = {};
 	int code;
 
-	if ((from_id && !sender) || parse_ip(skb, &p) || p.frag_later || p.l4 != RST_TCP_OFF ||
-		parse_l4(skb, &p))
+	if ((from_id && !instance_get(from_id)) || parse_ip(skb, &p) || p.frag_later ||
+		p.l4 != RST_TCP_OFF || parse_l4(skb, &p))
 		return -1;
 	if (p.frag_first && reason != WEFT_DROP_TOO_BIG)
 		return -1;
@@ -124,10 +120,10 @@ __noinline int icmp_answer(struct __sk_buff *skb, __u32 from_id, __u32 reason, _
 		return -1;
 	/* Of TCP the whole header: a begun checksum must not be cut off. */
 	if (p.proto == IPPROTO_TCP)
-		return icmp_build(skb, &p, sender, code, mtu, TCP_CHECK_OFF, TCP_HLEN_MIN);
+		return icmp_build(skb, &p, from_id, code, mtu, TCP_CHECK_OFF, TCP_HLEN_MIN);
 	if (p.proto == IPPROTO_UDP)
-		return icmp_build(skb, &p, sender, code, mtu, UDP_CHECK_OFF, ICMP_QUOTE);
-	return icmp_build(skb, &p, sender, code, mtu, ICMP_CHECK_OFF, ICMP_QUOTE);
+		return icmp_build(skb, &p, from_id, code, mtu, UDP_CHECK_OFF, ICMP_QUOTE);
+	return icmp_build(skb, &p, from_id, code, mtu, ICMP_CHECK_OFF, ICMP_QUOTE);
 }
 
 #endif

@@ -118,8 +118,10 @@ struct weft_dp_port {
  * service's; -E2BIG. */
 int weft_dp_service_publish(struct weft_dp *dp, uint32_t id, const struct weft_dp_port *ports,
 	unsigned n, struct weft_err *err);
-/* Where: the uplink's first IPv4 address, 0: nowhere. */
+/* Where: the uplink's first IPv4 address, and its first IPv6 address that is not of the link alone;
+ * 0: nowhere. */
 struct in_addr weft_dp_published_at(struct weft_dp *dp);
+struct in6_addr weft_dp_published_at6(struct weft_dp *dp);
 
 /* Live flows per instance, by a sweep of the flow table: TCP flows that have not ended, UDP flows
  * younger than their idle time. ret has WEFT_DP_MAX_INSTANCES elements, indexed by instance id.

@@ -161,6 +161,50 @@ static struct in_addr address_of(const char *device)
 	return sa.sin_addr;
 }
 
+#define IF_TEMPORARY  0x01 /* IFA_F_*, of which <linux/if_addr.h> has the rest */
+#define IF_DADFAILED  0x08
+#define IF_DEPRECATED 0x20
+
+/* A line of if_inet6: address, index, prefix length, scope, flags, device. */
+static bool line_address6(const char *line, const char *device, struct in6_addr *ret)
+{
+	unsigned byte[16], scope, flags;
+	char hex[33], name[32];
+
+	if (sscanf(line, "%32s %*x %*x %x %x %31s", hex, &scope, &flags, name) != 4 ||
+		strcmp(name, device) != 0 || scope != 0 ||
+		flags & (IF_TEMPORARY | IF_DADFAILED | IF_DEPRECATED))
+		return false;
+	for (int i = 0; i < 16; i++) {
+		if (sscanf(hex + 2 * i, "%2x", &byte[i]) != 1)
+			return false;
+		ret->s6_addr[i] = (uint8_t)byte[i];
+	}
+	return true;
+}
+
+static struct in6_addr address6_of(const char *device)
+{
+	_cleanup_(fclosep) FILE *f = fopen("/proc/thread-self/net/if_inet6", "re");
+	struct in6_addr a;
+	char line[160];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (line_address6(line, device, &a))
+			return a;
+	return in6addr_any;
+}
+
+void dp_publish_at(struct weft_dp *dp, const char *device)
+{
+	struct in_addr addr = {device ? address_of(device).s_addr : 0};
+	struct in6_addr addr6 = device ? address6_of(device) : in6addr_any;
+
+	__atomic_store_n(&dp->publish_at->addr, addr.s_addr, __ATOMIC_RELEASE);
+	for (int i = 0; i < 4; i++)
+		__atomic_store_n(&dp->publish_at->addr6[i], addr6.s6_addr32[i], __ATOMIC_RELEASE);
+}
+
 /* The program stays loaded with its link, or its filter, alone. */
 int dp_publish_attach(
 	struct weft_dp *dp, uint32_t ifindex, const char *device, struct weft_err *err)
@@ -168,7 +212,7 @@ int dp_publish_attach(
 	struct tc_publish *skel = tc_publish__open();
 	int r;
 
-	__atomic_store_n(&dp->publish_at->addr, address_of(device).s_addr, __ATOMIC_RELEASE);
+	dp_publish_at(dp, device);
 	if (!skel)
 		return dp_refused(err, -errno, "the program for published ports");
 	DP_CONSTANTS(dp, skel->rodata);
@@ -192,4 +236,12 @@ void dp_publish_detach(const char *dir, uint32_t ifindex)
 struct in_addr weft_dp_published_at(struct weft_dp *dp)
 {
 	return (struct in_addr){dp->publish_at->addr};
+}
+
+struct in6_addr weft_dp_published_at6(struct weft_dp *dp)
+{
+	struct in6_addr addr;
+
+	memcpy(&addr, dp->publish_at->addr6, sizeof(addr));
+	return addr;
 }

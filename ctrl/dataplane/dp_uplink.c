@@ -253,7 +253,7 @@ void weft_dp_uplink_remove(struct weft_dp *dp)
 		take_off(dp->dir, dp->uplink);
 		memset(dp->uplink, 0, sizeof(*dp->uplink));
 	}
-	__atomic_store_n(&dp->publish_at->addr, 0, __ATOMIC_RELEASE);
+	dp_publish_at(dp, NULL);
 	dp_uplink_free(dp);
 	dp_peers_refresh(dp, WEFT_MAX_PEERS);
 }

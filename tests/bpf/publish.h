@@ -49,7 +49,7 @@ USED static void set_up_with(bool whole_sums)
 
 	if (weft_dp_open(&config, &dp, &err) < 0 || weft_dp_uplink_set(dp, &uplink, &err) < 0)
 		fail_msg("%s", err.msg);
-	lab_service(dp, 1, "10.30.0.1");
+	lab_service46(dp, 1, "10.30.0.1", "fdff:2000::1");
 	lab_add(dp, HERE, 1);
 	lab_add_peer(dp, PEER, false, WEFT_DP_RAW, 1);
 	shared = dp;
@@ -86,7 +86,7 @@ USED static int setup(void **state)
 {
 	struct weft_err err = {0};
 
-	lab_service(shared, 1, "10.30.0.1");
+	lab_service46(shared, 1, "10.30.0.1", "fdff:2000::1");
 	if (weft_dp_service_publish(shared, 1, ports, ARRAY_SIZE(ports), &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_int_equal(weft_dp_published_at(shared).s_addr, inet_addr(NODE));
