@@ -14,6 +14,7 @@
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 #include "ctrl/daemon/options.h"
+#include "ctrl/daemon/privilege.h"
 
 #define PURGE_TIMEOUT_US 60000000ULL
 
@@ -167,7 +168,9 @@ static int daemon_main(struct start *start, struct weft_err *err)
 			"weftd needs root: it makes network namespaces and loads BPF programs");
 		return weft_err_hint(err, "sudo weftd ...");
 	}
-	r = lock_state(start->options.engine.state_dir, &lock, err);
+	r = privilege_drop(err);
+	if (r == 0)
+		r = lock_state(start->options.engine.state_dir, &lock, err);
 	if (r < 0)
 		return r;
 	signal(SIGPIPE, SIG_IGN);
