@@ -5,6 +5,7 @@
 #ifndef WEFT_RUNTIMES_CONTAINERD_CTRD_H
 #define WEFT_RUNTIMES_CONTAINERD_CTRD_H
 
+#include <jansson.h>
 #include <sys/queue.h>
 
 #include "runtimes/containerd/containerd.pb-c.h"
@@ -269,6 +270,8 @@ struct ctrd_process {
 /* The OCI runtime specification; malloc'ed, NULL when out of memory or when a string is no UTF-8,
  * which JSON cannot carry. */
 char *ctrd_spec(const struct ctrd_process *p);
+/* Its linux.seccomp, for a process with these capabilities; NULL: the default set. */
+json_t *ctrd_seccomp(char *const *capabilities);
 /* The process of such a specification, but with other arguments: what exec() wants. */
 char *ctrd_spec_exec(const void *spec, size_t size, const char *const *argv);
 

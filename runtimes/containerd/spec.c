@@ -202,11 +202,12 @@ char *ctrd_spec(const struct ctrd_process *p)
 	if (!cgroup)
 		return NULL;
 	snprintf(hostname, sizeof(hostname), "%s", p->id);
-	o = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:{s:s, s:o, s:o, s:o, s:o}}",
+	o = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:{s:s, s:o, s:o, s:o, s:o, s:o}}",
 		"ociVersion", "1.0.2", "process", process(p), "root", "path", "rootfs", "readonly",
 		p->read_only, "hostname", hostname, "mounts", mount_list(p), "linux", "cgroupsPath",
 		cgroup, "resources", resources(p), "namespaces", namespaces(p->netns),
-		"maskedPaths", strings(masked), "readonlyPaths", strings(readonly));
+		"maskedPaths", strings(masked), "readonlyPaths", strings(readonly), "seccomp",
+		ctrd_seccomp(p->capabilities));
 	return o ? json_dumps(o, JSON_COMPACT) : NULL;
 }
 

@@ -2,6 +2,7 @@
 /* What is computed about a container without containerd: its specification, environment, user. */
 #include <errno.h>
 #include <jansson.h>
+#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -154,6 +155,55 @@ static void test_limits(void **state)
 	assert_null(at(q, "linux.resources.unified"));
 }
 
+/* What is denied to a process with these capabilities, if the call is. */
+static const json_t *denied(char *const *capabilities, const char *call, json_t **ret_doc)
+{
+	const json_t *rules;
+	json_t *r, *name;
+	size_t i, k;
+
+	*ret_doc = ctrd_seccomp(capabilities);
+	rules = json_object_get(*ret_doc, "syscalls");
+	assert_text(*ret_doc, "defaultAction", "SCMP_ACT_ALLOW");
+	assert_true(json_array_size(rules) > 3);
+	json_array_foreach (rules, i, r)
+		json_array_foreach (json_object_get(r, "names"), k, name)
+			if (strcmp(json_string_value(name), call) == 0)
+				return r;
+	return NULL;
+}
+
+static void test_seccomp(void **state)
+{
+	char *admin[] = {(char[]){"CAP_CHOWN"}, (char[]){"CAP_SYS_ADMIN"}, NULL};
+	static const struct {
+		const char *call;
+		int plain, with_admin; /* the errno, 0: allowed */
+	} calls[] = {
+		{"read", 0, 0},
+		{"clone", EPERM, 0},
+		{"clone3", ENOSYS, 0},
+		{"mount", EPERM, 0},
+		{"bpf", EPERM, 0},
+		{"keyctl", EPERM, EPERM},
+		{"io_uring_setup", EPERM, EPERM},
+		{"init_module", EPERM, EPERM},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
+		for (int with = 0; with < 2; with++) {
+			json_auto_t *doc = NULL;
+			const json_t *r = denied(with ? admin : NULL, calls[i].call, &doc);
+			int want = with ? calls[i].with_admin : calls[i].plain;
+
+			assert_int_equal(json_integer_value(json_object_get(r, "errnoRet")), want);
+			/* Threads and processes are made by clone: only its flag is denied. */
+			if (r && strcmp(calls[i].call, "clone") == 0)
+				assert_number(r, "args.0.value", 0x10000000);
+		}
+}
+
 static void assert_env(char **env, const char *const *want)
 {
 	size_t n = 0;
@@ -282,6 +332,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_spec),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_seccomp),
 		cmocka_unit_test(test_env),
 		cmocka_unit_test(test_users),
 	};
