@@ -32,6 +32,8 @@ struct pending {
 	char command[32];
 };
 
+#define MAX_LATE 64 /* lines before the greeting */
+
 struct weft_qmp {
 	unsigned refs; /* the owner's, and one for every callback under way */
 	bool freed;    /* by its owner: call nothing any more */
@@ -42,7 +44,7 @@ struct weft_qmp {
 	struct weft_qmp_callbacks callbacks;
 	void *userdata;
 	struct pending *pending;
-	unsigned n_pending;
+	unsigned n_pending, late;
 	int64_t next_id;
 	char *in, *out;
 	size_t in_size, in_room, out_size;
@@ -318,9 +320,12 @@ static void on_line(struct weft_qmp *q, const char *line, size_t size)
 		end(q, -EBADMSG, "it sent a line that is not QMP");
 		return;
 	}
-	if ((m.kind == WEFT_QMP_GREETING) != (q->state == GREETING)) {
-		end(q, -EBADMSG,
-			q->state == GREETING ? "it did not greet first" : "it greeted twice");
+	if (q->state == GREETING && m.kind != WEFT_QMP_GREETING) {
+		/* What was meant for the connection before this one, and came too late for it. */
+		if (++q->late > MAX_LATE)
+			end(q, -EBADMSG, "it did not greet first");
+	} else if (q->state != GREETING && m.kind == WEFT_QMP_GREETING) {
+		end(q, -EBADMSG, "it greeted twice");
 	} else if (m.kind == WEFT_QMP_GREETING) {
 		q->state = NEGOTIATING;
 		/* The connection's own deadline is the shorter one. */

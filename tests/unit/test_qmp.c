@@ -235,9 +235,12 @@ static void garbage(void **state)
 {
 	struct fixture *f = *state;
 	static const char *const bad[] = {
-		"SSH-2.0-OpenSSH\n", "[1, 2]\n", "{\"neither\": 1}\n",
-		"{\"error\": {\"class\": 5}}\n", "{\"QMP\": 3}\n", "\xff\xfe\n",
-		"{\"event\": \"EARLY\"}\n", /* before the greeting */
+		"SSH-2.0-OpenSSH\n",
+		"[1, 2]\n",
+		"{\"neither\": 1}\n",
+		"{\"error\": {\"class\": 5}}\n",
+		"{\"QMP\": 3}\n",
+		"\xff\xfe\n",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -257,6 +260,28 @@ static void garbage(void **state)
 	await(f, &f->closed, 1);
 	assert_int_equal(f->replies, 1);
 	assert_int_equal(f->reply_r, -EBADMSG);
+}
+
+/* Before the greeting: what qemu had still to say to whoever was connected before. */
+static void late_words(void **state)
+{
+	struct fixture *f = *state;
+
+	connect_ms(f, 10000);
+	say(f, "{\"return\": {}, \"id\": 7}\n{\"event\": \"STOP\"}\n" GREETING);
+	settle(f);
+	expect_line(f, "{\"execute\":\"qmp_capabilities\",\"id\":0}\n");
+	assert_int_equal(f->closed, 0);
+	assert_int_equal(f->events, 0);
+	weft_qmp_free(TAKE_PTR(f->q));
+	close(TAKE_FD(f->peer));
+
+	connect_ms(f, 10000);
+	for (unsigned i = 0; i < 100 && !f->closed; i++)
+		say(f, "{\"event\": \"STOP\"}\n");
+	await(f, &f->closed, 1);
+	assert_int_equal(f->closed_r, -EBADMSG);
+	assert_non_null(strstr(f->text, "did not greet first"));
 }
 
 static void huge_line(void **state)
@@ -409,6 +434,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(split_lines, setup, teardown),
 		cmocka_unit_test_setup_teardown(out_of_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(garbage, setup, teardown),
+		cmocka_unit_test_setup_teardown(late_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(huge_line, setup, teardown),
 		cmocka_unit_test_setup_teardown(silence, setup, teardown),
 		cmocka_unit_test_setup_teardown(peer_goes, setup, teardown),
