@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "ctrl/api/route.h"
 #include "ctrl/base/cleanup.h"
@@ -35,7 +36,7 @@ static void resume(struct weft_api_pipe *s)
 		return;
 	s->suspended = false;
 	MHD_resume_connection(s->connection);
-	MHD_run(s->all->mhd);
+	MHD_run(MHD_get_connection_info(s->connection, MHD_CONNECTION_INFO_DAEMON)->daemon);
 }
 
 static void suspend(struct weft_api_pipe *s)
@@ -188,6 +189,15 @@ enum MHD_Result weft_api_pipe_reply(struct weft_api_pipe *s)
 
 /* --- life --- */
 
+static bool over_tcp(int fd)
+{
+	int domain = AF_UNIX;
+	socklen_t size = sizeof(domain);
+
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+	return domain != AF_UNIX;
+}
+
 static int watch(struct weft_api_pipe *s, struct weft_err *err)
 {
 	const union MHD_ConnectionInfo *info =
@@ -198,8 +208,9 @@ static int watch(struct weft_api_pipe *s, struct weft_err *err)
 	if (s->client < 0)
 		return weft_err_set(err, EIO, "the connection's socket: %m");
 	r = sd_event_add_io(s->all->event, &s->readable, s->fd, EPOLLIN, on_readable, s);
-	if (r >= 0) /* EPOLLHUP comes unasked */
-		r = sd_event_add_io(s->all->event, &s->gone, s->client, 0, on_gone, s);
+	if (r >= 0) /* EPOLLHUP comes unasked; over TCP who closes is only half gone */
+		r = sd_event_add_io(s->all->event, &s->gone, s->client,
+			over_tcp(s->client) ? EPOLLRDHUP : 0, on_gone, s);
 	return r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r)) : 0;
 }
 

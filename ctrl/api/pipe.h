@@ -14,7 +14,6 @@ struct weft_api_pipe;
 /* All that a server has, so that it can end them. */
 struct weft_api_pipes {
 	sd_event *event;
-	struct MHD_Daemon *mhd;
 	struct weft_api_pipe *first;
 };
 

@@ -81,6 +81,23 @@ static const struct route {
 	{"GET", "/readyz", 200, NULL, NULL, api_readyz},
 };
 
+/* Beside GET, which needs READ, and all else, which needs ADMIN. */
+static const struct {
+	const char *method, *pattern;
+	enum weft_api_role role;
+} others[] = {
+	{"GET", "/healthz", WEFT_API_NOBODY},
+	{"POST", "/v1/services/*/weights", WEFT_API_OPERATE},
+	{"DELETE", "/v1/services/*/weights", WEFT_API_OPERATE},
+	{"POST", "/v1/instances/*/pause", WEFT_API_OPERATE},
+	{"POST", "/v1/instances/*/resume", WEFT_API_OPERATE},
+	{"POST", "/v1/swaps", WEFT_API_OPERATE},
+	{"POST", "/v1/swaps/*/abort", WEFT_API_OPERATE},
+	{"POST", "/v1/swaps/*/pause", WEFT_API_OPERATE},
+	{"POST", "/v1/swaps/*/resume", WEFT_API_OPERATE},
+	{"POST", "/v1/swaps/*/rollback", WEFT_API_OPERATE},
+};
+
 static bool matches(const char *pattern, const char *path, char name[MAX_NAME])
 {
 	while (*pattern && *path) {
@@ -98,6 +115,19 @@ static bool matches(const char *pattern, const char *path, char name[MAX_NAME])
 		}
 	}
 	return *pattern == *path;
+}
+
+enum weft_api_role weft_api_needs(const char *method, const char *path)
+{
+	char name[MAX_NAME];
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (strcmp(others[i].method, method) == 0 && matches(others[i].pattern, path, name))
+			return others[i].role;
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
+		if (strcmp(routes[i].method, method) == 0 && matches(routes[i].pattern, path, name))
+			return strcmp(method, "GET") == 0 ? WEFT_API_READ : WEFT_API_ADMIN;
+	return WEFT_API_READ;
 }
 
 static void refuse(const struct weft_api_request *q, const char *methods, struct weft_err *err)

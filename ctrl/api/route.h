@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ctrl/api/tokens.h"
 #include "ctrl/base/err.h"
 #include "ctrl/engine/engine.h"
 
@@ -43,6 +44,9 @@ struct weft_api_response {
  * document. */
 void weft_api_route(struct weft_engine *engine, const struct weft_api_request *request,
 	struct weft_api_response *ret);
+/* The role that a request needs: by its method, unless the route is one that operators or everybody
+ * may use. What is no route needs READ, so that only those are told who are let in. */
+enum weft_api_role weft_api_needs(const char *method, const char *path);
 void weft_api_op_free(struct weft_engine_op *op); /* NULL is fine */
 /* The answer that an op's end is. Takes doc over. */
 void weft_api_op_answer(

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctrl/api/server.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
+#include "ctrl/api/access.h"
 #include "ctrl/api/later.h"
+#include "ctrl/api/listen.h"
 #include "ctrl/api/pipe.h"
 #include "ctrl/api/route.h"
 #include "ctrl/api/stream.h"
+#include "ctrl/api/tls.h"
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 
@@ -21,26 +24,42 @@
 #define CONNECTION_TIMEOUT 30  /* s: a peer that says nothing any more is let go */
 #define HURRIED_TIMEOUT    1   /* s */
 #define CONNECTION_MEMORY  (32 << 10)
-#define BACKLOG            1024
 #define MAX_DISCARDED      (16U << 20)
-#define WAKES              8 /* rounds of news in one turn of the loop */
+#define WAKES              8  /* rounds of news in one turn of the loop */
+#define REFUSALS_LOGGED    10 /* in a second */
+
+enum { LOCAL, REMOTE, LISTENERS };
+
+/* What listens on one socket. */
+struct listener {
+	struct weft_api *api;
+	struct MHD_Daemon *mhd; /* NULL: it does not */
+	sd_event_source *io;
+	gid_t gid; /* LOCAL: whose the socket is */
+	struct peer *peers;
+	unsigned n_peers;
+};
 
 struct weft_api {
-	struct MHD_Daemon *mhd;
+	struct weft_api_config config;
+	struct listener listeners[LISTENERS];
 	struct weft_engine *engine;
 	struct weft_api_streams *streams;
 	struct weft_api_laters *laters;
 	struct weft_api_pipes pipes;
-	sd_event_source *io, *timer, *post;
-	char *path;
-	struct peer *peers;
-	unsigned n_peers;
+	struct weft_tokens *tokens;
+	struct weft_api_tls *tls;
+	sd_event_source *timer, *post;
+	bool bound; /* the socket file is ours */
+	uint64_t refused_s;
+	unsigned refused;
 };
 
 /* One connection, whatever it has said so far. */
 struct peer {
 	struct peer *prev, *next;
 	struct MHD_Connection *connection;
+	struct weft_api_tls *tls; /* that it began with */
 };
 
 struct body {
@@ -88,24 +107,110 @@ static enum MHD_Result reply(struct MHD_Connection *c, struct weft_api_response 
 	}
 	MHD_add_response_header(r, "Content-Type", a->type);
 	MHD_add_response_header(r, "Cache-Control", "no-store");
+	if (a->status == MHD_HTTP_UNAUTHORIZED)
+		MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
 	q = MHD_queue_response(c, (unsigned)a->status, r);
 	MHD_destroy_response(r);
 	return q;
 }
 
+static void who_asks(const struct listener *l, struct MHD_Connection *c, struct weft_api_who *ret)
+{
+	const char *auth = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization");
+	const union MHD_ConnectionInfo *info;
+	char address[INET6_ADDRSTRLEN] = "?";
+	size_t n;
+
+	if (l == &l->api->listeners[LOCAL]) {
+		info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+		weft_api_who_local(info ? info->connect_fd : -1, l->gid, l->api->tokens, auth, ret);
+		return;
+	}
+	weft_api_who_remote(l->api->tokens, auth, ret);
+	info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	if (info && info->client_addr->sa_family == AF_INET)
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)info->client_addr)->sin_addr,
+			address, sizeof(address));
+	else if (info)
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)info->client_addr)->sin6_addr,
+			address, sizeof(address));
+	n = strlen(ret->text);
+	snprintf(ret->text + n, sizeof(ret->text) - n, " from %s", address);
+}
+
+/* Many refusals are one line: who is let in by nobody must not fill the disk. */
+static void log_refusal(
+	struct weft_api *api, const char *method, const char *url, const struct weft_api_who *who)
+{
+	uint64_t now = weft_now_ns() / 1000000000;
+
+	if (now != api->refused_s) {
+		if (api->refused > REFUSALS_LOGGED)
+			log_warning("api: %u more requests were refused",
+				api->refused - REFUSALS_LOGGED);
+		api->refused_s = now;
+		api->refused = 0;
+	}
+	if (api->refused++ < REFUSALS_LOGGED)
+		log_warning("api: refused %.20s %.200s by %s, role %s", method, url, who->text,
+			weft_api_role_name(who->role));
+}
+
+/* Before a byte of its body is taken. */
+static enum MHD_Result begin(struct listener *l, struct MHD_Connection *c, const char *url,
+	const char *method, void **state)
+{
+	_cleanup_(freep) char *clean = strdup(url);
+	struct weft_api_response response;
+	struct weft_api_who who;
+
+	if (clean)
+		weft_text_clean_line(clean);
+	who_asks(l, c, &who);
+	if (weft_api_permit(&who, method, url, &response) != 0) {
+		log_refusal(l->api, method, clean ? clean : "?", &who);
+		return response.body ? reply(c, &response) : MHD_NO;
+	}
+	weft_log(strcmp(method, "GET") == 0 ? LOG_DEBUG : LOG_INFO,
+		"api: %.20s %.200s by %s, role %s", method, clean ? clean : "?", who.text,
+		weft_api_role_name(who.role));
+	*state = calloc(1, sizeof(struct body));
+	return *state ? MHD_YES : MHD_NO;
+}
+
+/* A response that is not whole yet is begun, and its end is another's affair. */
+static enum MHD_Result send_response(struct weft_api *api, struct MHD_Connection *c, struct body *b,
+	struct weft_api_response *response)
+{
+	struct weft_err err = {0};
+	int r;
+
+	if (response->follow)
+		r = weft_api_stream_start(api->streams, c, response, &err);
+	else if (response->op)
+		r = weft_api_later_begin(api->laters, c, response, &b->later, &err);
+	else if (response->pipe > 0)
+		r = weft_api_pipe_new(&api->pipes, c, response->pipe, &b->pipe, &err);
+	else
+		return response->body ? reply(c, response) : MHD_NO;
+	if (r == 0)
+		return MHD_YES;
+	weft_api_error(&err, 0, response);
+	return response->body ? reply(c, response) : MHD_NO;
+}
+
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url,
 	const char *method, const char *version, const char *data, size_t *size, void **state)
 {
-	struct weft_api *api = cls;
+	struct listener *l = cls;
+	struct weft_api *api = l->api;
 	struct body *b = *state;
 	struct weft_api_response response;
 	struct weft_err err = {0};
 
 	(void)version;
-	if (!b) {
-		*state = calloc(1, sizeof(*b));
-		return *state ? MHD_YES : MHD_NO;
-	}
+	if (!b)
+		return begin(l, c, url, method, state);
 	if (*size > 0)
 		return collect(b, data, size);
 	if (b->pipe)
@@ -121,19 +226,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 			method, url, b->text ? b->text : "", b->size, query, c};
 
 		weft_api_route(api->engine, &request, &response);
-		if (response.follow) {
-			if (weft_api_stream_start(api->streams, c, &response, &err) == 0)
-				return MHD_YES;
-			weft_api_error(&err, 0, &response);
-		} else if (response.op) {
-			if (weft_api_later_begin(api->laters, c, &response, &b->later, &err) == 0)
-				return MHD_YES;
-			weft_api_error(&err, 0, &response);
-		} else if (response.pipe > 0) {
-			if (weft_api_pipe_new(&api->pipes, c, response.pipe, &b->pipe, &err) == 0)
-				return MHD_YES;
-			weft_api_error(&err, 0, &response);
-		}
+		return send_response(api, c, b, &response);
 	}
 	return response.body ? reply(c, &response) : MHD_NO;
 }
@@ -161,16 +254,29 @@ static void hurry(struct peer *p)
 		p->connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)HURRIED_TIMEOUT);
 }
 
-static void forget_peer(struct weft_api *api, struct peer *p)
+static void forget_peer(struct listener *l, struct peer *p)
 {
 	if (p->prev)
 		p->prev->next = p->next;
 	else
-		api->peers = p->next;
+		l->peers = p->next;
 	if (p->next)
 		p->next->prev = p->prev;
-	api->n_peers--;
+	l->n_peers--;
+	weft_api_tls_unref(p->tls);
 	free(p);
+}
+
+/* The certificate in force, in place of the one that the server was begun with. */
+static void take_tls(struct peer *p, struct weft_api_tls *tls)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(p->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+	if (!tls || !info || !info->tls_session)
+		return;
+	p->tls = weft_api_tls_ref(tls);
+	gnutls_credentials_set(info->tls_session, GNUTLS_CRD_CERTIFICATE, tls->credentials);
 }
 
 /* Idle connections must not keep others from being heard: from a certain number on, each has a
@@ -178,12 +284,12 @@ static void forget_peer(struct weft_api *api, struct peer *p)
 static void on_connection(void *cls, struct MHD_Connection *c, void **context,
 	enum MHD_ConnectionNotificationCode code)
 {
-	struct weft_api *api = cls;
+	struct listener *l = cls;
 	struct peer *p = *context;
 
 	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
 		if (p)
-			forget_peer(api, p);
+			forget_peer(l, p);
 		*context = NULL;
 		return;
 	}
@@ -191,35 +297,42 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **context,
 	if (!p)
 		return;
 	p->connection = c;
-	p->next = api->peers;
+	p->next = l->peers;
 	if (p->next)
 		p->next->prev = p;
-	api->peers = p;
+	l->peers = p;
 	*context = p;
-	if (++api->n_peers < CROWDED)
+	if (l == &l->api->listeners[REMOTE])
+		take_tls(p, l->api->tls);
+	if (++l->n_peers < CROWDED)
 		return;
-	for (p = api->peers; p; p = p->next)
+	for (p = l->peers; p; p = p->next)
 		hurry(p);
+}
+
+static void run_all(struct weft_api *api)
+{
+	for (int i = 0; i < LISTENERS; i++)
+		if (api->listeners[i].mhd)
+			MHD_run(api->listeners[i].mhd);
 }
 
 static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata)
 {
-	struct weft_api *api = userdata;
+	struct listener *l = userdata;
 
 	(void)s;
 	(void)fd;
 	(void)events;
-	MHD_run(api->mhd);
+	MHD_run(l->mhd);
 	return 0;
 }
 
 static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
 {
-	struct weft_api *api = userdata;
-
 	(void)s;
 	(void)usec;
-	MHD_run(api->mhd);
+	run_all(userdata);
 	return 0;
 }
 
@@ -235,112 +348,83 @@ static bool wake(struct weft_api *api)
 static int on_post(sd_event_source *s, void *userdata)
 {
 	struct weft_api *api = userdata;
-	MHD_UNSIGNED_LONG_LONG ms;
+	MHD_UNSIGNED_LONG_LONG ms, soonest = UINT64_MAX;
 	uint64_t now = 0;
 
 	(void)s;
 	for (int i = 0; i < WAKES && wake(api); i++)
-		MHD_run(api->mhd);
-	if (MHD_get_timeout(api->mhd, &ms) != MHD_YES) {
+		run_all(api);
+	for (int i = 0; i < LISTENERS; i++)
+		if (api->listeners[i].mhd &&
+			MHD_get_timeout(api->listeners[i].mhd, &ms) == MHD_YES && ms < soonest)
+			soonest = ms;
+	if (soonest == UINT64_MAX) {
 		sd_event_source_set_enabled(api->timer, SD_EVENT_OFF);
 		return 0;
 	}
 	sd_event_now(sd_event_source_get_event(api->timer), CLOCK_MONOTONIC, &now);
-	sd_event_source_set_time(api->timer, now + ms * 1000);
+	sd_event_source_set_time(api->timer, now + soonest * 1000);
 	sd_event_source_set_enabled(api->timer, SD_EVENT_ONESHOT);
 	return 0;
 }
 
-/* A weftd that was killed while it forked leaves a child that holds the socket until it execs: only
- * one that goes on listening is somebody. */
-static bool somebody_listens(const struct sockaddr_un *sa)
+/* Takes fd. tls NULL: plain HTTP. */
+static int serve(struct listener *l, sd_event *event, int fd, const struct weft_api_tls *tls,
+	struct weft_err *err)
 {
-	const struct timespec pause = {.tv_nsec = 50000000};
-
-	for (int i = 0; i < 20; i++) {
-		_cleanup_(closep) int fd =
-			socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-		if (fd < 0 || (connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0 &&
-				      errno != EAGAIN))
-			return false;
-		nanosleep(&pause, NULL);
-	}
-	return true;
-}
-
-static int bound(const char *path, int *ret_fd, struct weft_err *err)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	_cleanup_(closep) int fd = -1;
-	struct stat st;
-	mode_t mask;
-	int r;
-
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return weft_err_set(err, ENAMETOOLONG, "socket %s: the path is longer than %zu",
-			path, sizeof(sa.sun_path) - 1);
-	strcpy(sa.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return weft_err_set(err, errno, "socket %s: %s", path, strerror(errno));
-	if (somebody_listens(&sa)) {
-		weft_err_set(err, EADDRINUSE, "socket %s: another weftd is listening on it", path);
-		return weft_err_hint(
-			err, "weft -H unix:%s status; or choose another --socket", path);
-	}
-	if (lstat(path, &st) == 0) {
-		if (!S_ISSOCK(st.st_mode)) {
-			weft_err_set(
-				err, EEXIST, "socket %s: there is a file that is no socket", path);
-			return weft_err_hint(err, "choose another --socket");
-		}
-		unlink(path);
-	}
-	mask = umask(0117);
-	r = bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
-	umask(mask);
-	if (r < 0 || listen(fd, BACKLOG) < 0)
-		return weft_err_set(err, r < 0 ? -r : errno, "socket %s: %s", path,
-			strerror(r < 0 ? -r : errno));
-	*ret_fd = TAKE_FD(fd);
-	return 0;
-}
-
-int weft_api_open(sd_event *event, const char *socket_path, struct weft_engine *engine,
-	struct weft_api **ret, struct weft_err *err)
-{
-	_cleanup_(weft_api_freep) struct weft_api *api = calloc(1, sizeof(*api));
-	_cleanup_(closep) int fd = -1;
+	struct MHD_OptionItem secure[] = {
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, tls ? tls->cert : NULL},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, tls ? tls->key : NULL},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)WEFT_API_TLS_PRIORITIES},
+		{MHD_OPTION_END, 0, NULL},
+	};
 	const union MHD_DaemonInfo *info;
 	int r;
 
-	if (!api)
-		return weft_err_set(err, ENOMEM, "out of memory");
-	api->engine = engine;
-	r = bound(socket_path, &fd, err);
+	if (!tls)
+		secure[0].option = MHD_OPTION_END;
+	l->mhd =
+		MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (tls ? MHD_USE_TLS : 0),
+			0, NULL, NULL, on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
+			MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+			MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_CONNECTION_LIMIT,
+			(unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+			(unsigned)CONNECTION_TIMEOUT, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+			(size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, secure, MHD_OPTION_END);
+	if (!l->mhd) {
+		close(fd);
+		return weft_err_set(err, EIO, "%s: the HTTP server does not start",
+			tls ? l->api->config.listen : l->api->config.socket);
+	}
+	info = MHD_get_daemon_info(l->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	r = info ? sd_event_add_io(event, &l->io, info->epoll_fd, EPOLLIN, on_io, l) : -EIO;
+	return r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r)) : 0;
+}
+
+static int open_local(struct weft_api *api, sd_event *event, struct weft_err *err)
+{
+	struct listener *l = &api->listeners[LOCAL];
+	int fd, r;
+
+	r = weft_api_listen_unix(api->config.socket, api->config.socket_group, &fd, &l->gid, err);
 	if (r < 0)
 		return r;
-	api->path = strdup(socket_path);
-	r = weft_api_streams_open(event, weft_engine_events(engine), &api->streams);
-	if (r < 0)
-		return weft_err_set(err, r, "event loop: %s", strerror(-r));
-	api->laters = weft_api_laters_new(engine);
-	if (!api->laters)
-		return weft_err_set(err, ENOMEM, "out of memory");
-	api->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-		on_request, api, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, api,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
-	if (!api->mhd)
-		return weft_err_set(
-			err, EIO, "socket %s: the HTTP server does not start", socket_path);
-	TAKE_FD(fd); /* libmicrohttpd closes it */
-	api->pipes = (struct weft_api_pipes){.event = event, .mhd = api->mhd};
-	info = MHD_get_daemon_info(api->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-	r = info ? sd_event_add_io(event, &api->io, info->epoll_fd, EPOLLIN, on_io, api) : -EIO;
+	api->bound = true;
+	return serve(l, event, fd, NULL, err);
+}
+
+static int open_remote(struct weft_api *api, sd_event *event, struct weft_err *err)
+{
+	int fd, r;
+
+	r = weft_api_listen_tcp(api->config.listen, &fd, err);
+	return r < 0 ? r : serve(&api->listeners[REMOTE], event, fd, api->tls, err);
+}
+
+static int watch(struct weft_api *api, sd_event *event, struct weft_err *err)
+{
+	int r = weft_api_streams_open(event, weft_engine_events(api->engine), &api->streams);
+
 	if (r >= 0)
 		r = sd_event_add_time(
 			event, &api->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_timer, api);
@@ -348,7 +432,77 @@ int weft_api_open(sd_event *event, const char *socket_path, struct weft_engine *
 		r = sd_event_add_post(event, &api->post, on_post, api);
 	if (r < 0)
 		return weft_err_set(err, r, "event loop: %s", strerror(-r));
-	*ret = TAKE_PTR(api);
+	api->laters = weft_api_laters_new(api->engine);
+	return api->laters ? 0 : weft_err_set(err, ENOMEM, "out of memory");
+}
+
+int weft_api_open(sd_event *event, const struct weft_api_config *config, struct weft_engine *engine,
+	struct weft_api **ret, struct weft_err *err)
+{
+	_cleanup_(weft_api_freep) struct weft_api *api = calloc(1, sizeof(*api));
+	int r;
+
+	if (!api)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	api->engine = engine;
+	api->config = *config;
+	api->pipes.event = event;
+	for (int i = 0; i < LISTENERS; i++)
+		api->listeners[i].api = api;
+	r = weft_api_reload(api, err);
+	if (r == 0)
+		r = watch(api, event, err);
+	if (r == 0)
+		r = open_local(api, event, err);
+	if (r == 0 && config->listen)
+		r = open_remote(api, event, err);
+	if (r == 0)
+		*ret = TAKE_PTR(api);
+	return r;
+}
+
+int weft_api_check_listen(const char *text)
+{
+	union weft_api_address a;
+
+	return weft_api_parse_listen(text, &a);
+}
+
+static int load(const struct weft_api_config *c, struct weft_api_tls **ret_tls,
+	struct weft_tokens **ret_tokens, struct weft_err *err)
+{
+	_cleanup_(weft_api_tls_unrefp) struct weft_api_tls *tls = NULL;
+	int r = 0;
+
+	if (c->listen)
+		r = weft_api_tls_load(c->tls_cert, c->tls_key, &tls, err);
+	if (r == 0 && c->tokens)
+		r = weft_tokens_load(c->tokens, ret_tokens, err);
+	if (r == 0)
+		*ret_tls = TAKE_PTR(tls);
+	return r;
+}
+
+int weft_api_check(const struct weft_api_config *config, struct weft_err *err)
+{
+	_cleanup_(weft_api_tls_unrefp) struct weft_api_tls *tls = NULL;
+	_cleanup_(weft_tokens_freep) struct weft_tokens *tokens = NULL;
+
+	return load(config, &tls, &tokens, err);
+}
+
+int weft_api_reload(struct weft_api *api, struct weft_err *err)
+{
+	struct weft_api_tls *tls = NULL;
+	struct weft_tokens *tokens = NULL;
+	int r = load(&api->config, &tls, &tokens, err);
+
+	if (r < 0)
+		return r;
+	weft_tokens_free(api->tokens);
+	api->tokens = tokens;
+	weft_api_tls_unref(api->tls);
+	api->tls = tls;
 	return 0;
 }
 
@@ -358,20 +512,22 @@ void weft_api_free(struct weft_api *api)
 		return;
 	sd_event_source_disable_unref(api->post);
 	sd_event_source_disable_unref(api->timer);
-	sd_event_source_disable_unref(api->io);
+	for (int i = 0; i < LISTENERS; i++)
+		sd_event_source_disable_unref(api->listeners[i].io);
 	if (api->streams)
 		weft_api_streams_end(api->streams);
 	if (api->laters)
 		weft_api_laters_end(api->laters);
-	if (api->mhd) {
-		weft_api_pipes_end(&api->pipes);
-		MHD_run(api->mhd);
-		MHD_stop_daemon(api->mhd);
-	}
+	weft_api_pipes_end(&api->pipes);
+	run_all(api);
+	for (int i = 0; i < LISTENERS; i++)
+		if (api->listeners[i].mhd)
+			MHD_stop_daemon(api->listeners[i].mhd);
 	weft_api_streams_free(api->streams);
 	weft_api_laters_free(api->laters);
-	if (api->path)
-		unlink(api->path);
-	free(api->path);
+	if (api->bound)
+		unlink(api->config.socket);
+	weft_tokens_free(api->tokens);
+	weft_api_tls_unref(api->tls);
 	free(api);
 }

@@ -25,6 +25,7 @@ static const struct {
 	{ECONNREFUSED, "unreachable", 503, 6},
 	{EACCES, "forbidden", 403, 1},
 	{EPERM, "forbidden", 403, 1},
+	{EKEYREJECTED, "unauthenticated", 401, 1},
 	{ENOSPC, "no_space", 507, 1},
 	{E2BIG, "too_large", 413, 2},
 	{ENOTSUP, "unsupported", 422, 1},

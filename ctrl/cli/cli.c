@@ -126,7 +126,7 @@ static int dispatch(struct cli *cli, struct weft_err *err)
 
 static int run(struct cli *cli, int argc, char *argv[], struct weft_err *err)
 {
-	const char *host = getenv("WEFT_HOST");
+	const char *host = getenv("WEFT_HOST"), *token = getenv("WEFT_TOKEN_FILE");
 	int r = cli_parse_options(cli, argc, argv, err);
 
 	cli->tty = isatty(fileno(cli->io.out)) == 1;
@@ -138,7 +138,9 @@ static int run(struct cli *cli, int argc, char *argv[], struct weft_err *err)
 		return 0;
 	}
 	if (!cli->socket)
-		r = cli_parse_host(host && *host ? host : CLI_DEFAULT_HOST, &cli->socket, err);
+		r = cli_parse_host(host && *host ? host : CLI_DEFAULT_HOST, cli, err);
+	if (!cli->token_file && token && *token)
+		cli->token_file = token;
 	return r < 0 ? r : dispatch(cli, err);
 }
 
@@ -171,6 +173,9 @@ int weft_cli(int argc, char *argv[], const struct cli_io *io)
 		r = 1;
 	}
 	curl_easy_cleanup(cli.curl);
+	if (cli.token)
+		explicit_bzero(cli.token, strlen(cli.token));
+	free(cli.token);
 	free(cli.args);
 	return r;
 }

@@ -36,7 +36,9 @@ struct cli {
 	size_t n_args;
 
 	/* flags; strings point into argv or the environment */
-	const char *socket;
+	const char *socket; /* its path, or url: what errors say */
+	const char *url;    /* "https://HOST:PORT", or NULL */
+	const char *ca, *token_file, *role;
 	enum cli_output output;
 	bool watch, wait, no_headers, help, version, reset, all;
 	uint64_t used; /* bit per flag that was given */
@@ -51,9 +53,11 @@ struct cli {
 
 	/* client.c, follow.c */
 	CURL *curl;
-	bool contacted;  /* the daemon has answered before */
-	bool unanswered; /* the last call failed because no (whole) answer came */
-	int signal_fd;   /* SIGINT while something is followed, else -1 */
+	char *token;               /* out of token_file; owned */
+	char why[CURL_ERROR_SIZE]; /* of libcurl's last failure */
+	bool contacted;            /* the daemon has answered before */
+	bool unanswered;           /* the last call failed because no (whole) answer came */
+	int signal_fd;             /* SIGINT while something is followed, else -1 */
 };
 
 enum {
@@ -68,6 +72,7 @@ enum {
 	CLI_OPT_ATTACH = 1 << 8, /* --device, --netns, --ns-addr, --mac, --weight */
 	CLI_OPT_ALL = 1 << 9,
 	CLI_OPT_DURATION = 1 << 10,
+	CLI_OPT_ROLE = 1 << 11,
 };
 
 struct cli_command {
@@ -134,6 +139,7 @@ int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_drops(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_stats(struct cli *cli, struct weft_err *err);
 int cli_cmd_trace(struct cli *cli, struct weft_err *err);
+int cli_cmd_token_new(struct cli *cli, struct weft_err *err);
 int cli_cmd_doctor(struct cli *cli, struct weft_err *err);
 int cli_cmd_completion(struct cli *cli, struct weft_err *err);
 int cli_cmd_help(struct cli *cli, struct weft_err *err);

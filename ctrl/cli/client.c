@@ -11,10 +11,11 @@
 
 #define LAST_LOOK_MS 250
 
-#define ANSWER_MAX  (64u << 20)
-#define ANSWER_MS   30000 /* time for one answer when --timeout does not say */
-#define FOLLOWED_MS 5000  /* the same while following, where the next try is near */
-#define LATE_MS     15000 /* a stream that should have ended so long ago hangs */
+#define TOKEN_FILE_MAX 65536
+#define ANSWER_MAX     (64u << 20)
+#define ANSWER_MS      30000 /* time for one answer when --timeout does not say */
+#define FOLLOWED_MS    5000  /* the same while following, where the next try is near */
+#define LATE_MS        15000 /* a stream that should have ended so long ago hangs */
 
 struct sink {
 	char *data;
@@ -35,12 +36,17 @@ void cli_reply_done(struct cli_reply *r)
 	*r = (struct cli_reply){0};
 }
 
-int cli_parse_host(const char *host, const char **ret_socket, struct weft_err *err)
+int cli_parse_host(const char *host, struct cli *cli, struct weft_err *err)
 {
 	struct sockaddr_un un;
 
+	if (strncmp(host, "https://", 8) == 0 && host[8] && !strpbrk(host + 8, "/?#@ ")) {
+		cli->socket = cli->url = host;
+		return 0;
+	}
 	if (strncmp(host, "unix:", 5) != 0 || !host[5]) {
-		weft_err_set(err, EINVAL, "host \"%s\": only unix:PATH is understood", host);
+		weft_err_set(
+			err, EINVAL, "host \"%s\": neither unix:PATH nor https://HOST:PORT", host);
 		return weft_err_hint(
 			err, "weft -H " CLI_DEFAULT_HOST " ..., or the same in WEFT_HOST");
 	}
@@ -48,7 +54,8 @@ int cli_parse_host(const char *host, const char **ret_socket, struct weft_err *e
 		return weft_err_set(err, EINVAL,
 			"host \"%s\": a socket's path has at most %zu characters", host,
 			sizeof(un.sun_path) - 1);
-	*ret_socket = host + 5;
+	cli->socket = host + 5;
+	cli->url = NULL;
 	return 0;
 }
 
@@ -132,6 +139,11 @@ static uint64_t time_for_answer(const struct cli *cli)
 /* Why nobody could be reached, and what to do about it. All of it is exit status 6. */
 static int explain_connect(const struct cli *cli, long why, struct weft_err *err)
 {
+	if (cli->url) {
+		weft_err_set(err, ECONNREFUSED, "cannot reach weftd at %s: %s", cli->socket,
+			why ? strerror((int)why) : "connecting failed");
+		return weft_err_hint(err, "does it run with --listen, and at that address?");
+	}
 	if (why == ENOENT) {
 		weft_err_set(err, ECONNREFUSED, "cannot reach weftd at %s: there is no such socket",
 			cli->socket);
@@ -163,6 +175,23 @@ static int explain_cut(struct cli *cli, struct weft_err *err)
 	return weft_err_hint(err, "it may be restarting: see with weft status what was done");
 }
 
+static int explain_tls(struct cli *cli, CURLcode c, struct weft_err *err)
+{
+	cli->unanswered = false;
+	if (c == CURLE_SSL_CACERT_BADFILE) {
+		weft_err_set(err, EIO, "the certificates of --ca %s cannot be read", cli->ca);
+		return weft_err_hint(err, "a file in PEM");
+	}
+	if (c == CURLE_SSL_CONNECT_ERROR) {
+		weft_err_set(err, EPROTO, "what listens at %s does not speak TLS as weftd does",
+			cli->socket);
+		return weft_err_hint(err, "is that the address of weftd's --listen?");
+	}
+	weft_err_set(err, EACCES, "the certificate of weftd at %s is not trusted: %s", cli->socket,
+		cli->why[0] ? cli->why : curl_easy_strerror(c));
+	return weft_err_hint(err, "--ca FILE names who signed it");
+}
+
 static int explain_transport(struct cli *cli, CURLcode c, bool too_large, struct weft_err *err)
 {
 	long why = 0;
@@ -180,6 +209,13 @@ static int explain_transport(struct cli *cli, CURLcode c, bool too_large, struct
 	case CURLE_OPERATION_TIMEDOUT:
 		weft_err_set(err, ETIMEDOUT, "weftd at %s did not answer in time", cli->socket);
 		return weft_err_hint(err, "give it more with --timeout S, and look at weftd's log");
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return weft_err_set(err, ECONNREFUSED,
+			"cannot reach weftd at %s: there is no such host", cli->socket);
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CONNECT_ERROR:
+		return explain_tls(cli, c, err);
 	case CURLE_GOT_NOTHING:
 	case CURLE_PARTIAL_FILE:
 	case CURLE_RECV_ERROR:
@@ -202,6 +238,10 @@ static int code_of_status(long status)
 	switch (status) {
 	case 400:
 		return EINVAL;
+	case 401:
+		return EKEYREJECTED;
+	case 403:
+		return EACCES;
 	case 404:
 		return ENOENT;
 	case 409:
@@ -266,6 +306,30 @@ static int parse_body(struct cli *cli, struct cli_reply *reply, struct weft_err 
 	return 0;
 }
 
+/* The first line of the file. */
+static int read_token(struct cli *cli, struct weft_err *err)
+{
+	char *text = NULL;
+	int r = weft_read_file(cli->token_file, TOKEN_FILE_MAX, &text, NULL);
+
+	if (r < 0) {
+		weft_err_set(err, r, "token file %s: %s", cli->token_file, strerror(-r));
+		return weft_err_hint(err, "--token-file FILE, or WEFT_TOKEN_FILE");
+	}
+	text[strcspn(text, "\r\n")] = '\0';
+	for (const char *p = text; *p; p++)
+		if (*p <= ' ' || *p > '~')
+			*text = '\0';
+	if (!*text) {
+		free(text);
+		weft_err_set(
+			err, EINVAL, "token file %s: its first line is no token", cli->token_file);
+		return weft_err_hint(err, "weft token new NAME --role ROLE makes one");
+	}
+	cli->token = text;
+	return 0;
+}
+
 static int make_handle(struct cli *cli)
 {
 	if (!cli->curl)
@@ -273,7 +337,13 @@ static int make_handle(struct cli *cli)
 	if (!cli->curl)
 		return -ENOMEM;
 	curl_easy_reset(cli->curl); /* keeps the connection */
-	curl_easy_setopt(cli->curl, CURLOPT_UNIX_SOCKET_PATH, cli->socket);
+	if (!cli->url)
+		curl_easy_setopt(cli->curl, CURLOPT_UNIX_SOCKET_PATH, cli->socket);
+	if (cli->ca)
+		curl_easy_setopt(cli->curl, CURLOPT_CAINFO, cli->ca);
+	cli->why[0] = '\0';
+	curl_easy_setopt(cli->curl, CURLOPT_ERRORBUFFER, cli->why);
+	curl_easy_setopt(cli->curl, CURLOPT_PROTOCOLS_STR, cli->url ? "https" : "http");
 	curl_easy_setopt(cli->curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(cli->curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(cli->curl, CURLOPT_PATH_AS_IS, 1L);
@@ -286,10 +356,23 @@ static int make_handle(struct cli *cli)
 	return 0;
 }
 
+static int make_ready(struct cli *cli, struct weft_err *err)
+{
+	cli->unanswered = false;
+	if (cli->token_file && !cli->token) {
+		int r = read_token(cli, err);
+
+		if (r < 0)
+			return r;
+	}
+	return make_handle(cli) < 0 ? weft_err_set(err, ENOMEM, "out of memory") : 0;
+}
+
 static CURLcode perform(struct cli *cli, const char *method, const char *path, const char *body,
 	size_t size, struct sink *sink)
 {
-	_cleanup_(freep) char *url = weft_strf("http://localhost%s", path);
+	_cleanup_(freep) char *url =
+		weft_strf("%s%s", cli->url ? cli->url : "http://localhost", path);
 	struct curl_slist *headers = NULL;
 	CURLcode c;
 
@@ -297,6 +380,10 @@ static CURLcode perform(struct cli *cli, const char *method, const char *path, c
 	if (!url || !headers) {
 		curl_slist_free_all(headers);
 		return CURLE_OUT_OF_MEMORY;
+	}
+	if (cli->token) {
+		curl_easy_setopt(cli->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+		curl_easy_setopt(cli->curl, CURLOPT_XOAUTH2_BEARER, cli->token);
 	}
 	if (strcmp(method, "POST") == 0) {
 		struct curl_slist *more =
@@ -325,9 +412,10 @@ int cli_call(struct cli *cli, const char *method, const char *path, const char *
 	CURLcode c;
 	int r;
 
-	cli->unanswered = false;
-	if (make_handle(cli) < 0)
-		return weft_err_set(err, ENOMEM, "out of memory");
+	int ready = make_ready(cli, err);
+
+	if (ready < 0)
+		return ready;
 	c = perform(cli, method, path, body, size, &sink);
 	reply.body = sink.data ? sink.data : strdup("");
 	reply.size = sink.size;
@@ -354,9 +442,10 @@ int cli_stream(struct cli *cli, const char *path, unsigned seconds, cli_line_t l
 	struct sink sink = {.line = line, .userdata = userdata};
 	CURLcode c;
 
-	cli->unanswered = false;
-	if (make_handle(cli) < 0)
-		return weft_err_set(err, ENOMEM, "out of memory");
+	int ready = make_ready(cli, err);
+
+	if (ready < 0)
+		return ready;
 	curl_easy_setopt(cli->curl, CURLOPT_TIMEOUT_MS, (long)seconds * 1000 + LATE_MS);
 	sink.curl = cli->curl;
 	c = perform(cli, "GET", path, NULL, 0, &sink);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The API over the daemon's socket. */
+/* The API over the daemon's socket, or over TLS. */
 #ifndef WEFT_CLI_CLIENT_H
 #define WEFT_CLI_CLIENT_H
 
@@ -39,7 +39,7 @@ int cli_explain_error(const json_t *error, struct weft_err *err);
 /* prefix + name, percent-encoded, + suffix. NULL when out of memory. */
 char *cli_path(const char *prefix, const char *name, const char *suffix);
 
-/* -H: "unix:PATH" → PATH within host. */
-int cli_parse_host(const char *host, const char **ret_socket, struct weft_err *err);
+/* -H: "unix:PATH" or "https://HOST:PORT", which cli points into then. */
+int cli_parse_host(const char *host, struct cli *cli, struct weft_err *err);
 
 #endif

@@ -86,6 +86,10 @@ const struct cli_command cli_commands[] = {
 		"is. --watch\nshows it every second, -o wide every way that packets took."},
 	{"completion", "", 0, 0, 0, cli_cmd_completion, "bash completion of weft's command line",
 		"eval \"$(weft completion)\", or put it where bash-completion looks."},
+	{"token new", "NAME", 1, 1, CLI_OPT_ROLE, cli_cmd_token_new,
+		"make a token for the API over TLS",
+		"Prints the token, and on a second line its entry for weftd's --tokens file, which "
+		"has no\nsecret in it. Asks no daemon."},
 	{"help", "[COMMAND]", 0, 3, 0, cli_cmd_help, "this, or what a command does", NULL},
 	{0},
 };

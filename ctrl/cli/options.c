@@ -37,6 +37,9 @@ enum {
 	ID_MAC,
 	ID_WEIGHT,
 	ID_ALL,
+	ID_CA,
+	ID_TOKEN_FILE,
+	ID_ROLE,
 };
 
 static const struct {
@@ -75,7 +78,12 @@ static const struct {
 	{"all", ID_ALL, NULL, CLI_OPT_ALL, "also those that have not counted anything"},
 	{"wait", ID_WAIT, NULL, CLI_OPT_WAIT, "return when it is done"},
 	{"watch", 'w', NULL, CLI_OPT_WATCH, "keep showing it as it changes"},
-	{"host", 'H', "unix:PATH", 0, "weftd's socket (WEFT_HOST; " CLI_DEFAULT_HOST ")"},
+	{"role", ID_ROLE, "ROLE", CLI_OPT_ROLE, "what the token is for: read, operate or admin"},
+	{"host", 'H', "WHERE", 0,
+		"weftd: unix:PATH or https://HOST:PORT (WEFT_HOST; " CLI_DEFAULT_HOST ")"},
+	{"token-file", ID_TOKEN_FILE, "FILE", 0, "the token for it (WEFT_TOKEN_FILE)"},
+	{"ca", ID_CA, "FILE", 0,
+		"who signed weftd's certificate, instead of the system's list; PEM"},
 	{"output", 'o', "FORMAT", 0, "table, wide, json (the API's bytes) or name"},
 	{"no-headers", ID_NO_HEADERS, NULL, 0, "tables without their first line"},
 	{"color", ID_COLOR, "WHEN", 0, "auto, always or never (NO_COLOR)"},
@@ -196,7 +204,7 @@ static int take_global(struct cli *cli, int id, const char *arg, struct weft_err
 
 	switch (id) {
 	case 'H':
-		return cli_parse_host(arg, &cli->socket, err);
+		return cli_parse_host(arg, cli, err);
 	case 'o':
 		r = take_word("--output", arg, outputs, err);
 		if (r >= 0)
@@ -238,6 +246,12 @@ static const char **text_flag(struct cli *cli, int id)
 		return &cli->ns_addr6;
 	case ID_MAC:
 		return &cli->mac;
+	case ID_CA:
+		return &cli->ca;
+	case ID_TOKEN_FILE:
+		return &cli->token_file;
+	case ID_ROLE:
+		return &cli->role;
 	default:
 		return NULL;
 	}

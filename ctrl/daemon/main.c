@@ -90,6 +90,7 @@ struct start {
 	int argc;
 	char **argv;
 	struct options options;
+	struct weft_api *api;
 };
 
 /* A configuration with an error in it leaves everything as it is. */
@@ -106,6 +107,8 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
 		options_reload(&start->options, &fresh);
 		options_free(&fresh);
 		log_info("configuration read again");
+		if (start->api && weft_api_reload(start->api, &err) < 0)
+			log_error("%s; certificate and tokens stay as they were", err.msg);
 	} else {
 		log_error("%s; the configuration stays as it was", err.msg);
 	}
@@ -113,28 +116,33 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
 	return 0;
 }
 
-static int run(sd_event *event, struct options *o, struct weft_err *err)
+static int run(sd_event *event, struct start *start, struct weft_err *err)
 {
+	struct options *o = &start->options;
 	_cleanup_(weft_engine_freep) struct weft_engine *engine = NULL;
 	_cleanup_(weft_api_freep) struct weft_api *api = NULL;
 	int r;
 
 	r = weft_engine_open(event, &o->engine, &engine, err);
 	if (r == 0 && !o->purge) {
-		r = socket_dir(o->socket, err);
+		r = socket_dir(o->api.socket, err);
 		if (r == 0)
-			r = weft_api_open(event, o->socket, engine, &api, err);
+			r = weft_api_open(event, &o->api, engine, &api, err);
 	}
 	if (r < 0)
 		return r;
+	start->api = api;
 	if (o->purge) {
 		weft_engine_purge(engine, on_purged, event);
 		sd_event_add_time_relative(
 			event, NULL, CLOCK_MONOTONIC, PURGE_TIMEOUT_US, 0, on_purge_timeout, NULL);
 	}
-	log_info("weftd " WEFT_VERSION " ready: node %s, socket %s", o->engine.node, o->socket);
+	log_info("weftd " WEFT_VERSION " ready: node %s, socket %s%s%s", o->engine.node,
+		o->api.socket, o->api.listen ? ", https://" : "",
+		o->api.listen ? o->api.listen : "");
 	sd_notify(0, "READY=1");
 	r = sd_event_loop(event);
+	start->api = NULL;
 	return r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r)) : r;
 }
 
@@ -152,7 +160,7 @@ static int loop(struct start *start, struct weft_err *err)
 	if (r >= 0)
 		r = sd_event_set_watchdog(event, true); /* when the service manager wants it */
 	r = r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r))
-		  : run(event, &start->options, err);
+		  : run(event, start, err);
 	sd_event_unref(event);
 	return r;
 }
@@ -195,7 +203,9 @@ int main(int argc, char **argv)
 	weft_log_level(o->log_level);
 	if (o->print_config)
 		r = options_print(o) < 0 ? weft_err_set(&err, EIO, "cannot write") : 0;
-	else if (!o->check_config)
+	else if (o->check_config)
+		r = weft_api_check(&o->api, &err);
+	else
 		r = daemon_main(&start, &err);
 	options_free(o);
 	return r < 0 ? complain(&err) : r;

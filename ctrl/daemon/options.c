@@ -18,6 +18,11 @@ enum {
 	OPT_ROLE = 256,
 	OPT_STATE_DIR,
 	OPT_SOCKET,
+	OPT_SOCKET_GROUP,
+	OPT_LISTEN,
+	OPT_TLS_CERT,
+	OPT_TLS_KEY,
+	OPT_TOKENS,
 	OPT_BPFFS,
 	OPT_NODE,
 	OPT_SUBNET,
@@ -44,6 +49,11 @@ static const struct option longopts[] = {
 	{"role", required_argument, NULL, OPT_ROLE},
 	{"state-dir", required_argument, NULL, OPT_STATE_DIR},
 	{"socket", required_argument, NULL, OPT_SOCKET},
+	{"socket-group", required_argument, NULL, OPT_SOCKET_GROUP},
+	{"listen", required_argument, NULL, OPT_LISTEN},
+	{"tls-cert", required_argument, NULL, OPT_TLS_CERT},
+	{"tls-key", required_argument, NULL, OPT_TLS_KEY},
+	{"tokens", required_argument, NULL, OPT_TOKENS},
 	{"bpffs", required_argument, NULL, OPT_BPFFS},
 	{"node", required_argument, NULL, OPT_NODE},
 	{"subnet", required_argument, NULL, OPT_SUBNET},
@@ -69,6 +79,8 @@ static void help(void)
 {
 	puts("weftd [--config=/etc/weft/weftd.conf] [--check-config | --print-config]\n"
 	     "      [--role=all] [--state-dir=/var/lib/weft] [--socket=/run/weft/weftd.sock]\n"
+	     "      [--socket-group=NAME] [--listen=ADDRESS:PORT --tls-cert=FILE --tls-key=FILE\n"
+	     "      --tokens=FILE]\n"
 	     "      [--bpffs=/sys/fs/bpf/weft] [--node=NAME] [--subnet=10.18.0.0/26]\n"
 	     "      [--subnet6=fc00::/120|off] [--host-device=weft0] [--mtu=1500]\n"
 	     "      [--containerd=SOCKET] [--containerd-namespace=weft] [--cgroup=weft]\n"
@@ -168,6 +180,43 @@ static int set_path(const char **ret, const char *option, const char *arg, struc
 	return 0;
 }
 
+static int set_api(int opt, const char *option, const char *arg, struct weft_api_config *c,
+	struct weft_err *err)
+{
+	switch (opt) {
+	case OPT_SOCKET:
+		return set_path(&c->socket, option, arg, err);
+	case OPT_SOCKET_GROUP:
+		return set_name(&c->socket_group, option, arg, 32, err);
+	case OPT_TLS_CERT:
+		return set_path(&c->tls_cert, option, arg, err);
+	case OPT_TLS_KEY:
+		return set_path(&c->tls_key, option, arg, err);
+	case OPT_TOKENS:
+		return set_path(&c->tokens, option, arg, err);
+	default:
+		break;
+	}
+	if (weft_api_check_listen(arg) < 0) {
+		weft_err_set(err, EINVAL, "%s=%s is not ADDRESS:PORT", option, arg);
+		return weft_err_hint(err, "0.0.0.0:7443, or [::1]:7443");
+	}
+	c->listen = arg;
+	return 0;
+}
+
+/* There is no API over TCP without TLS and tokens. */
+static int check_api(const struct weft_api_config *c, struct weft_err *err)
+{
+	if (!c->listen || (c->tls_cert && c->tls_key && c->tokens))
+		return 0;
+	weft_err_set(err, EINVAL, "listen=%s: %s is missing", c->listen,
+		!c->tls_cert  ? "tls-cert"
+		: !c->tls_key ? "tls-key"
+			      : "tokens");
+	return weft_err_hint(err, "--tls-cert=FILE --tls-key=FILE --tokens=FILE; see weftd(8)");
+}
+
 /* option is what it is called where it was given. */
 static int set_one(
 	int opt, const char *option, const char *arg, struct options *o, struct weft_err *err)
@@ -175,13 +224,13 @@ static int set_one(
 	struct weft_engine_config *c = &o->engine;
 	uint64_t mtu;
 
+	if (opt >= OPT_SOCKET && opt <= OPT_TOKENS)
+		return set_api(opt, option, arg, &o->api, err);
 	switch (opt) {
 	case OPT_ROLE:
 		return parse_role(option, arg, err);
 	case OPT_STATE_DIR:
 		return set_path(&c->state_dir, option, arg, err);
-	case OPT_SOCKET:
-		return set_path(&o->socket, option, arg, err);
 	case OPT_BPFFS:
 		return set_path(&c->bpffs, option, arg, err);
 	case OPT_NODE:
@@ -371,6 +420,8 @@ int options_parse(int argc, char **argv, struct options *ret, struct weft_err *e
 			ret->engine.node);
 		r = weft_err_hint(err, "give one: --node=NAME");
 	}
+	if (r == 0)
+		r = check_api(&ret->api, err);
 	if (r != 0)
 		options_free(ret);
 	return r;

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdbool.h>
 
+#include "ctrl/api/server.h"
 #include "ctrl/engine/engine.h"
 
 #define OPTIONS_MAX    32
@@ -13,7 +14,7 @@
 
 struct options {
 	struct weft_engine_config engine;
-	const char *socket;
+	struct weft_api_config api;
 	int log_level; /* syslog's */
 	const char *config;
 	bool purge, check_config, print_config;

@@ -75,10 +75,17 @@ static void usage_errors_end_with_2(void **state)
 			"variants it has: weft service show shop.web\n"},
 		{"apply", "error: weft apply: which descriptor?\n"
 			  "hint: weft apply -f FILE, or -f - for stdin\n"},
-		{"-H https://edge-1",
-			"error: host \"https://edge-1\": only unix:PATH is understood\n"
+		{"-H http://edge-1",
+			"error: host \"http://edge-1\": neither unix:PATH nor https://HOST:PORT\n"
 			"hint: weft -H unix:/run/weft/weftd.sock ..., or the same in "
 			"WEFT_HOST\n"},
+		{"token new ci", "error: what is the token for? --role is missing\n"
+				 "hint: --role read, operate or admin\n"},
+		{"token new ci --role king", "error: --role king: unknown word\n"
+					     "hint: --role read, operate or admin\n"},
+		{"token new /ci --role read",
+			"error: \"/ci\" is no name of a token\n"
+			"hint: letters, digits, '.', '_' and '-', at most 64 characters\n"},
 	};
 
 	(void)state;

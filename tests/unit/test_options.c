@@ -49,7 +49,7 @@ static void test_defaults(void **state)
 	assert_string_equal(o.engine.host_device, "weft0");
 	assert_string_equal(o.engine.ctrd_namespace, "weft");
 	assert_string_equal(o.engine.cgroup, "weft");
-	assert_string_equal(o.socket, "/run/weft/weftd.sock");
+	assert_string_equal(o.api.socket, "/run/weft/weftd.sock");
 	assert_null(o.engine.containerd);
 	assert_ptr_equal(o.engine.node, o.node);
 	assert_true(o.node[0] != '\0');
@@ -72,7 +72,7 @@ static void test_all(void **state)
 	(void)state;
 	assert_int_equal(options_parse(ARRAY_SIZE(argv), (char **)argv, &o, &err), 0);
 	assert_string_equal(o.engine.state_dir, "/s");
-	assert_string_equal(o.socket, "/k");
+	assert_string_equal(o.api.socket, "/k");
 	assert_string_equal(o.engine.bpffs, "/b");
 	assert_string_equal(o.engine.node, "edge-1.example");
 	assert_int_equal(ntohl(o.engine.subnet.s_addr), 0x0a140400);
