@@ -159,8 +159,7 @@ static int loop(struct start *start, struct weft_err *err)
 		r = sd_event_add_signal(event, NULL, SIGHUP, on_hangup, start);
 	if (r >= 0)
 		r = sd_event_set_watchdog(event, true); /* when the service manager wants it */
-	r = r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r))
-		  : run(event, start, err);
+	r = r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r)) : run(event, start, err);
 	sd_event_unref(event);
 	return r;
 }
