@@ -88,8 +88,8 @@ const struct cli_command cli_commands[] = {
 		"eval \"$(weft completion)\", or put it where bash-completion looks."},
 	{"token new", "NAME", 1, 1, CLI_OPT_ROLE, cli_cmd_token_new,
 		"make a token for the API over TLS",
-		"Prints the token, and on a second line its entry for weftd's --tokens file, which "
-		"has no\nsecret in it. Asks no daemon."},
+		"Prints the token, and on a second line its entry for weftd's file of tokens, which "
+		"has\nno secret in it. Asks no daemon."},
 	{"help", "[COMMAND]", 0, 3, 0, cli_cmd_help, "this, or what a command does", NULL},
 	{0},
 };
