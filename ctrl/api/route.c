@@ -87,6 +87,7 @@ static const struct {
 	enum weft_api_role role;
 } others[] = {
 	{"GET", "/healthz", WEFT_API_NOBODY},
+	{"POST", "/v1/services/*/scale", WEFT_API_OPERATE},
 	{"POST", "/v1/services/*/weights", WEFT_API_OPERATE},
 	{"DELETE", "/v1/services/*/weights", WEFT_API_OPERATE},
 	{"POST", "/v1/instances/*/pause", WEFT_API_OPERATE},

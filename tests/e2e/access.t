@@ -72,7 +72,7 @@ needs() { # METHOD PATTERN
 	'GET /healthz') echo nobody ;;
 	'GET /' | 'GET /web/'*) echo nobody ;;
 	GET\ *) echo read ;;
-	*' /v1/services/*/weights' | 'POST /v1/swaps'* | 'POST /v1/instances/*/pause' | 'POST /v1/instances/*/resume')
+	*' /v1/services/*/weights' | 'POST /v1/services/*/scale' | 'POST /v1/swaps'* | 'POST /v1/instances/*/pause' | 'POST /v1/instances/*/resume')
 		echo operate ;;
 	*) echo admin ;;
 	esac
