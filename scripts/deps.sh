@@ -13,8 +13,8 @@ build=(gcc libc6-dev make pkg-config clang-14 libclang-rt-14-dev libbpf-dev bpft
 run=(containerd runc runsc qemu-system-x86 nginx-light iproute2 jq curl procps util-linux kmod
 	ca-certificates)
 tests=(libcmocka-dev perl wrk clang-format-14 shellcheck mandoc sparse cppcheck nftables haproxy
-	iputils-ping git bsdextrautils netbase ethtool prometheus redis-server redis-tools
-	openssl python3-jsonschema)
+	iputils-ping git bsdextrautils netbase ethtool prometheus redis-server redis-tools openssl
+	python3-jsonschema busybox-static cpio)
 
 fail() {
 	printf 'deps: %s\n' "$1" >&2

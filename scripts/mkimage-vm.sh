@@ -1,0 +1,210 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# mkimage-vm.sh OUT.tar.gz [APP...]: a virtual machine of Debian's kernel package and an initramfs
+# with this machine's busybox and a program of Debian's with the libraries it needs, as an image for
+# `virtualization: unikernel`. APP: nginx (the default, port 80), redis (port 6379) if installed.
+#
+# It takes its address from the kernel's command line, or, told weft.net=fw_cfg, from weft by
+# fw_cfg, as often as that changes: it can be started from a checkpoint, and asks for it.
+# Everything but the kernel comes from installed packages; the kernel's package is downloaded once,
+# to build/images, or named by KERNEL_DEB.
+set -euo pipefail
+out=${1:?usage: mkimage-vm.sh OUT.tar.gz [APP...]}
+shift
+apps=("${@:-nginx}")
+export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
+umask 022
+root_dir=$(cd "$(dirname "$0")/.." && pwd)
+cache=${B:-$root_dir/build}/images
+
+fail() {
+	printf 'mkimage-vm: %s\n' "$1" >&2
+	[ -z "${2:-}" ] || printf 'hint: %s\n' "$2" >&2
+	exit 1
+}
+
+[ "$(uname -m)" = x86_64 ] || fail "no image for $(uname -m): only amd64 was tried"
+for c in busybox cpio dpkg-deb gzip tar; do
+	command -v "$c" >/dev/null || fail "$c is not installed" 'sudo scripts/deps.sh'
+done
+! ldd "$(command -v busybox)" >/dev/null 2>&1 || fail 'busybox is not a static executable' \
+	'apt-get install busybox-static'
+mkdir -p "$(dirname "$out")" "$cache"
+work=$(mktemp -d)
+tmp=$(mktemp "$out.XXXXXX")
+trap 'rm -rf "$work" "$tmp"' EXIT
+root=$work/rootfs image=$work/image
+mkdir -p "$image"
+
+# --- the kernel ----------------------------------------------------------------------------------
+deb=${KERNEL_DEB:-}
+if [ -z "$deb" ]; then
+	package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null |
+		awk '/Depends: linux-image-/ {print $2; exit}') || :
+	[ -n "$package" ] || fail 'no package linux-image-cloud-amd64 is known here' 'apt-get update'
+	deb=$(find "$cache" -name "${package}_*.deb" | head -n 1)
+	if [ -z "$deb" ]; then
+		(cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package") >&2 ||
+			fail "cannot download $package" 'is this machine online? Or name the file: KERNEL_DEB=...'
+		mv "$work/$package"_*.deb "$cache/"
+		deb=$(find "$cache" -name "${package}_*.deb" | head -n 1)
+	fi
+fi
+mkdir "$work/kernel"
+dpkg-deb -x "$deb" "$work/kernel"
+cp "$work"/kernel/boot/vmlinuz-* "$image/kernel"
+modules=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover
+	net_failover virtio_net qemu_fw_cfg)
+mkdir -p "$root/lib/modules"
+for m in "${modules[@]}"; do
+	file=$(find "$work/kernel/lib/modules" -name "$m.ko" | head -n 1)
+	[ -z "$file" ] || cp "$file" "$root/lib/modules/"
+done
+
+# --- programs ------------------------------------------------------------------------------------
+mkdir -p "$root"/{bin,dev,etc/nginx,proc,root,run,srv/www,sys,tmp,usr/sbin,var/lib/nginx,var/log/nginx}
+chmod 1777 "$root/tmp"
+install -m 755 "$(readlink -f "$(command -v busybox)")" "$root/bin/busybox"
+copy_program() { # NAME: with what it is linked against
+	local path lib
+	path=$(command -v "$1") || fail "$1 is not installed" "apt-get install ${2:-$1}"
+	install -D -m 755 "$(readlink -f "$path")" "$root$path"
+	for lib in $(ldd "$path" | grep -oE '/[^ ]+'); do
+		install -D -m 755 "$(readlink -f "$lib")" "$root$lib"
+	done
+}
+printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$root/etc/passwd"
+printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+: >"$work/start"
+for app in "${apps[@]}"; do
+	case $app in
+	nginx)
+		copy_program nginx nginx-light
+		cat >"$root/etc/nginx/nginx.conf" <<-'CONF'
+			user root;
+			worker_processes 1;
+			pid /run/nginx.pid;
+			error_log stderr warn;
+			events { worker_connections 1024; }
+			http {
+				types { text/html html; }
+				access_log off;
+				keepalive_requests 200;
+				server { listen 80; root /srv/www; }
+			}
+		CONF
+		printf '<!DOCTYPE html>\n<title>weft</title>\n<h1>hello from a virtual machine</h1>\n' \
+			>"$root/srv/www/index.html"
+		echo 'nginx -e stderr' >>"$work/start"
+		;;
+	redis)
+		copy_program redis-server
+		echo 'redis-server --protected-mode no --save "" --daemonize yes >/dev/null' >>"$work/start"
+		;;
+	*) fail "no such application: $app" 'nginx, redis' ;;
+	esac
+done
+
+# --- init ----------------------------------------------------------------------------------------
+cat >"$root/init" <<'INIT'
+#!/bin/busybox sh
+# What a kernel's command line has behind "--" comes as arguments: a command to run beside.
+/bin/busybox mkdir -p /proc /sys /dev
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs dev /dev 2>/dev/null
+/bin/busybox --install -s /bin
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+for m in MODULES; do
+	[ ! -e /lib/modules/$m.ko ] || insmod /lib/modules/$m.ko 2>/dev/null
+done
+ip link set lo up
+config=/sys/firmware/qemu_fw_cfg/by_name/opt/weft/guest/raw
+
+address() { # ADDRESS/PREFIX GATEWAY [MAC]
+	ip link set eth0 down
+	[ -z "$3" ] || ip link set eth0 address "$3"
+	ip addr flush dev eth0
+	ip addr add "$1" dev eth0
+	ip link set eth0 up
+	[ -z "$2" ] || ip route add default via "$2"
+}
+
+from_command_line() { # ip=ADDRESS::GATEWAY:MASK:NAME:eth0:off
+	local word IFS=' '
+	for word in $(cat /proc/cmdline); do
+		case $word in
+		ip=*)
+			IFS=:
+			set -- ${word#ip=}
+			address "$1/$(prefix "$4")" "$3"
+			hostname "$5"
+			return
+			;;
+		esac
+	done
+}
+
+prefix() { # 255.255.255.192
+	local n=0 octet IFS=.
+	for octet in $1; do
+		while [ "$octet" -gt 0 ]; do
+			n=$((n + octet % 2))
+			octet=$((octet / 2))
+		done
+	done
+	echo $n
+}
+
+# The second line says whether the rest is there. Only so much is read, as each byte costs.
+waits() { { read -r _ && read -r state; } <$config && [ "$state" = state=wait ]; }
+
+from_fw_cfg() {
+	local key value ip= gw= mac=
+	while IFS== read -r key value; do
+		case $key in
+		ip) ip=$value ;;
+		gw) gw=$value ;;
+		mac) mac=$value ;;
+		name) hostname "$value" ;;
+		time_ms) date -s "@${value%???}" >/dev/null ;;
+		esac
+	done <<-EOT
+		$(cat $config)
+	EOT
+	[ -z "$ip" ] || address "$ip" "$gw" "$mac"
+}
+
+START
+[ "${1:-}" != nokaslr ] || shift # which the kernel leaves to us
+[ $# = 0 ] || "$@" &
+if grep -q weft.net=fw_cfg /proc/cmdline; then
+	if waits; then
+		echo 'weft-guest: waiting for an address'
+		while waits; do usleep 3000; done
+	fi
+	from_fw_cfg
+else
+	from_command_line
+fi
+echo 'weft-guest: up'
+while :; do
+	wait
+	sleep 3600
+done
+INIT
+sed -i -e "s|MODULES|${modules[*]}|" -e "/^START\$/{r $work/start
+d}" "$root/init"
+chmod 755 "$root/init"
+(cd "$root" && find . -print0 | sort -z | cpio --quiet --null --create --format=newc --owner=0:0 \
+	--reproducible) >"$image/initrd.cpio"
+
+# nokaslr and quiet: what takes time and is of no use in a machine that shows nothing.
+cat >"$image/weft.json" <<'JSON'
+{"machine": "q35", "netdev": "linux", "powerdown": false, "warm": "yes",
+ "kernel_args": "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable random.trust_cpu=on nokaslr mitigations=off"}
+JSON
+tar --format=gnu --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$image" -cf - \
+	kernel initrd.cpio weft.json | gzip -n -6 >"$tmp"
+chmod 644 "$tmp"
+mv "$tmp" "$out"
