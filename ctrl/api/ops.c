@@ -19,6 +19,7 @@ void weft_api_op_free(struct weft_engine_op *op)
 		return;
 	strv_free(op->argv);
 	free(op->instance);
+	free(op->virt);
 	free(op);
 }
 WEFT_DEFINE_CLEANUP(struct weft_engine_op *, weft_api_op_free);
@@ -45,8 +46,8 @@ static struct weft_engine_op *new_op(enum weft_engine_op_kind kind, const char *
 	if (!op)
 		return NULL;
 	op->kind = kind;
-	op->instance = strdup(name);
-	if (!op->instance) {
+	op->instance = name ? strdup(name) : NULL;
+	if (name && !op->instance) {
 		free(op);
 		return NULL;
 	}
@@ -147,4 +148,60 @@ int api_exec(struct weft_engine *e, const struct weft_api_request *q, const char
 	if (r == 0)
 		ret->op = TAKE_PTR(op);
 	return r;
+}
+
+/* --- images --------------------------------------------------------------------------------------
+ */
+
+int api_images(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	(void)e, (void)q, (void)name, (void)err;
+	return simple(WEFT_ENGINE_IMAGE_LIST, NULL, ret);
+}
+
+int api_images_prune(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	(void)e, (void)q, (void)name, (void)err;
+	return simple(WEFT_ENGINE_IMAGE_PRUNE, NULL, ret);
+}
+
+/* An image's name may have slashes, which a path cannot carry. */
+int api_image_remove(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	const char *image = q->query(q->userdata, "image");
+
+	(void)e, (void)name;
+	if (!image || !*image)
+		return weft_err_set(err, EINVAL, "image: which one? DELETE /v1/images?image=ID");
+	return simple(WEFT_ENGINE_IMAGE_REMOVE, image, ret);
+}
+
+int api_image_pull(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	json_auto_t *doc = json_loadb(q->body, q->body_size, JSON_REJECT_DUPLICATES, NULL);
+	const json_t *image = json_object_get(doc, "image");
+	const json_t *virt = json_object_get(doc, "virtualization");
+	_cleanup_(weft_api_op_freep) struct weft_engine_op *op = NULL;
+
+	(void)e, (void)name;
+	if (!json_is_string(image) || !*json_string_value(image) ||
+		(virt && !json_is_string(virt)) || json_object_size(doc) != (virt ? 2U : 1U)) {
+		weft_err_set(err, EINVAL, "image: image, and perhaps virtualization, are strings");
+		return weft_err_hint(err, "{\"image\": \"docker.io/library/nginx:1.25\", "
+					  "\"virtualization\": \"container\"}");
+	}
+	op = new_op(WEFT_ENGINE_IMAGE_PULL, json_string_value(image));
+	if (!op)
+		return -ENOMEM;
+	if (virt) {
+		op->virt = strdup(json_string_value(virt));
+		if (!op->virt)
+			return -ENOMEM;
+	}
+	ret->op = TAKE_PTR(op);
+	return 0;
 }

@@ -66,6 +66,18 @@ const struct cli_command cli_commands[] = {
 	{"swap resume", "ID", 1, 1, 0, cli_cmd_swap_resume, "go on with a paused swap", NULL},
 	{"swap rollback", "ID", 1, 1, CLI_OPT_WAIT | CLI_OPT_WATCH, cli_cmd_swap_rollback,
 		"turn a running swap back, or swap back at once when it is done", NULL},
+	{"image list", "", 0, 0, SHOWN, cli_cmd_image_list,
+		"images on the node, and who wants them", NULL},
+	{"image pull", "IMAGE [VIRTUALIZATION]", 1, 2, 0, cli_cmd_image_pull,
+		"have an image ready before it is needed",
+		"IMAGE is what a descriptor's `code` says. For a container unless it says "
+		"unikernel."},
+	{"image remove", "IMAGE...", 1, 1000, 0, cli_cmd_image_remove,
+		"remove images that nobody wants",
+		"By name, or by digest or the first six digits of it at least."},
+	{"image prune", "", 0, 0, 0, cli_cmd_image_prune,
+		"remove all images that no service names and no instance runs from",
+		"weftd does so by itself a day after the last use."},
 	{"events", "", 0, 0, SHOWN | CLI_OPT_SINCE, cli_cmd_events,
 		"what has happened: services, instances, swaps, weights",
 		"--watch goes on as it happens. The times are made to be laid over a measurement: "

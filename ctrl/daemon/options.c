@@ -34,6 +34,7 @@ enum {
 	OPT_CGROUP,
 	OPT_LIBEXEC,
 	OPT_REGISTRIES,
+	OPT_IMAGE_KEEP,
 	OPT_LOG_LEVEL,
 	OPT_IN_FILE, /* from here on: of the command line alone */
 	OPT_CONFIG = OPT_IN_FILE,
@@ -65,6 +66,7 @@ static const struct option longopts[] = {
 	{"cgroup", required_argument, NULL, OPT_CGROUP},
 	{"libexec", required_argument, NULL, OPT_LIBEXEC},
 	{"registries", required_argument, NULL, OPT_REGISTRIES},
+	{"image-keep", required_argument, NULL, OPT_IMAGE_KEEP},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"check-config", no_argument, NULL, OPT_CHECK_CONFIG},
@@ -85,6 +87,7 @@ static void help(void)
 	     "      [--subnet6=fc00::/120|off] [--host-device=weft0] [--mtu=1500]\n"
 	     "      [--containerd=SOCKET] [--containerd-namespace=weft] [--cgroup=weft]\n"
 	     "      [--libexec=DIR] [--registries=/etc/weft/registries.json]\n"
+	     "      [--image-keep=86400]\n"
 	     "      [--log-level=error|warning|info|debug] [--purge] [--version]\n"
 	     "See weftd(8).");
 }
@@ -180,6 +183,32 @@ static int set_path(const char **ret, const char *option, const char *arg, struc
 	return 0;
 }
 
+static int set_mtu(
+	const char *option, const char *arg, struct weft_engine_config *c, struct weft_err *err)
+{
+	uint64_t mtu;
+
+	if (weft_parse_u64(arg, 576, 65000, &mtu) < 0) {
+		weft_err_set(err, EINVAL, "%s=%s is no MTU", option, arg);
+		return weft_err_hint(err, "a number of bytes from 576 to 65000");
+	}
+	c->mtu = (uint16_t)mtu;
+	return 0;
+}
+
+static int set_image_keep(
+	const char *option, const char *arg, struct weft_engine_config *c, struct weft_err *err)
+{
+	uint64_t seconds;
+
+	if (weft_parse_u64(arg, 1, UINT32_MAX, &seconds) < 0) {
+		weft_err_set(err, EINVAL, "%s=%s is no time", option, arg);
+		return weft_err_hint(err, "a number of seconds from 1 on; a day is 86400");
+	}
+	c->image_keep_s = (uint32_t)seconds;
+	return 0;
+}
+
 static int set_api(int opt, const char *option, const char *arg, struct weft_api_config *c,
 	struct weft_err *err)
 {
@@ -222,7 +251,6 @@ static int set_one(
 	int opt, const char *option, const char *arg, struct options *o, struct weft_err *err)
 {
 	struct weft_engine_config *c = &o->engine;
-	uint64_t mtu;
 
 	if (opt >= OPT_SOCKET && opt <= OPT_TOKENS)
 		return set_api(opt, option, arg, &o->api, err);
@@ -243,12 +271,7 @@ static int set_one(
 		/* room for ".1023" behind it in IFNAMSIZ */
 		return set_name(&c->host_device, option, arg, 10, err);
 	case OPT_MTU:
-		if (weft_parse_u64(arg, 576, 65000, &mtu) < 0) {
-			weft_err_set(err, EINVAL, "%s=%s is no MTU", option, arg);
-			return weft_err_hint(err, "a number of bytes from 576 to 65000");
-		}
-		c->mtu = (uint16_t)mtu;
-		return 0;
+		return set_mtu(option, arg, c, err);
 	case OPT_CONTAINERD:
 		return set_path(&c->containerd, option, arg, err);
 	case OPT_CTRD_NAMESPACE:
@@ -259,6 +282,8 @@ static int set_one(
 		return set_path(&c->libexec, option, arg, err);
 	case OPT_REGISTRIES:
 		return set_path(&c->registries, option, arg, err);
+	case OPT_IMAGE_KEEP:
+		return set_image_keep(option, arg, c, err);
 	case OPT_LOG_LEVEL:
 		if (weft_log_parse_level(arg) < 0) {
 			weft_err_set(err, EINVAL, "%s=%s: unknown level", option, arg);
@@ -320,6 +345,7 @@ static void defaults(struct options *o)
 		[OPT_CTRD_NAMESPACE - FIRST] = "weft",
 		[OPT_CGROUP - FIRST] = "weft",
 		[OPT_REGISTRIES - FIRST] = "/etc/weft/registries.json",
+		[OPT_IMAGE_KEEP - FIRST] = "86400",
 		[OPT_LOG_LEVEL - FIRST] = "info",
 	};
 

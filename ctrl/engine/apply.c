@@ -6,6 +6,7 @@
 
 #include "ctrl/base/log.h"
 #include "ctrl/engine/internal.h"
+#include "runtimes/image/fetch.h"
 #include "runtimes/registry/reference.h"
 
 enum action { CREATED, UPDATED, UNCHANGED };
@@ -61,8 +62,11 @@ static int check_image(const struct weft_sla_service *spec, enum weft_virt virt,
 	const char *path = local_path(image);
 	struct weft_reference ref;
 
-	if (!path && (virt == WEFT_VIRT_CONTAINER || virt == WEFT_VIRT_GVISOR)) {
-		if (weft_reference_parse(image, &ref, err) == 0)
+	if (!path && virt != WEFT_VIRT_NATIVE) {
+		int r = virt == WEFT_VIRT_UNIKERNEL ? weft_fetch_check(image, err)
+						    : weft_reference_parse(image, &ref, err);
+
+		if (r == 0)
 			return 0;
 		return weft_err_prefix(
 			err, "service %s: variant %s", spec->short_name, weft_virt_name(virt));

@@ -109,6 +109,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 			service_reconcile(s, now);
 	}
 	policy_tick(e, now);
+	images_tick(e, now);
 	if (e->purging && !e->services && !e->instances) {
 		finish_purge(e);
 		return 0;
@@ -176,7 +177,10 @@ static void forget_strangers(struct weft_engine *e)
 /* Only once everything is read is anything acted on: swaps refer to services and instances. */
 static int restore(struct weft_engine *e, struct weft_err *err)
 {
-	int r = weft_store_each(e->store, "service", service_restore, e, err);
+	int r = weft_store_each(e->store, "image", image_restore, e, err);
+
+	if (r == 0)
+		r = weft_store_each(e->store, "service", service_restore, e, err);
 
 	if (r == 0)
 		r = weft_store_each(e->store, "instance", instance_restore, e, err);
@@ -322,8 +326,10 @@ void weft_engine_free(struct weft_engine *e)
 	for (unsigned i = 0; i < N_RUNTIMES; i++)
 		if (e->runtimes[i].rt)
 			e->runtimes[i].ops->free_(e->runtimes[i].rt);
+	image_jobs_free(e);
 	engine_calls_free(e);
 	asks_free(e);
+	images_free(e);
 	while (e->instances)
 		instance_free(e->instances);
 	for (struct service *s = e->services, *next; s; s = next) {

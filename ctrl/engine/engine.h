@@ -27,6 +27,7 @@ struct weft_engine_config {
 	const char *ctrd_namespace; /* "weft" */
 	const char *cgroup;         /* parent control group, "weft" */
 	const char *libexec;        /* directory of weft's helper programs */
+	uint32_t image_keep_s;      /* images that nobody wants are removed after that */
 	const char *registries;     /* credentials and CAs for registries; NULL: none */
 	struct in_addr subnet;      /* namespace addresses of this node; .1 is the gateway */
 	uint8_t subnet_len;
@@ -131,10 +132,20 @@ int weft_engine_swap_rollback(
 /* What takes its time: done is called once, from the loop, unless the call is forgotten or the
  * engine freed before. doc is the callee's, NULL on failure: the instance, or {"status", "output"}.
  */
-enum weft_engine_op_kind { WEFT_ENGINE_PAUSE, WEFT_ENGINE_RESUME, WEFT_ENGINE_EXEC };
+enum weft_engine_op_kind {
+	WEFT_ENGINE_PAUSE,
+	WEFT_ENGINE_RESUME,
+	WEFT_ENGINE_EXEC,
+	/* About images: the document is as ctrl/schema/api.md has it. */
+	WEFT_ENGINE_IMAGE_LIST,
+	WEFT_ENGINE_IMAGE_PULL,
+	WEFT_ENGINE_IMAGE_REMOVE,
+	WEFT_ENGINE_IMAGE_PRUNE,
+};
 struct weft_engine_op {
 	enum weft_engine_op_kind kind;
-	char *instance;
+	char *instance;      /* or image: what pull and remove are about; NULL: none */
+	char *virt;          /* pull: for which virtualization; NULL: container */
 	char **argv;         /* exec: NULL-terminated, not empty */
 	unsigned timeout_ms; /* exec */
 };

@@ -424,6 +424,8 @@ static void on_prepared(
 		return;
 	free(inst->image);
 	inst->image = ref ? strdup(ref) : NULL;
+	if (ref && slot->ops->images)
+		image_note(inst->engine, inst->code, ref);
 	instance_set_phase(inst, PHASE_STARTING);
 	if (instance_network_add(inst, &e) < 0) {
 		instance_fail(inst, &e);

@@ -8,15 +8,6 @@
 
 #define MAX_CALLS 64
 
-struct weft_engine_call {
-	struct weft_engine_call *next;
-	struct weft_engine *engine;
-	enum weft_engine_op_kind kind;
-	char *instance;
-	weft_engine_done_t done; /* NULL: forgotten */
-	void *userdata;
-};
-
 static void free_call(struct weft_engine_call *call)
 {
 	for (struct weft_engine_call **p = &call->engine->calls; *p; p = &(*p)->next)
@@ -40,7 +31,8 @@ void weft_engine_call_forget(struct weft_engine_call *call)
 		call->done = NULL;
 }
 
-static void finish(struct weft_engine_call *call, int r, const struct weft_err *err, json_t *doc)
+void engine_call_finish(
+	struct weft_engine_call *call, int r, const struct weft_err *err, json_t *doc)
 {
 	weft_engine_done_t done = call->done;
 	void *userdata = call->userdata;
@@ -76,7 +68,7 @@ static void on_changed(void *userdata, int r, const struct weft_err *err)
 		r = weft_err_set(&why, ENOENT, "instance %s is gone", call->instance);
 	if (r == 0)
 		instance_set_paused(inst, call->kind == WEFT_ENGINE_PAUSE);
-	finish(call, r, &why, r == 0 ? view_instance(inst) : NULL);
+	engine_call_finish(call, r, &why, r == 0 ? view_instance(inst) : NULL);
 }
 
 /* --- exec ----------------------------------------------------------------------------------------
@@ -98,7 +90,7 @@ static void on_executed(void *userdata, int r, const struct weft_err *err, int s
 		text[size] = '\0';
 		doc = json_pack("{s:i, s:s}", "status", status, "output", weft_text_clean(text));
 	}
-	finish(call, r, &why, doc);
+	engine_call_finish(call, r, &why, doc);
 }
 
 /* --- begin ---------------------------------------------------------------------------------------
@@ -147,8 +139,9 @@ static int begin(struct weft_engine_call *call, const struct instance *inst,
 	case WEFT_ENGINE_EXEC:
 		return slot->ops->exec(slot->rt, inst->name, (const char *const *)op->argv,
 			op->timeout_ms, on_executed, call, err);
+	default:
+		return -EINVAL;
 	}
-	return -EINVAL;
 }
 
 static int count_calls(const struct weft_engine *e)
@@ -160,28 +153,35 @@ static int count_calls(const struct weft_engine *e)
 	return n;
 }
 
+static int find_instance(struct weft_engine *e, const struct weft_engine_op *op,
+	struct instance **ret, struct weft_err *err)
+{
+	*ret = instance_find(e, op->instance);
+	if (*ret)
+		return check(*ret, op->kind, err);
+	weft_err_set(err, ENOENT, "instance %s: no such instance", op->instance);
+	return weft_err_hint(err, "weft instance list");
+}
+
 int weft_engine_do(struct weft_engine *e, const struct weft_engine_op *op, weft_engine_done_t done,
 	void *userdata, struct weft_engine_call **ret, struct weft_err *err)
 {
-	struct instance *inst = instance_find(e, op->instance);
+	bool image = op->kind >= WEFT_ENGINE_IMAGE_LIST;
+	const char *what = image ? "image" : "instance";
+	struct instance *inst = NULL;
 	struct weft_engine_call *call;
-	int r;
+	int r = image ? 0 : find_instance(e, op, &inst, err);
 
-	if (!inst) {
-		weft_err_set(err, ENOENT, "instance %s: no such instance", op->instance);
-		return weft_err_hint(err, "weft instance list");
-	}
-	r = check(inst, op->kind, err);
 	if (r < 0)
 		return r;
 	if (count_calls(e) >= MAX_CALLS)
 		return weft_err_set(err, EBUSY, "%d such calls are under way already", MAX_CALLS);
 	call = calloc(1, sizeof(*call));
 	if (call)
-		call->instance = strdup(inst->name);
+		call->instance = strdup(op->instance ? op->instance : "");
 	if (!call || !call->instance) {
 		free(call);
-		return weft_err_set(err, ENOMEM, "instance %s: out of memory", inst->name);
+		return weft_err_set(err, ENOMEM, "%s %s: out of memory", what, op->instance);
 	}
 	call->engine = e;
 	call->kind = op->kind;
@@ -189,12 +189,12 @@ int weft_engine_do(struct weft_engine *e, const struct weft_engine_op *op, weft_
 	call->userdata = userdata;
 	call->next = e->calls;
 	e->calls = call;
-	r = begin(call, inst, op, err);
+	r = image ? image_op(call, op, err) : begin(call, inst, op, err);
 	if (r < 0) {
 		free_call(call);
-		return err->code
-			       ? r
-			       : weft_err_set(err, r, "instance %s: %s", inst->name, strerror(-r));
+		return err->code ? r
+				 : weft_err_set(err, r, "%s %s: %s", what,
+					   op->instance ? op->instance : "", strerror(-r));
 	}
 	*ret = call;
 	return 0;

@@ -166,8 +166,11 @@ struct weft_engine {
 	struct runtime_slot runtimes[N_RUNTIMES];
 	struct service *services;
 	struct instance *instances;
-	struct weft_engine_call *calls;          /* under way */
-	struct ask_call *asks;                   /* likewise, of probes */
+	struct weft_engine_call *calls; /* under way */
+	struct ask_call *asks;          /* likewise, of probes */
+	struct image *images;
+	struct image_job *image_jobs;            /* under way */
+	uint64_t images_ns;                      /* when images are looked through next */
 	struct weft_swap *swaps[MAX_SWAPS_KEPT]; /* ended, newest last */
 	unsigned n_swaps;
 	uint64_t started_ns;
@@ -330,6 +333,29 @@ void live_stop(struct instance *inst);
 /* instance_ops.c */
 void instance_set_paused(struct instance *inst, bool paused);
 void engine_calls_free(struct weft_engine *e); /* once no runtime answers any more */
+struct weft_engine_call {
+	struct weft_engine_call *next;
+	struct weft_engine *engine;
+	enum weft_engine_op_kind kind;
+	char *instance;
+	weft_engine_done_t done; /* NULL: forgotten */
+	void *userdata;
+};
+/* Frees it, and takes doc over. */
+void engine_call_finish(
+	struct weft_engine_call *call, int r, const struct weft_err *err, json_t *doc);
+
+/* log_file.c: logs of instances that are gone are kept as long as images. */
+void engine_logs_collect(struct weft_engine *e);
+
+/* images.c */
+int image_restore(void *engine, const char *name, const json_t *doc);
+/* That is what code means now. */
+void image_note(struct weft_engine *e, const char *code, const char *ref);
+void images_tick(struct weft_engine *e, uint64_t now);
+int image_op(struct weft_engine_call *call, const struct weft_engine_op *op, struct weft_err *err);
+void image_jobs_free(struct weft_engine *e); /* once no runtime answers any more */
+void images_free(struct weft_engine *e);
 
 void instance_progress(void *engine, const char *image, uint64_t bytes, uint64_t total);
 /* What it is about, or what is wrong with it, in buf or for as long as the instance. */

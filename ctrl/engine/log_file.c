@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of a log that may have been rotated a moment ago. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "ctrl/engine/internal.h"
 
@@ -37,4 +42,33 @@ ssize_t engine_log_tail(const char *path, char *buf, size_t max)
 		before = 0;
 	memmove(buf, buf + max - (size_t)n - (size_t)before, (size_t)(n + before));
 	return n + before;
+}
+
+/* "shop.web.1.log" and "shop.web.1.log.1" are of shop.web.1. */
+static bool is_of_nobody(struct weft_engine *e, const char *file)
+{
+	_cleanup_(freep) char *name = strdup(file);
+	char *end = name ? strstr(name, ".log") : NULL;
+
+	if (!end)
+		return false;
+	for (char *next; (next = strstr(end + 1, ".log"));)
+		end = next;
+	*end = '\0';
+	return !instance_find(e, name);
+}
+
+void engine_logs_collect(struct weft_engine *e)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/logs", e->config.state_dir);
+	_cleanup_(closedirp) DIR *dir = path ? opendir(path) : NULL;
+	time_t before = time(NULL) - (time_t)e->config.image_keep_s;
+	struct dirent *entry;
+	struct stat st;
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' &&
+			fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			st.st_mtime < before && is_of_nobody(e, entry->d_name))
+			unlinkat(dirfd(dir), entry->d_name, 0);
 }

@@ -46,12 +46,13 @@ int service_store(struct service *s, struct weft_err *err)
 	char vip[INET_ADDRSTRLEN];
 
 	inet_ntop(AF_INET, &s->vip[WEFT_DP_RR], vip, sizeof(vip));
-	json_auto_t *doc = json_pack("{s:s, s:i, s:s, s:o, s:o, s:s, s:i, s:I, s:b, s:o*, s:b, s:I}",
-		"descriptor", s->descriptor, "id", (int)s->id, "vip", vip, "vips", vips_to_json(s),
-		"vips6", vips6_to_json(s, false), "active", weft_virt_name(s->active),
-		"next_number", (int)s->next_number, "created_ms", (json_int_t)s->created_ms,
-		"deleting", s->deleting, "weights", hand_to_json(s), "shortcut", s->shortcut,
-		"restarts", (json_int_t)s->restarts);
+	json_auto_t *doc = json_pack(
+		"{s:s, s:i, s:s, s:o, s:o, s:s, s:i, s:I, s:b, s:o*, s:b, s:I}", "descriptor",
+		s->descriptor, "id", (int)s->id, "vip", vip, "vips", vips_to_json(s), "vips6",
+		vips6_to_json(s, false), "active", weft_virt_name(s->active), "next_number",
+		(int)s->next_number, "created_ms", (json_int_t)s->created_ms, "deleting",
+		s->deleting, "weights", hand_to_json(s), "shortcut", s->shortcut, "restarts",
+		(json_int_t)s->restarts);
 
 	return weft_store_put(s->engine->store, "service", s->name, doc, err);
 }

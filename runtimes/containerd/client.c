@@ -27,6 +27,8 @@ static const struct {
 	[CTRD_IMAGE_GET] = {SVC("images.v1.Images/Get"), REPLY(image_response)},
 	[CTRD_IMAGE_CREATE] = {SVC("images.v1.Images/Create"), REPLY(empty)},
 	[CTRD_IMAGE_UPDATE] = {SVC("images.v1.Images/Update"), REPLY(empty)},
+	[CTRD_IMAGE_LIST] = {SVC("images.v1.Images/List"), REPLY(list_images_response)},
+	[CTRD_IMAGE_DELETE] = {SVC("images.v1.Images/Delete"), REPLY(empty)},
 	[CTRD_SNAPSHOT_PREPARE] = {SVC("snapshots.v1.Snapshots/Prepare"),
 		REPLY(prepare_snapshot_response)},
 	[CTRD_SNAPSHOT_COMMIT] = {SVC("snapshots.v1.Snapshots/Commit"), REPLY(empty)},

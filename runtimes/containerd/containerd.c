@@ -161,4 +161,6 @@ const struct weft_runtime_ops weft_runtime_containerd = {
 	.resume = ctrd_resume,
 	.kill = ctrd_kill,
 	.exec = ctrd_exec,
+	.images = ctrd_images,
+	.image_remove = ctrd_image_remove,
 };

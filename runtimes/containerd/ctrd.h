@@ -76,6 +76,8 @@ enum ctrd_method {
 	CTRD_IMAGE_GET,
 	CTRD_IMAGE_CREATE,
 	CTRD_IMAGE_UPDATE,
+	CTRD_IMAGE_LIST,
+	CTRD_IMAGE_DELETE,
 	CTRD_SNAPSHOT_PREPARE,
 	CTRD_SNAPSHOT_COMMIT,
 	CTRD_SNAPSHOT_STAT,
@@ -180,6 +182,14 @@ struct ctrd_image *ctrd_image_keep(
 	struct weft_runtime *rt, const char *ref, enum weft_arch arch, struct weft_oci_image *oci);
 void ctrd_image_put(struct ctrd_image *image);                    /* NULL is fine */
 void ctrd_image_forget(struct weft_runtime *rt, const char *ref); /* NULL: all */
+
+/* --- image_list.c --------------------------------------------------------------------------------
+ */
+
+int ctrd_images(
+	struct weft_runtime *rt, weft_runtime_images_t done, void *userdata, struct weft_err *err);
+int ctrd_image_remove(struct weft_runtime *rt, const char *ref, weft_runtime_done_t done,
+	void *userdata, struct weft_err *err);
 
 /* --- leases.c ------------------------------------------------------------------------------------
  */

@@ -321,6 +321,20 @@ static int fake_stats(struct weft_runtime *rt, const char *id, struct weft_runti
 	return rt->ops->stats(rt->inner, id, ret);
 }
 
+/* No script is asked about images: they are nobody's instance. */
+static int fake_images(
+	struct weft_runtime *rt, weft_runtime_images_t done, void *userdata, struct weft_err *err)
+{
+	return rt->ops->images ? rt->ops->images(rt->inner, done, userdata, err) : -ENOTSUP;
+}
+
+static int fake_image_remove(struct weft_runtime *rt, const char *ref, weft_runtime_done_t done,
+	void *userdata, struct weft_err *err)
+{
+	return rt->ops->image_remove ? rt->ops->image_remove(rt->inner, ref, done, userdata, err)
+				     : -ENOTSUP;
+}
+
 static void fake_free(struct weft_runtime *rt)
 {
 	if (!rt)
@@ -375,7 +389,8 @@ AROUND(containerd)
 		.prepare = fake_prepare, .start = fake_start, .adopt = fake_adopt,                \
 		.stop = fake_stop, .delete_ = fake_delete_, .stats = fake_stats,                  \
 		.pause = fake_pause, .resume = fake_resume, .kill = fake_kill, .exec = fake_exec, \
-		.check = fake_check, .checkpoint = fake_checkpoint,                               \
+		.check = fake_check, .checkpoint = fake_checkpoint, .images = fake_images,        \
+		.image_remove = fake_image_remove,                                                \
 	}
 const struct weft_runtime_ops weft_runtime_fake = OPS("fake", native);
 

@@ -36,6 +36,21 @@ const char *weft_fetch_digest(const char *image)
 	return at && is_url(image) ? at + strlen(DIGEST_WORD) : NULL;
 }
 
+int weft_fetch_check(const char *image, struct weft_err *err)
+{
+	const char *scheme = strstr(image, "://");
+	struct weft_reference ref;
+
+	if (is_url(image))
+		return 0;
+	if (!scheme)
+		return weft_reference_parse(image, &ref, err);
+	weft_err_set(err, ENOTSUP, "image %s: cannot fetch by %.*s", image, (int)(scheme - image),
+		image);
+	return weft_err_hint(
+		err, "https://HOST/PATH, HOST/NAME:TAG in a registry, or a path on the node");
+}
+
 /* --- the file ------------------------------------------------------------------------------------
  */
 
@@ -228,12 +243,9 @@ static int begin(struct weft_fetch *f, struct weft_err *err)
 {
 	int r;
 
-	if (!is_url(f->image) && strstr(f->image, "://")) {
-		weft_err_set(err, ENOTSUP, "image %s: cannot fetch by %.*s", f->image,
-			(int)(strstr(f->image, "://") - f->image), f->image);
-		return weft_err_hint(err,
-			"https://HOST/PATH, HOST/NAME:TAG in a registry, or a path on the node");
-	}
+	r = weft_fetch_check(f->image, err);
+	if (r < 0)
+		return r;
 	r = name_file(f);
 	if (r < 0)
 		return weft_err_set(err, r, "image %s: out of memory", f->image);
