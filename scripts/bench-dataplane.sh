@@ -21,7 +21,7 @@ check() {
 	[ "$(id -u)" = 0 ] || lab_die 'this needs root: it makes network namespaces and loads BPF programs' \
 		'sudo make bench-dataplane'
 	[ -c /dev/net/tun ] || lab_die 'there is no /dev/net/tun' 'modprobe tun'
-	for c in ip nsenter unshare setpriv taskset jq nft; do
+	for c in ip nsenter unshare setpriv taskset jq nft ethtool; do
 		command -v "$c" >/dev/null || missing+=("$c")
 	done
 	[[ " $without " == *' haproxy '* ]] || command -v haproxy >/dev/null || missing+=(haproxy)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the unmodified TC program costs a packet, by BPF_PROG_TEST_RUN, net of the empty program
  * under the same stimulus; and what a change of weights costs. One line of JSON per figure.
- *   test_run OBJECT BPFFS-DIR ROUNDS CPU
+ *   test_run OBJECT BPFFS-DIR ROUNDS CPU [FIGURE]
  *
  * The client and the first backend are set as weftd sets instances, on taps. The other thousand are
  * written into the instance table right away: TEST_RUN never gets as far as their devices. */
@@ -31,6 +31,7 @@ static struct {
 	int program;
 	struct stimulator s;
 	unsigned round;
+	const char *only; /* that figure; NULL: all */
 } bench;
 
 /* Packets to service `vip` and the services - 1 after it. */
@@ -240,8 +241,12 @@ static void measure(const struct scene *s)
 static void measure_all(const struct scene *scenes, size_t n, unsigned rounds)
 {
 	for (bench.round = 1; bench.round <= rounds; bench.round++)
-		for (size_t i = 0; i < n; i++)
-			measure(&scenes[bench.round % 2 ? i : n - 1 - i]);
+		for (size_t i = 0; i < n; i++) {
+			const struct scene *s = &scenes[bench.round % 2 ? i : n - 1 - i];
+
+			if (!bench.only || strcmp(s->name, bench.only) == 0)
+				measure(s);
+		}
 }
 
 /* --- weights --- */
@@ -310,9 +315,10 @@ int main(int argc, char **argv)
 	struct bpf_object *o;
 	uint64_t rounds, cpu;
 
-	if (argc != 5 || weft_parse_u64(argv[3], 1, 1000, &rounds) < 0 ||
+	if (argc < 5 || argc > 6 || weft_parse_u64(argv[3], 1, 1000, &rounds) < 0 ||
 		weft_parse_u64(argv[4], 0, CPU_SETSIZE - 1, &cpu) < 0)
-		errx(2, "usage: test_run OBJECT BPFFS-DIR ROUNDS CPU");
+		errx(2, "usage: test_run OBJECT BPFFS-DIR ROUNDS CPU [FIGURE]");
+	bench.only = argv[5];
 	pin(cpu);
 	config.bpffs_dir = argv[2];
 	must(weft_dp_open(&config, &bench.dp, &error));
@@ -331,10 +337,11 @@ int main(int argc, char **argv)
 		write_instance(BACKEND + i, 2);
 	set_weights(2, BACKEND + 1, BACKENDS, 1, 1);
 	measure_all(backends, ARRAY_SIZE(backends), (unsigned)rounds);
-	measure_update_of_many();
-
-	set_services(PAIRS, 2);
-	measure_updates();
+	if (!bench.only) {
+		measure_update_of_many();
+		set_services(PAIRS, 2);
+		measure_updates();
+	}
 	weft_dp_free(bench.dp);
 	must(weft_dp_destroy(argv[2], &error));
 	return 0;

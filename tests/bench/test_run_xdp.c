@@ -2,7 +2,7 @@
 /* What the XDP program costs a packet to a published port whose backend is on another node: to be
  * looked up, translated, put into the tunnel and sent. By BPF_PROG_TEST_RUN, net of the empty
  * program under the same stimulus.
- *   test_run_xdp OBJECT BPFFS-DIR ROUNDS CPU
+ *   test_run_xdp OBJECT BPFFS-DIR ROUNDS CPU [FIGURE]
  * up0 is there, with 192.0.2.1, forwards, and knows its neighbour 192.0.2.2. */
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
@@ -203,9 +203,9 @@ int main(int argc, char **argv)
 	struct weft_dp_config config = {.max_flows = TABLE, .mtu = ETH_DATA_LEN};
 	uint64_t rounds, cpu;
 
-	if (argc != 5 || weft_parse_u64(argv[3], 1, 1000, &rounds) < 0 ||
+	if (argc < 5 || argc > 6 || weft_parse_u64(argv[3], 1, 1000, &rounds) < 0 ||
 		weft_parse_u64(argv[4], 0, CPU_SETSIZE - 1, &cpu) < 0)
-		errx(2, "usage: test_run_xdp OBJECT BPFFS-DIR ROUNDS CPU");
+		errx(2, "usage: test_run_xdp OBJECT BPFFS-DIR ROUNDS CPU [FIGURE]");
 	pin(cpu);
 	config.bpffs_dir = argv[2];
 	must(weft_dp_open(&config, &bench.dp, &error));
@@ -213,8 +213,12 @@ int main(int argc, char **argv)
 	bench.program = attached("uplink-xdp");
 	load_stimulus(argv[1], false);
 	for (unsigned round = 1; round <= rounds; round++)
-		for (size_t i = 0; i < ARRAY_SIZE(scenes); i++)
-			measure(&scenes[round % 2 ? i : ARRAY_SIZE(scenes) - 1 - i], round);
+		for (size_t i = 0; i < ARRAY_SIZE(scenes); i++) {
+			const struct scene *s = &scenes[round % 2 ? i : ARRAY_SIZE(scenes) - 1 - i];
+
+			if (argc < 6 || strcmp(s->name, argv[5]) == 0)
+				measure(s, round);
+		}
 	weft_dp_free(bench.dp);
 	must(weft_dp_destroy(argv[2], &error));
 	return 0;
