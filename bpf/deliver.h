@@ -19,8 +19,8 @@ static __always_inline int pass_to_host(struct __sk_buff *skb)
 
 static __always_inline void set_macs(struct ethhdr *eth, const __u8 *to)
 {
-	__builtin_memcpy(eth->h_dest, to, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, gateway_mac, ETH_ALEN);
+	mac_copy(eth->h_dest, to);
+	mac_copy(eth->h_source, gateway_mac);
 }
 
 static __always_inline int deliver_here(struct __sk_buff *skb, const struct weft_bpf_instance *to)

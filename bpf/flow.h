@@ -141,10 +141,10 @@ static __always_inline __u32 flow_best(struct weft_bucket *b, __u64 tag, __u64 n
  * bucket changed in between: the first in the bucket is the one that is found from now on. */
 static __always_inline __u64 flow_earlier(struct weft_bucket *b, __u32 place, __u64 tag)
 {
-	for (__u32 i = 0; i < WEFT_BUCKET_WORDS; i++) {
+	for (__u32 i = 0; i < WEFT_BUCKET_WORDS && i < place; i++) {
 		__u64 w = flow_load(&b->word[i]);
 
-		if (i < place && w && weft_flow_tag(w) == tag)
+		if (w && weft_flow_tag(w) == tag)
 			return w;
 	}
 	return 0;
@@ -191,20 +191,22 @@ __noinline __u64 flow_insert_over(__u64 hash, __u64 fresh, __u64 stale)
 	return flow_settle(b, place, fresh);
 }
 
-/* The first empty place, WEFT_BUCKET_WORDS for none; or if the tag is in the bucket. */
+/* The first empty place, WEFT_BUCKET_WORDS for none; or if the tag is in the bucket. Which words
+ * are taken is anybody's guess, a processor's as well: so they are told without a branch. */
 static __always_inline __u32 flow_vacancy(struct weft_bucket *b, __u64 tag)
 {
-	__u32 place = WEFT_BUCKET_WORDS;
+	__u64 place = WEFT_BUCKET_WORDS, same = 0;
 
-	for (__u32 i = 0; i < WEFT_BUCKET_WORDS; i++) {
-		__u64 w = flow_load(&b->word[i]);
+#pragma unroll
+	for (int i = WEFT_BUCKET_WORDS - 1; i >= 0; i--) {
+		__u64 w = flow_load(&b->word[i]), taken = -((w | -w) >> 63);
+		__u64 other = weft_flow_tag(w) ^ tag;
 
-		if (w && weft_flow_tag(w) == tag)
-			return WEFT_BUCKET_WORDS;
-		if (!w && i < place)
-			place = i;
+		asm volatile("" : "+r"(taken), "+r"(other));
+		place = (place & taken) | ((__u64)i & ~taken);
+		same |= (other - 1) & taken;
 	}
-	return place;
+	return same >> 63 ? WEFT_BUCKET_WORDS : place;
 }
 
 /* Store fresh and return 0; unless another processor has stored a word for the same key since the
@@ -220,6 +222,22 @@ __noinline __u64 flow_insert(__u64 hash, __u64 fresh, __u64 stale)
 	if (place >= WEFT_BUCKET_WORDS ||
 		__sync_val_compare_and_swap(&b->word[place], 0, fresh) != 0)
 		return flow_insert_over(hash, fresh, stale);
+	return flow_settle(b, place, fresh);
+}
+
+/* The same over whatever the table has for the key. */
+__noinline __u64 flow_replace(__u64 hash, __u64 fresh)
+{
+	struct weft_bucket *b = flow_bucket(hash);
+	struct flow old;
+	__u32 place;
+
+	if (!b)
+		return 0;
+	place = flow_vacancy(b, weft_flow_tag(fresh));
+	if (place >= WEFT_BUCKET_WORDS ||
+		__sync_val_compare_and_swap(&b->word[place], 0, fresh) != 0)
+		return flow_insert_over(hash, fresh, flow_find(hash, &old) ? old.word : 0);
 	return flow_settle(b, place, fresh);
 }
 

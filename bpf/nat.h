@@ -19,6 +19,20 @@ static __always_inline __u32 csum_fold(__u64 sum)
 	return (sum & 0xffff) + (sum >> 16);
 }
 
+/* Of two words: one carry at most. */
+static __always_inline __u16 csum_add(__u16 a, __u32 b)
+{
+	__u32 sum = a + b;
+
+	return sum + (sum >> 16);
+}
+
+/* What a checksum becomes by a difference, itself a word. */
+static __always_inline __u16 csum_update(__u16 check, __u32 diff)
+{
+	return ~csum_add(~check, diff);
+}
+
 /* As bpf_l4_csum_replace with BPF_F_PSEUDO_HDR and, if optional, BPF_F_MARK_MANGLED_0; without
  * its call's cost. False when it is to be called after all. */
 static __always_inline bool nat_check_here(
@@ -35,9 +49,9 @@ static __always_inline bool nat_check_here(
 	if (optional && !*check)
 		return true;
 	if (kind == SUMMED_PARTIAL)
-		*check = csum_fold((__u64)*check + diff);
+		*check = csum_add(*check, diff);
 	else
-		*check = ~csum_fold((__u64)(__u16) ~*check + diff);
+		*check = csum_update(*check, diff);
 	if (optional && !*check)
 		*check = 0xffff;
 	return true;
@@ -72,7 +86,7 @@ static __always_inline int nat_rewrite(
 	ip = (void *)(frame(skb) + IP_OFF);
 	if ((void *)(ip + 1) > frame_end(skb))
 		return DROP(TRUNCATED);
-	ip->check = ~csum_fold((__u64)(__u16)~ip->check + diff);
+	ip->check = csum_update(ip->check, diff);
 	ip->saddr = saddr;
 	ip->daddr = daddr;
 	return 0;

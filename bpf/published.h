@@ -103,10 +103,8 @@ static __always_inline void outside_open_back(
 {
 	__u64 hash = flow_hash(back), called = 1 + o->pub->index;
 	__u64 bits = WEFT_FLOW_REVERSE | (called & 7) << WEFT_FLOW_AUX_SHIFT;
-	struct flow old;
 
-	flow_insert(hash, flow_word(hash, o->to_id, o->to->generation, bits, flow_first_state(p)),
-		flow_find(hash, &old) ? old.word : 0);
+	flow_replace(hash, flow_word(hash, o->to_id, o->to->generation, bits, flow_first_state(p)));
 }
 
 /* The backend of a packet for a published port, whose transport header has been parsed. */

@@ -98,10 +98,8 @@ static __always_inline void flow_open_back(
 	__u64 called = r->service ? 1 + r->policy : 0;
 	__u64 bits = WEFT_FLOW_REVERSE | called << WEFT_FLOW_AUX_SHIFT;
 	__u64 hash = flow_hash(back);
-	struct flow old;
 
-	flow_insert(hash, flow_word(hash, r->to_id, r->to->generation, bits, flow_first_state(p)),
-		flow_find(hash, &old) ? old.word : 0);
+	flow_replace(hash, flow_word(hash, r->to_id, r->to->generation, bits, flow_first_state(p)));
 }
 
 /* The backend that a forward word stands for, if it still is one of the service. */

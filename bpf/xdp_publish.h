@@ -16,11 +16,6 @@ const volatile bool xdp_publishes; /* checksums are whole here */
 #define FIB_IPV4 2 /* <sys/socket.h> wants libc */
 #define FIB_IPV6 10
 
-static __always_inline __u16 check_update(__u16 check, __u32 diff)
-{
-	return ~csum_fold((__u64)(__u16)~check + diff);
-}
-
 /* Destination address and port; the checksums by difference. */
 static __always_inline int xdp_nat(struct xdp_md *xdp, const struct outside *o)
 {
@@ -34,18 +29,18 @@ static __always_inline int xdp_nat(struct xdp_md *xdp, const struct outside *o)
 		return -1;
 	addr = csum_fold((__u64)(__u32)~ip->daddr + o->to->ns_addr);
 	diff = csum_fold((__u64)addr + (__u16)~o->pub->host_port + o->pub->port);
-	ip->check = check_update(ip->check, addr);
+	ip->check = csum_update(ip->check, addr);
 	ip->daddr = o->to->ns_addr;
 	if (ip->protocol == IPPROTO_TCP) {
 		if ((void *)(th + 1) > end)
 			return -1;
 		th->dest = o->pub->port;
-		th->check = check_update(th->check, diff);
+		th->check = csum_update(th->check, diff);
 		return 0;
 	}
 	uh->dest = o->pub->port;
 	if (uh->check) {
-		uh->check = check_update(uh->check, diff);
+		uh->check = csum_update(uh->check, diff);
 		if (!uh->check)
 			uh->check = 0xffff;
 	}
@@ -99,8 +94,8 @@ static __always_inline int xdp_outer(struct xdp_md *xdp, const struct weft_bpf_p
 		payload += sizeof(*v);
 	if ((void *)(uh + 1) > end)
 		return -1;
-	__builtin_memcpy(eth->h_dest, hop->dmac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, hop->smac, ETH_ALEN);
+	mac_copy(eth->h_dest, hop->dmac);
+	mac_copy(eth->h_source, hop->smac);
 	if (peer->family == 4) {
 		eth->h_proto = bpf_htons(ETH_P_IP);
 		outer_ipv4(ip, peer, payload, in->tos);

@@ -274,7 +274,7 @@ static inline long native_redirect(uint32_t ifindex)
 
 /* --- XDP: the same frame, whole --- */
 
-static long native_fib; /* what a route lookup answers */
+static __attribute__((unused)) long native_fib; /* what a route lookup answers */
 #define bpf_fib_lookup(ctx, params, plen, flags) ((void)(ctx), (void)(params), native_fib)
 
 static inline long bpf_xdp_adjust_meta(struct xdp_md *xdp, int delta)
