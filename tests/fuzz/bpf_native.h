@@ -131,6 +131,8 @@ static inline uint64_t bpf_ktime_get_coarse_ns(void)
 	return native_clock;
 }
 
+#define bpf_ktime_get_ns() bpf_ktime_get_coarse_ns()
+
 static inline uint64_t bpf_jiffies64(void)
 {
 	return native_clock;
