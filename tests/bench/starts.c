@@ -338,6 +338,7 @@ static double start_qemu(char *const *words, pid_t *ret)
 {
 	struct weft_runtime_spec spec = spec_of(WEFT_VIRT_UNIKERNEL);
 	_cleanup_(closep) int monitor = listener(), config = -1;
+	const struct weft_cgroup_limits none = {};
 	uint64_t begin;
 	pid_t asker;
 	int fd;
@@ -346,7 +347,7 @@ static double start_qemu(char *const *words, pid_t *ret)
 		errx(1, "the guest's configuration");
 	/* Groups share processors out between them: one outside would be another machine. That it
 	 * has to be made counts for weft alone. */
-	if (weft_cgroup_create(bench.hand, &(struct weft_cgroup_limits){}, &bench.err) < 0)
+	if (weft_cgroup_create(bench.hand, &none, &bench.err) < 0)
 		errx(1, "%s", bench.err.msg);
 	asker = start_asking(&fd);
 	begin = weft_now_ns();

@@ -2,7 +2,6 @@
 /* What is computed about a container without containerd: its specification, environment, user. */
 #include <errno.h>
 #include <jansson.h>
-#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
