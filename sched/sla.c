@@ -89,7 +89,10 @@ static int parse_service(
 	if (r == 0)
 		r = sla_parse_probes(at, svc);
 	if (r == 0)
+		r = sla_parse_handover(at, svc);
+	if (r == 0)
 		r = sla_parse_swap(at, svc);
+	svc->swap.handover = svc->handover.type != WEFT_HANDOVER_NONE;
 	if (r == 0)
 		r = parse_constraints(at, svc);
 	if (r == 0)
@@ -279,6 +282,7 @@ static void free_service(struct weft_sla_service *s)
 	free(s->ports);
 	sla_free_probe(&s->readiness);
 	sla_free_probe(&s->liveness);
+	strv_free(s->handover.command);
 	free(s->node);
 	free(s->app);
 	free(s->app_ns);

@@ -116,6 +116,18 @@ struct weft_sla_variant {
 	struct weft_sla_probe readiness, liveness; /* its own, or the microservice's */
 };
 
+/* How what a service keeps comes to the new instance of a swap, which then gets all flows at once.
+ * redis: by replication. exec: by a command in the instances, which gets what to do and the other's
+ * address: "sync" in the new one (begin to copy), "pause" in the old one (write no more), "promote"
+ * in the new one (have all, take writes), "resume" in the old one (the swap is turned back). */
+enum weft_handover_type { WEFT_HANDOVER_NONE, WEFT_HANDOVER_REDIS, WEFT_HANDOVER_EXEC };
+struct weft_sla_handover {
+	enum weft_handover_type type;
+	uint16_t port;      /* redis: 6379 */
+	char **command;     /* exec */
+	uint32_t timeout_s; /* redis: of the copying; exec: of each step; default 60 */
+};
+
 /* When a new instance is too bad to go on with, compared with the old ones during the shift. */
 struct weft_sla_guard {
 	uint32_t min_requests;    /* that the new ones count as having got at least; default 50 */
@@ -135,6 +147,7 @@ struct weft_sla_swap {
 	uint8_t steps[WEFT_SLA_MAX_STEPS]; /* canary: percent, rising; default 5, 25, 50 */
 	uint8_t n_steps;
 	struct weft_sla_guard guard;
+	bool handover; /* the service has one: at once then, and no way back after it */
 };
 
 /* A policy's address, of either family. */
@@ -155,6 +168,7 @@ struct weft_sla_service {
 	struct weft_sla_port *ports;
 	size_t n_ports;
 	struct weft_sla_probe readiness, liveness;
+	struct weft_sla_handover handover;
 	struct weft_sla_swap swap;
 	struct weft_sla_variant *variants; /* [0] first deployed; at most one per virtualization */
 	size_t n_variants;

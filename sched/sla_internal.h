@@ -64,8 +64,8 @@ struct sla_keys {
 
 /* One table per kind of object; ctrl/schema/sla.schema.json says the same (a test compares). */
 extern const struct sla_keys sla_root_keys, sla_application_keys, sla_microservice_keys,
-	sla_variant_keys, sla_addresses_keys, sla_readiness_keys, sla_liveness_keys, sla_swap_keys,
-	sla_guard_keys, sla_constraint_keys, sla_volume_keys;
+	sla_variant_keys, sla_addresses_keys, sla_readiness_keys, sla_liveness_keys,
+	sla_handover_keys, sla_swap_keys, sla_guard_keys, sla_constraint_keys, sla_volume_keys;
 
 const struct sla_key *sla_find_key(const struct sla_keys *keys, const char *name);
 
@@ -108,6 +108,7 @@ int sla_check_addresses(const struct sla_at *at, const struct weft_sla_service *
 	const struct weft_sla_service *other);
 int sla_parse_probes(const struct sla_at *at, struct weft_sla_service *svc); /* after ports */
 void sla_free_probe(struct weft_sla_probe *p);
+int sla_parse_handover(const struct sla_at *at, struct weft_sla_service *svc); /* after variants */
 int sla_parse_swap(const struct sla_at *at, struct weft_sla_service *svc);
 
 /* How a variant runs: limits, user, volumes, ... (sla_container.c) */

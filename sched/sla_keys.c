@@ -50,6 +50,7 @@ KEYS(sla_microservice_keys,
 	{"variants", SLA_ARRAY, false},
 	{"readiness", SLA_OBJECT, false},
 	{"liveness", SLA_OBJECT, false},
+	{"handover", SLA_OBJECT, false},
 	{"swap", SLA_OBJECT, false},
 	{"replicas", SLA_INTEGER, false},
 	{"shortcut", SLA_BOOL, false},
@@ -143,6 +144,12 @@ KEYS(sla_readiness_keys,
 	{"type", SLA_STRING, true},
 	{"port", SLA_INTEGER, false},
 	{"path", SLA_STRING, false},
+	{"command", SLA_STRINGS, false},
+	{"timeout_s", SLA_INTEGER, false});
+
+KEYS(sla_handover_keys,
+	{"type", SLA_STRING, true},
+	{"port", SLA_INTEGER, false},
 	{"command", SLA_STRINGS, false},
 	{"timeout_s", SLA_INTEGER, false});
 

@@ -7,6 +7,7 @@
 # The image serves on port 80, of IPv6 too if this machine has it, in the foreground, logs to stderr,
 # ends gracefully on SIGQUIT (its stop signal) and at once on SIGTERM.
 set -euo pipefail
+. "$(dirname "$0")/oci-archive.sh"
 out=${1:?usage: mkimage-nginx.sh OUT.tar [NAME [BYTES]]}
 name=${2:-weft.local/nginx:latest}
 bytes=${3:-612}
@@ -29,7 +30,7 @@ mkdir -p "$(dirname "$out")"
 work=$(mktemp -d)
 tmp=$(mktemp "$out.XXXXXX")
 trap 'rm -rf "$work" "$tmp"' EXIT
-root=$work/rootfs layout=$work/layout
+root=$work/rootfs
 
 # --- the root file system ------------------------------------------------------------------------
 copy() { # the file a path leads to, at that path: links of a merged /usr are not reproduced
@@ -82,32 +83,6 @@ have=$(stat -c %s "$page")
 printf '%*s' $((bytes - have - 4)) '' | tr ' ' . >>"$page"
 printf -- '-->\n' >>"$page"
 
-# --- the image -----------------------------------------------------------------------------------
-pack() { # DIRECTORY ENTRY...: a tar stream that depends on names, modes and contents alone
-	tar --format=gnu --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$1" -cf - "${@:2}"
-}
-mkdir -p "$layout/blobs/sha256"
-blob() { # FILE: move it in; prints "digest":…,"size":…
-	local sum size
-	sum=$(sha256sum "$1" | cut -d' ' -f1)
-	size=$(stat -c %s "$1")
-	mv "$1" "$layout/blobs/sha256/$sum"
-	printf '"digest":"sha256:%s","size":%s' "$sum" "$size"
-}
-pack "$root" . >"$work/layer.tar"
-diff_id=$(sha256sum "$work/layer.tar" | cut -d' ' -f1)
-gzip -n -6 "$work/layer.tar"
-layer=$(blob "$work/layer.tar.gz")
-printf '{"architecture":"%s","os":"linux","config":{"Env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],"Entrypoint":["/usr/sbin/nginx"],"Cmd":["-e","stderr"],"WorkingDir":"/","StopSignal":"SIGQUIT","ExposedPorts":{"80/tcp":{}}},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created_by":"mkimage-nginx.sh"}]}' \
-	"$arch" "$diff_id" >"$work/config"
-config=$(blob "$work/config")
-type=application/vnd.oci.image
-printf '{"schemaVersion":2,"mediaType":"%s.manifest.v1+json","config":{"mediaType":"%s.config.v1+json",%s},"layers":[{"mediaType":"%s.layer.v1.tar+gzip",%s}],"annotations":{"org.opencontainers.image.architecture":"%s"}}' \
-	$type $type "$config" $type "$layer" "$arch" >"$work/manifest"
-manifest=$(blob "$work/manifest")
-printf '{"schemaVersion":2,"mediaType":"%s.index.v1+json","manifests":[{"mediaType":"%s.manifest.v1+json",%s,"platform":{"architecture":"%s","os":"linux"},"annotations":{"org.opencontainers.image.ref.name":"%s","io.containerd.image.name":"%s"}}]}' \
-	$type $type "$manifest" "$arch" "$name" "$name" >"$layout/index.json"
-printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
-pack "$layout" oci-layout index.json blobs >"$tmp"
-chmod 644 "$tmp"
+config='"Entrypoint":["/usr/sbin/nginx"],"Cmd":["-e","stderr"],"StopSignal":"SIGQUIT","ExposedPorts":{"80/tcp":{}}'
+oci_archive "$root" "$tmp" "$name" "$arch" "$config" mkimage-nginx.sh
 mv "$tmp" "$out"

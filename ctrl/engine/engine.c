@@ -361,7 +361,8 @@ void weft_engine_purge(struct weft_engine *e, void (*done)(void *userdata), void
 	e->purged_userdata = userdata;
 	for (struct service *s = e->services; s; s = s->next) {
 		s->deleting = true;
-		if (s->swap && !s->swap->error.code && weft_swap_can_turn_back(s->swap->state))
+		if (s->swap && !s->swap->error.code &&
+			weft_swap_can_turn_back(s->swap->state, &s->swap->plan))
 			weft_err_set(&s->swap->error, ECANCELED, "the node is being purged");
 	}
 	for (struct instance *i = e->instances, *next; i; i = next) {

@@ -82,7 +82,7 @@ void guard_tick(struct service *s, uint64_t now)
 	struct weft_err why = {0};
 
 	if ((swap->state != WEFT_SWAP_SHIFT && swap->state != WEFT_SWAP_DRAIN) ||
-		swap->error.code || now < s->guard_ns)
+		swap->error.code || swap->plan.handover || now < s->guard_ns)
 		return;
 	s->guard_ns = now + LOOK_NS;
 	for (struct instance *i = s->engine->instances; i; i = i->next) {

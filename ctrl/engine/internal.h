@@ -68,6 +68,7 @@ struct service {
 	bool swap_prepared, swap_preparing; /* preparing: its answer is still to come ... */
 	bool swap_stale;                    /* ... and is for a swap that has ended meanwhile */
 	uint64_t guard_ns;                  /* the guard looks again then */
+	struct handover *handover;          /* under way */
 	uint64_t swap_retry_ns;             /* next try of an edge that could not be stored */
 	struct weft_engine *engine;
 };
@@ -390,6 +391,14 @@ void guard_count(const struct instance *inst, struct weft_guard_count *ret);
 void guard_begin(struct service *s); /* of its swap, or this daemon's part of it */
 void guard_phase_ends(struct service *s, struct weft_swap_phase *phase);
 void guard_tick(struct service *s, uint64_t now);
+
+/* handover.c */
+void handover_tick(struct service *s, uint64_t now);
+bool handover_done(const struct service *s); /* the flip may come */
+bool handover_busy(const struct service *s);
+void handover_flipped(struct service *s);
+void handover_turned_back(struct service *s);
+void handover_free(struct service *s);
 
 /* trace.c: end those that run */
 void traces_free(struct weft_engine *e);

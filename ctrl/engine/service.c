@@ -31,6 +31,7 @@ void service_free(struct service *s)
 {
 	if (!s)
 		return;
+	handover_free(s);
 	weft_swap_free(s->swap);
 	weft_sla_free(s->sla);
 	hand_forget(s);

@@ -43,6 +43,16 @@ static int check_start(struct weft_engine *e, const struct weft_swap_request *q,
 		return weft_err_hint(
 			err, "add it under \"variants\" and apply the descriptor again");
 	}
+	if (s->spec->swap.handover && s->spec->replicas != 1) {
+		weft_err_set(err, ENOTSUP,
+			"service %s has %u replicas: what one of them keeps can be handed over to "
+			"one other only",
+			s->name, s->spec->replicas);
+		return weft_err_hint(err, "weft service scale %s 1", s->name);
+	}
+	if (s->handover)
+		return weft_err_set(
+			err, EBUSY, "service %s: its last handover is being undone", s->name);
 	if (s->active == v->virt) {
 		weft_err_set(err, EEXIST, "service %s runs as %s already", s->name,
 			weft_virt_name(v->virt));
@@ -109,6 +119,10 @@ static int fill_plan(const struct weft_swap_request *q, const struct service *s,
 	if (q->steps && weft_sla_steps_parse(q->steps, plan) < 0) {
 		weft_err_set(err, EINVAL, "\"%s\" are no canary steps", q->steps);
 		return weft_err_hint(err, "rising percentages below 100: 5,25,50");
+	}
+	if (plan->handover) {
+		plan->strategy = WEFT_SHIFT_AT_ONCE;
+		plan->batch = 0;
 	}
 	return fill_numbers(q, plan, err);
 }
@@ -185,11 +199,11 @@ int weft_engine_swap_abort(
 
 	if (!s)
 		return -err->code;
-	if (!weft_swap_can_turn_back(s->swap->state) && s->swap->state == WEFT_SWAP_STOP_OLD) {
-		weft_err_set(err, EBUSY,
-			"swap %s cannot be turned back any more: the old "
-			"instances are being removed",
-			id);
+	if (!weft_swap_can_turn_back(s->swap->state, &s->swap->plan) &&
+		s->swap->state <= WEFT_SWAP_STOP_OLD) {
+		weft_err_set(err, EBUSY, "swap %s cannot be turned back any more: %s", id,
+			s->swap->plan.handover ? "the new instance has taken over what it keeps"
+					       : "the old instances are being removed");
 		return weft_err_hint(err, "when it is done: weft swap rollback %s", id);
 	}
 	before = s->swap->error;
@@ -214,7 +228,7 @@ static int set_paused(
 
 	if (!s)
 		return -err->code;
-	if (paused && !weft_swap_can_turn_back(s->swap->state))
+	if (paused && !weft_swap_can_turn_back(s->swap->state, &s->swap->plan))
 		return weft_err_set(err, EBUSY, "swap %s cannot be paused any more (%s)", id,
 			weft_swap_state_name(s->swap->state));
 	if (s->swap->paused != paused) {

@@ -154,6 +154,7 @@ static void observe(struct service *s, uint64_t now, struct weft_swap_observatio
 		.failed = s->swap->error.code != 0,
 		.paused = s->swap->paused,
 		.more = weft_swap_has_more(s->swap),
+		.handed_over = handover_done(s),
 	};
 	/* What was counted before the weights had moved says nothing about who is left. */
 	if (s->swap->state == WEFT_SWAP_DRAIN)
@@ -161,8 +162,10 @@ static void observe(struct service *s, uint64_t now, struct weft_swap_observatio
 	for (struct instance *i = s->engine->instances; i; i = i->next)
 		if (i->service == s)
 			observe_instance(i, o);
+	/* Its connections are being closed. */
+	o->old_flows += s->swap->state == WEFT_SWAP_DRAIN && handover_busy(s);
 	if (s->swap->n_new - s->swap->new_first > o->new_total &&
-		weft_swap_can_turn_back(s->swap->state)) {
+		weft_swap_can_turn_back(s->swap->state, &s->swap->plan)) {
 		struct weft_err gone = {0};
 
 		weft_err_set(&gone, EIO, "service %s: an instance of the swap is gone", s->name);
@@ -265,6 +268,10 @@ static void act(struct service *s)
 	enum weft_swap_side side;
 
 	service_weigh(s);
+	if (s->swap->plan.handover && s->swap->state == WEFT_SWAP_DRAIN)
+		handover_flipped(s);
+	if (drop_new)
+		handover_turned_back(s);
 	for (struct instance *i = e->instances, *next; i; i = next) {
 		next = i->next;
 		if (i->service != s)
@@ -309,7 +316,8 @@ static bool step(struct service *s, uint64_t now)
 		log_error("swap %s: cannot go on to %s, will try again: %s", before.id,
 			weft_swap_state_name(next), err.msg);
 		s->swap_retry_ns = now + STORE_AGAIN_NS;
-		if (weft_swap_can_turn_back(before.state) && next == WEFT_SWAP_START_NEW)
+		if (weft_swap_can_turn_back(before.state, &before.plan) &&
+			next == WEFT_SWAP_START_NEW)
 			swap_turn_back(s, &err);
 		return false;
 	}
@@ -360,6 +368,7 @@ void swap_tick(struct service *s, uint64_t now)
 	if (s->swap->state == WEFT_SWAP_SHIFT)
 		shift(s, now);
 	guard_tick(s, now);
+	handover_tick(s, now);
 	/* Drain waits for a turn, and with it for flows counted after the weights have moved. */
 	while (s->swap && step(s, now))
 		if (s->swap->state == WEFT_SWAP_DRAIN)

@@ -68,11 +68,11 @@ static json_t *plan_to_json(const struct weft_sla_swap *p)
 
 	for (unsigned i = 0; i < p->n_steps; i++)
 		json_array_append_new(steps, json_integer(p->steps[i]));
-	return json_pack("{s:i, s:o, s:i, s:{s:i, s:i, s:i, s:i}}", "hold_ms", (int)p->hold_ms,
-		"steps", steps, "at_a_time", (int)p->batch, "guard", "min_requests",
-		(int)p->guard.min_requests, "error_percent", (int)p->guard.error_percent,
-		"latency_percent", (int)p->guard.latency_percent, "probe_failures",
-		(int)p->guard.probe_failures);
+	return json_pack("{s:i, s:o, s:i, s:b, s:{s:i, s:i, s:i, s:i}}", "hold_ms", (int)p->hold_ms,
+		"steps", steps, "at_a_time", (int)p->batch, "handover", p->handover, "guard",
+		"min_requests", (int)p->guard.min_requests, "error_percent",
+		(int)p->guard.error_percent, "latency_percent", (int)p->guard.latency_percent,
+		"probe_failures", (int)p->guard.probe_failures);
 }
 
 static uint32_t number(const json_t *o, const char *key)
@@ -88,6 +88,7 @@ static void plan_from_json(const json_t *o, struct weft_sla_swap *p)
 
 	p->hold_ms = number(o, "hold_ms");
 	p->batch = number(o, "at_a_time");
+	p->handover = json_is_true(json_object_get(o, "handover"));
 	for (size_t i = 0; i < json_array_size(steps) && i < WEFT_SLA_MAX_STEPS; i++)
 		p->steps[p->n_steps++] = (uint8_t)json_integer_value(json_array_get(steps, i));
 	p->guard.min_requests = number(guard, "min_requests");

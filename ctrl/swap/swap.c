@@ -37,17 +37,17 @@ bool weft_swap_ended(enum weft_swap_state s)
 	return s == WEFT_SWAP_DONE || s == WEFT_SWAP_ROLLED_BACK;
 }
 
-bool weft_swap_can_turn_back(enum weft_swap_state s)
+bool weft_swap_can_turn_back(enum weft_swap_state s, const struct weft_sla_swap *plan)
 {
-	return s <= WEFT_SWAP_DRAIN;
+	return s <= (plan->handover ? WEFT_SWAP_WARM : WEFT_SWAP_DRAIN);
 }
 
 enum weft_swap_state weft_swap_next(enum weft_swap_state state, const struct weft_sla_swap *plan,
 	unsigned wanted, const struct weft_swap_observation *o)
 {
-	if (o->failed && weft_swap_can_turn_back(state))
+	if (o->failed && weft_swap_can_turn_back(state, plan))
 		return WEFT_SWAP_ROLLBACK;
-	if (o->paused && weft_swap_can_turn_back(state))
+	if (o->paused && weft_swap_can_turn_back(state, plan))
 		return state;
 	switch (state) {
 	case WEFT_SWAP_PREPARE:
@@ -55,7 +55,9 @@ enum weft_swap_state weft_swap_next(enum weft_swap_state state, const struct wef
 	case WEFT_SWAP_START_NEW:
 		return o->new_running >= wanted ? WEFT_SWAP_WARM : state;
 	case WEFT_SWAP_WARM:
-		return o->new_ready >= wanted ? WEFT_SWAP_SHIFT : state;
+		return o->new_ready >= wanted && (!plan->handover || o->handed_over)
+			       ? WEFT_SWAP_SHIFT
+			       : state;
 	case WEFT_SWAP_SHIFT:
 		return weft_swap_shifted(plan, o->state_ms) ? WEFT_SWAP_DRAIN : state;
 	case WEFT_SWAP_DRAIN:

@@ -67,6 +67,7 @@ struct weft_swap_observation {
 	bool failed;          /* a new instance failed, the guard fired, or somebody aborted */
 	bool paused;          /* by hand: no edge but the one back */
 	bool more;            /* another batch is to come after this one */
+	bool handed_over;     /* of a service with a handover: the new instances have it all */
 };
 
 /* The state that follows, which is the present one while nothing is due; wanted is how many new
@@ -74,8 +75,9 @@ struct weft_swap_observation {
 enum weft_swap_state weft_swap_next(enum weft_swap_state state, const struct weft_sla_swap *plan,
 	unsigned wanted, const struct weft_swap_observation *o);
 
-bool weft_swap_ended(enum weft_swap_state s);         /* done or rolled-back */
-bool weft_swap_can_turn_back(enum weft_swap_state s); /* abort is possible */
+bool weft_swap_ended(enum weft_swap_state s); /* done or rolled-back */
+/* Is abort possible? After a handover the new instances alone have what was written since. */
+bool weft_swap_can_turn_back(enum weft_swap_state s, const struct weft_sla_swap *plan);
 
 const char *weft_swap_state_name(enum weft_swap_state s);
 int weft_swap_state_parse(const char *s); /* the enum or -EINVAL */

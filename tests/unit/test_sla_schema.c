@@ -117,6 +117,7 @@ static void test_tables(void **state)
 	compare(def("addresses"), &sla_addresses_keys);
 	compare(def("readiness"), &sla_readiness_keys);
 	compare(def("liveness"), &sla_liveness_keys);
+	compare(def("handover"), &sla_handover_keys);
 	compare(def("swap"), &sla_swap_keys);
 	compare(def("volume"), &sla_volume_keys);
 	compare(def("guard"), &sla_guard_keys);

@@ -61,6 +61,24 @@ static void a_canary_holds_each_step(void **state)
 	assert_int_equal(weft_swap_share(&plan, 0), 100);
 }
 
+/* What it keeps has to be over first, and then there is no way back. */
+static void a_handover_comes_before_the_shift(void **state)
+{
+	struct weft_sla_swap plan = at_once;
+	struct weft_swap_observation o = {.new_total = 1, .new_running = 1, .new_ready = 1};
+
+	(void)state;
+	plan.handover = true;
+	assert_int_equal(weft_swap_next(WEFT_SWAP_WARM, &plan, 1, &o), WEFT_SWAP_WARM);
+	o.handed_over = true;
+	assert_int_equal(weft_swap_next(WEFT_SWAP_WARM, &plan, 1, &o), WEFT_SWAP_SHIFT);
+	o.failed = true;
+	assert_int_equal(weft_swap_next(WEFT_SWAP_WARM, &plan, 1, &o), WEFT_SWAP_ROLLBACK);
+	assert_int_equal(weft_swap_next(WEFT_SWAP_SHIFT, &plan, 1, &o), WEFT_SWAP_DRAIN);
+	assert_int_equal(weft_swap_next(WEFT_SWAP_DRAIN, &plan, 1, &o), WEFT_SWAP_STOP_OLD);
+	assert_false(weft_swap_can_turn_back(WEFT_SWAP_SHIFT, &plan));
+}
+
 static void pausing_stops_every_edge_but_the_one_back(void **state)
 {
 	struct weft_swap_observation o = {.prepared = true,
@@ -208,12 +226,12 @@ static void a_failure_turns_back_until_the_old_are_removed(void **state)
 
 	(void)state;
 	for (int s = WEFT_SWAP_PREPARE; s <= WEFT_SWAP_DRAIN; s++) {
-		assert_true(weft_swap_can_turn_back((enum weft_swap_state)s));
+		assert_true(weft_swap_can_turn_back((enum weft_swap_state)s, &linear));
 		assert_int_equal(weft_swap_next((enum weft_swap_state)s, &linear, 1, &o),
 			WEFT_SWAP_ROLLBACK);
 	}
 	o.old_left = 1;
-	assert_false(weft_swap_can_turn_back(WEFT_SWAP_STOP_OLD));
+	assert_false(weft_swap_can_turn_back(WEFT_SWAP_STOP_OLD, &linear));
 	assert_int_equal(weft_swap_next(WEFT_SWAP_STOP_OLD, &linear, 1, &o), WEFT_SWAP_STOP_OLD);
 	assert_int_equal(weft_swap_next(WEFT_SWAP_ROLLBACK, &linear, 1, &o), WEFT_SWAP_ROLLBACK);
 	o.new_total = 0;
@@ -326,6 +344,7 @@ int main(void)
 		cmocka_unit_test(shares_never_fall_and_end_at_100),
 		cmocka_unit_test(a_zero_duration_shifts_at_once),
 		cmocka_unit_test(a_canary_holds_each_step),
+		cmocka_unit_test(a_handover_comes_before_the_shift),
 		cmocka_unit_test(pausing_stops_every_edge_but_the_one_back),
 		cmocka_unit_test(batches_cover_everybody_once),
 		cmocka_unit_test(weights_leave_the_others_alone),

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Redis keeps what it was told: swapped under a thousand writes a second, with weft's own handover and
+# with one by a command in the instances, every write that was acknowledged is there afterwards.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+. tests/lib/tap.sh
+. scripts/lab.sh
+. tests/lib/e2e.sh
+. tests/lib/redis.sh
+
+written() { [ "$(wc -l <"$LAB_DIR/$1.acked")" -gt "$2" ]; }
+swap() { lab_weft swap start shop.redis --to "$(redis_other)" --wait --timeout 90; }
+is_master() { has "$(lab_in redis-cli -h $redis_vip info replication)" 'role:master' 'connected_slaves:0'; }
+
+swapped_while_written() { # NAME
+	local was
+	was=$(lab_weft service show shop.redis -o json | jq -r .active)
+	redis_writes "$1" 1000
+	wait_for 20 written "$1" 1500 || return 1
+	swap || return 1
+	wait_for 20 written "$1" $(($(wc -l <"$LAB_DIR/$1.acked") + 1500)) || return 1
+	redis_stop
+	cat "$LAB_DIR/$1.json"
+	[ "$was" != "$(lab_weft service show shop.redis -o json | jq -r .active)" ] && is_master
+}
+
+none_lost() {
+	cat "$LAB_DIR/$1.json"
+	same 'acknowledged writes that are not there' 0 "$(redis_lost "$1")" &&
+		jq -e '.acknowledged > 3000' "$LAB_DIR/$1.json"
+}
+
+told() {
+	has "$(lab_weft swap show "$(last_swap .id)")" 'warm .*copied in .* s, then writes paused'
+}
+
+# The old one goes on as if nothing had been.
+turned_back() {
+	redis_descriptor "$LAB_DIR/redis.json" '{"type": "exec", "command": ["/bin/sh", "-c", "[ $1 != promote ]", "handover"]}'
+	lab_weft apply -f "$LAB_DIR/redis.json" || return 1
+	redis_writes back 1000
+	wait_for 20 written back 500 || return 1
+	refused 1 'was rolled back' 'handover from .*/bin/sh ended with status 1' -- swap || return 1
+	wait_for 20 written back $(($(wc -l <"$LAB_DIR/back.acked") + 500)) || return 1
+	redis_stop
+	same 'lost' 0 "$(redis_lost back)"
+}
+
+# What weft does itself, by hand.
+by_command() {
+	local script
+	# shellcheck disable=SC2016 # for the shell in the instance
+	script='info() { redis-cli "$@" info replication; }
+		number() { o=${1##*$2:}; echo "${o%%[!0-9]*}"; }
+		case $1 in
+		sync) redis-cli replicaof "$2" 6379
+			until case $(info) in *master_link_status:up*) ;; *) false ;; esac; do :; done ;;
+		pause) redis-cli client pause 5000 write ;;
+		promote) o=$(number "$(info -h "$2")" master_repl_offset)
+			until [ "$(number "$(info)" slave_repl_offset)" -ge "$o" ]; do :; done
+			redis-cli replicaof no one ;;
+		resume) redis-cli client unpause ;;
+		esac'
+	redis_descriptor "$LAB_DIR/redis.json" "$(jq -n --arg s "$script" '{type: "exec", command: ["/bin/sh", "-c", $s, "handover"]}')"
+	lab_weft apply -f "$LAB_DIR/redis.json" && swapped_while_written command
+}
+
+refusals() {
+	lab_weft service scale shop.redis 2 || return 1
+	refused 1 'has 2 replicas: what one of them keeps' 'hint: weft service scale' -- swap || return 1
+	lab_weft service scale shop.redis 1
+}
+
+if ! why=$(lab_check test 2>&1); then tap_skip_all "$(head -n 1 <<<"$why")"; fi
+redis_image
+lab_open e2e-redis
+lab_containerd
+lab_weftd
+redis_descriptor "$LAB_DIR/redis.json" '{"type": "redis"}'
+
+tap 'the service runs as a container' lab_weft apply -f "$LAB_DIR/redis.json" --wait --timeout 60
+tap 'swapped at 1,000 writes/s' swapped_while_written there
+tap 'every acknowledged write is there' none_lost there
+tap 'the history tells of the handover' told
+tap 'and back' swapped_while_written back_again
+tap 'every acknowledged write is there' none_lost back_again
+tap 'a handover by a command that fails is turned back' turned_back
+tap 'a handover by a command' by_command
+tap 'every acknowledged write is there' none_lost command
+tap 'several replicas are refused' refusals
+OLD_DIR=$LAB_DIR
+tap 'the lab closes clean' lab_close
+LAB_DIR=
+tap 'nothing is left behind' nothing_left "$OLD_DIR"
+tap_end
