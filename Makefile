@@ -4,7 +4,7 @@
 # make test       install what is missing, build, pass the tests        (root)
 # make check      the tests alone;  TESTS='tests/e2e/swap.t build/tests/unit/test_err' picks some
 # make bench      measure; bench-dataplane: the packet path; bench-hops: its hops; bench-runtimes:
-#                 starting instances;  QUICK=1: short   (root)
+#                 starting instances; bench-swap: swaps;  QUICK=1: short   (root)
 # make lint | fuzz | install DESTDIR= PREFIX=/usr | deb | clean;  V=1 shows the commands
 VERSION := 0.1.0
 B       ?= build
@@ -49,7 +49,8 @@ all: $(PROGS) guest
 
 -include tests/guest/guest.mk
 -include runtimes/qemu/qemu.mk
-.PHONY: all guest check lint fuzz bench bench-dataplane bench-hops bench-runtimes install deb clean tests
+.PHONY: all guest check lint fuzz bench bench-dataplane bench-hops bench-runtimes bench-swap \
+        install deb clean tests
 
 # --- generated -----------------------------------------------------------------------------------
 $(B)/gen/%.bpf.o: %.bpf.c $(wildcard bpf/*.h tests/bench/*.h)
@@ -160,13 +161,15 @@ $(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(B)/libweft.a
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 tests: $(BENCH)
 .SECONDARY: $(patsubst $(B)/%,$(B)/obj/%.o,$(filter $(B)/tests/%,$(BENCH)))
-bench: bench-dataplane bench-hops bench-runtimes
+bench: bench-dataplane bench-hops bench-runtimes bench-swap
 bench-dataplane: $(BENCH)
 	scripts/bench-dataplane.sh
 bench-hops: all
 	scripts/bench-hops.sh
 bench-runtimes: all $(BENCH)
 	scripts/bench-runtimes.sh
+bench-swap: all
+	scripts/bench-swap.sh
 
 check: all tests fuzz
 	tests/run.sh $(TESTS)

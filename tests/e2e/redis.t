@@ -37,6 +37,7 @@ told() {
 
 # The old one goes on as if nothing had been.
 turned_back() {
+	# shellcheck disable=SC2016 # for the shell in the instance
 	redis_descriptor "$LAB_DIR/redis.json" '{"type": "exec", "command": ["/bin/sh", "-c", "[ $1 != promote ]", "handover"]}'
 	lab_weft apply -f "$LAB_DIR/redis.json" || return 1
 	redis_writes back 1000

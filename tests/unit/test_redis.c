@@ -100,8 +100,7 @@ static struct answer ask(sd_event *event, struct weft_redis *redis, const char *
 /* A port that nobody has, and a server on it. */
 static pid_t serve(uint16_t *ret_port)
 {
-	struct sockaddr_in sa = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(sa);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char port[8];
