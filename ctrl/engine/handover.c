@@ -2,6 +2,7 @@
 /* A service that keeps something: before its new instance gets the first flow, the old one's state
  * is handed over to it.
  *
+ *   clear      a pause of an earlier try ends
  *   follow     the new instance copies the old one's state, which goes on serving
  *   pause      the old one does not write any more; its clients wait
  *   promote    once the new one has all of it, it takes writes
@@ -19,15 +20,15 @@
 #include "ctrl/engine/internal.h"
 #include "ctrl/health/redis.h"
 
-#define PAUSE_MS    "5000"        /* of writes, at the most: then Redis goes on by itself */
-#define FLIP_NS     3000000000ULL /* handed over for so long, and not flipped: begin anew */
+#define PAUSE_MS    "30000"        /* of writes, at the most: then Redis goes on by itself */
+#define FLIP_NS     12000000000ULL /* paused for so long, and not flipped: begin anew */
 #define CATCH_UP_NS 2000000000ULL
 #define LOOK_MS     50 /* at the copying */
 #define CATCH_MS    2  /* at what is left of it */
 #define CUT_MS      100
 #define CALL_MS     2000
 
-enum stage { FOLLOW, COPY, PAUSE, MEASURE, CATCH_UP, PROMOTE, HANDED, CUT, PURGE, RESUME };
+enum stage { CLEAR, FOLLOW, COPY, PAUSE, MEASURE, CATCH_UP, PROMOTE, HANDED, CUT, PURGE, RESUME };
 
 struct handover {
 	struct service *service;
@@ -37,7 +38,7 @@ struct handover {
 	struct weft_redis *old, *coming;
 	struct weft_engine_call *call;
 	sd_event_source *timer;
-	uint64_t began_ns, paused_ns, handed_ns;
+	uint64_t began_ns, paused_ns;
 	uint64_t offset; /* of the old one's replication, when its writes were paused */
 };
 
@@ -83,6 +84,8 @@ static void again(struct handover *h, unsigned ms)
 static void go(struct handover *h, enum stage stage)
 {
 	h->stage = stage;
+	if (stage == PAUSE) /* it begins then at the soonest, and so does not end before we think */
+		h->paused_ns = weft_now_ns();
 	issue(h);
 }
 
@@ -124,7 +127,6 @@ static void handed(struct handover *h)
 	uint64_t now = weft_now_ns();
 
 	h->stage = HANDED;
-	h->handed_ns = now;
 	log_info("service %s: handed over to %s: copied in %.1f s, writes pause since %.1f ms",
 		s->name, h->new_name, (double)(h->paused_ns - h->began_ns) / 1e9,
 		(double)(now - h->paused_ns) / 1e6);
@@ -171,6 +173,9 @@ static void on_reply(void *userdata, int r, const char *text, const struct weft_
 		return;
 	}
 	switch (h->stage) {
+	case CLEAR:
+		go(h, FOLLOW);
+		break;
 	case FOLLOW:
 		go(h, COPY);
 		break;
@@ -178,7 +183,6 @@ static void on_reply(void *userdata, int r, const char *text, const struct weft_
 		look_at_copy(h, text);
 		break;
 	case PAUSE:
-		h->paused_ns = weft_now_ns();
 		go(h, MEASURE);
 		break;
 	case MEASURE:
@@ -218,6 +222,7 @@ static void ask_redis(struct handover *h)
 		"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", NULL};
 	static const char *const resume[] = {"CLIENT", "UNPAUSE", NULL};
 	const char *const *const commands[] = {
+		[CLEAR] = resume,
 		[FOLLOW] = follow,
 		[COPY] = info,
 		[PAUSE] = pause,
@@ -259,7 +264,6 @@ static void on_executed(void *userdata, int r, const struct weft_err *err, json_
 	} else if (h->stage == FOLLOW) {
 		go(h, PAUSE);
 	} else if (h->stage == PAUSE) {
-		h->paused_ns = weft_now_ns();
 		go(h, PROMOTE);
 	} else if (h->stage == PROMOTE) {
 		handed(h);
@@ -321,6 +325,8 @@ static void issue(struct handover *h)
 		ask_redis(h);
 	else if (h->stage == CUT)
 		go(h, PURGE);
+	else if (h->stage == CLEAR)
+		go(h, FOLLOW);
 	else
 		run_command(h);
 }
@@ -389,9 +395,10 @@ void handover_tick(struct service *s, uint64_t now)
 
 	if (s->swap->state != WEFT_SWAP_WARM || !s->swap->plan.handover || s->swap->error.code)
 		return;
-	if (h && h->stage == HANDED && now - h->handed_ns > FLIP_NS) {
+	if (h && h->stage == HANDED && wanted(h)->type == WEFT_HANDOVER_REDIS &&
+		now - h->paused_ns > FLIP_NS) {
 		h->began_ns = now;
-		go(h, FOLLOW);
+		go(h, CLEAR);
 		return;
 	}
 	if (h || s->swap->paused || !all_ready(s))
@@ -403,7 +410,7 @@ void handover_tick(struct service *s, uint64_t now)
 		swap_turn_back(s, &err);
 		return;
 	}
-	go(h, FOLLOW);
+	go(h, CLEAR);
 }
 
 void handover_flipped(struct service *s)

@@ -57,7 +57,7 @@ by_command() {
 		case $1 in
 		sync) redis-cli replicaof "$2" 6379
 			until case $(info) in *master_link_status:up*) ;; *) false ;; esac; do :; done ;;
-		pause) redis-cli client pause 5000 write ;;
+		pause) redis-cli client pause 600000 write ;;
 		promote) o=$(number "$(info -h "$2")" master_repl_offset)
 			until [ "$(number "$(info)" slave_repl_offset)" -ge "$o" ]; do :; done
 			redis-cli replicaof no one ;;

@@ -74,7 +74,7 @@ static void info(void **state)
 struct answer {
 	bool there;
 	int r;
-	char text[256];
+	char text[640];
 };
 
 static void on_reply(void *userdata, int r, const char *text, const struct weft_err *err)
