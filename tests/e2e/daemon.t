@@ -149,8 +149,6 @@ rebooted() {
 	lab_weftd && settles 3 20 && addresses_are 3
 }
 
-pause() { read -rt "$1" <> <(:) || :; }
-
 some_change() {
 	case $((RANDOM % 5)) in
 	0 | 1) apply $((RANDOM % 4 + 1)) ;;

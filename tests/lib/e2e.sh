@@ -32,7 +32,7 @@ none_failed() {
 	[ "$failed" = 0 ] && [ "$sent" -ge "$2" ] || {
 		jq -c '.total' "$LAB_DIR/$1.json"
 		lab_weft dp drops list
-		tail -n 40 "$LAB_DIR/weftd.log"
+		tail -n 20 "$LAB_DIR/weftd.log"
 		return 1
 	}
 }

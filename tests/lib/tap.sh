@@ -45,6 +45,9 @@ tap_end() {
 	[ "$TAP_BAD" = 0 ]
 }
 
+# So many seconds, for what happens at random moments; to wait for something there is wait_for.
+pause() { read -rt "$1" <> <(:) || :; }
+
 # same WHAT WANTED GOT
 same() {
 	[ "$2" = "$3" ] || {
