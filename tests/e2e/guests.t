@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Guests as their descriptors want them: memory, processors, limits, arguments, environment and
+# volumes reach qemu; and a Linux VM with a real nginx in it, whose second instance starts from the
+# checkpoint that was made behind the first one. The VM takes a kernel's package that may have to be
+# downloaded: without one it is left out.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+. tests/lib/tap.sh
+. scripts/lab.sh
+. tests/lib/e2e.sh
+
+vm=$LAB_BUILD/images/vm.tar.gz
+name() { lab_weft instance list -o json | jq -r ".items[$1].id"; }
+instance() { lab_weft instance show "$(name 0)" -o json | jq -r "$1"; }
+words() { tr '\0' ' ' <"/proc/$(instance .pid)/cmdline"; }
+
+deploys() {
+	mkdir -p "$LAB_DIR/data"
+	lab_descriptor "$LAB_DIR/shop.json" ".applications[0].microservices[0] |= (
+		.virtualization = \"unikernel\" | .code = .variants[0].code | del(.variants) | .arch = [\"amd64\"]
+		| .memory = 48 | .vcpus = 2 | .cpu_limit = 0.5 | .pids_limit = 70 | .log_limit = 1
+		| .cmd = [\"keepalive=5\", \"spin=0\"] | .environment = [\"GREETING=hello there\"]
+		| .volumes = [{host_path: \"$LAB_DIR/data\", mount_path: \"/data\", read_only: true}])"
+	lab_weft apply -f "$LAB_DIR/shop.json" --wait --timeout 60 && answers_as .
+}
+
+is_told() {
+	local all
+	all=$(words)
+	has "$all" ' -m 48M ' 'size=48M' ' -smp 2 ' || return 1
+	has "$all" "path=$LAB_DIR/data,security_model=none,readonly=on" 'mount_tag=m0' || return 1
+	has "$all" 'vfs.fstab=\[ "m0:/data:9pfs" \]' 'env.vars=\[ "GREETING=hello there" \]' '-- keepalive=5 spin=0 *$'
+}
+
+# One of v1's and v2's files has it.
+limit() { # CONTROLLER V1-FILE V2-FILE PATTERN
+	local group
+	group=$(sed -n "s/^[0-9]*:[^:]*\b$1\b[^:]*:\(.*shop\.web.*\)/\1/p" "/proc/$(instance .pid)/cgroup" | head -n 1)
+	[ -n "$group" ] || group=$(sed -n 's/^0:://p' "/proc/$(instance .pid)/cgroup")
+	grep -qsE "$4" "/sys/fs/cgroup/$1$group/$2" "/sys/fs/cgroup$group/$3" || {
+		echo "$1 of $group:" && cat "/sys/fs/cgroup/$1$group/$2" "/sys/fs/cgroup$group/$3"
+		return 1
+	}
+}
+
+# The guest's memory and what qemu itself may take; a thread for each processor beside qemu's own.
+is_limited() {
+	limit cpu cpu.cfs_quota_us cpu.max '^50000' &&
+		limit memory memory.limit_in_bytes memory.max "^$(((48 + 384) << 20))\$" &&
+		limit pids pids.max pids.max '^[0-9]+$'
+}
+
+counts() {
+	[ "$(instance .memory_bytes)" -gt 10000000 ] && [ "$(instance .cpu_ns)" -gt 10000000 ] &&
+		same 'virtualization' unikernel "$(instance .virtualization)"
+}
+
+vm_serves() {
+	lab_descriptor "$LAB_DIR/vm.json" ".applications[0].microservices[0] |= (
+		.virtualization = \"unikernel\" | .code = \"file://$vm\" | del(.variants) | .arch = [\"amd64\"]
+		| .memory = 192 | .readiness.timeout_s = 240)"
+	lab_weft service delete shop.web --wait && lab_weft apply -f "$LAB_DIR/vm.json" --wait --timeout 240 &&
+		has "$(lab_in curl -s --max-time 20 "http://$vip/")" 'hello from a virtual machine'
+}
+
+checkpoint() { find "$LAB_DIR/state/qemu/images" -path '*/warm/*' -name seal.json | grep -v '\.part/' | grep -q .; }
+two_ready() { [ "$(lab_weft service show shop.web -o json | jq .ready)" = 2 ]; }
+
+second_is_warm() {
+	local i
+	wait_for 240 checkpoint || return 1
+	jq '.applications[0].microservices[0].replicas = 2' "$LAB_DIR/vm.json" >"$LAB_DIR/two.json"
+	lab_weft apply -f "$LAB_DIR/two.json" --wait --timeout 240 && wait_for 240 two_ready || return 1
+	for i in 0 1; do lab_weft logs "$(name $i)"; done | grep -q ', from a checkpoint' || {
+		for i in 0 1; do lab_weft logs "$(name $i)"; done
+		return 1
+	}
+	for i in 1 2 3 4; do # each of the two
+		has "$(lab_in curl -s --max-time 20 "http://$vip/")" 'hello from a virtual machine' || return 1
+	done
+}
+
+# A checkpoint goes with its image.
+goes() {
+	lab_weft service delete shop.web --wait && lab_weft image prune &&
+		same 'files' '' "$(find "$LAB_DIR/state/qemu/images" -name 'kernel' -o -name 'ram')"
+}
+
+lab_check guests
+have_vm=
+if [ -e "$vm" ] || timeout 120 scripts/mkimage-vm.sh "$vm" 2>/dev/null; then have_vm=1; fi
+lab_image_nginx
+lab_open guests
+lab_containerd
+lab_weftd
+tap 'a guest runs with all that its descriptor says' deploys
+tap 'its qemu was told memory, processors, volume, environment and arguments' is_told
+tap 'it has the limits' is_limited
+tap 'what it uses is counted' counts
+if [ -n "$have_vm" ]; then
+	tap 'a Linux VM serves with a real nginx' vm_serves
+	tap 'the second one starts from a checkpoint' second_is_warm
+fi
+tap 'the checkpoint goes with its image' goes
+tap_end
