@@ -26,7 +26,7 @@
  *   cpu_limit, cpu_weight, pids_limit, log_limit   always
  *   user, capabilities, read_only, volumes         between container and gvisor
  *   readiness, liveness                always
- *   network, runtime                   never; they follow from the virtualization
+ *   network, runtime, warm_start       never; they follow from the virtualization
  * A unikernel's `code` has one image per entry of `arch`, joined with ',' (Oakestra's rule).
  * `volumes` is Oakestra's list; weft mounts a `host_path` of the node at `mount_path`, writable
  * unless `read_only`, and refuses CSI volumes of containers rather than to run without them.
@@ -111,6 +111,7 @@ struct weft_sla_variant {
 	char *user;          /* NULL: the image's */
 	char **capabilities; /* "CAP_...", NULL: a default set, {NULL}: none */
 	bool read_only;      /* its root file system */
+	int warm_start;      /* from a checkpoint of its image; -1: as the image says */
 	struct weft_sla_volume *volumes;
 	size_t n_volumes;
 	struct weft_sla_probe readiness, liveness; /* its own, or the microservice's */

@@ -63,6 +63,7 @@ static int check_applies(const struct sla_at *at, enum weft_virt virt)
 		{"capabilities", CONTAINER | GVISOR | NATIVE},
 		{"read_only", CONTAINER | GVISOR},
 		{"volumes", CONTAINER | GVISOR | UNIKERNEL},
+		{"warm_start", UNIKERNEL},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -293,6 +294,9 @@ int sla_parse_container(const struct sla_at *at, struct weft_sla_variant *v)
 	if (r == 0)
 		r = parse_volumes(at, v);
 	v->read_only = json_is_true(json_object_get(at->value, "read_only"));
+	v->warm_start = sla_says(at, "warm_start")
+				? json_is_true(json_object_get(at->value, "warm_start"))
+				: -1;
 	return r;
 }
 

@@ -72,6 +72,9 @@ static int fill_variant(struct instance_spec *s, const struct weft_sla_variant *
 	spec->user = v->user;
 	spec->capabilities = (const char *const *)v->capabilities;
 	spec->read_only = v->read_only;
+	spec->warm_start = v->warm_start < 0 ? WEFT_WARM_START_AUTO
+			   : v->warm_start   ? WEFT_WARM_START_ON
+					     : WEFT_WARM_START_OFF;
 	spec->log_max_bytes = (uint64_t)v->log_max_mb << 20;
 	return fill_mounts(s, v);
 }

@@ -60,25 +60,34 @@ vm_serves() {
 	lab_descriptor "$LAB_DIR/vm.json" ".applications[0].microservices[0] |= (
 		.virtualization = \"unikernel\" | .code = \"file://$vm\" | del(.variants) | .arch = [\"amd64\"]
 		| .memory = 192 | .readiness.timeout_s = 240)"
-	lab_weft service delete shop.web --wait && lab_weft apply -f "$LAB_DIR/vm.json" --wait --timeout 240 &&
+	lab_weft apply -f "$LAB_DIR/vm.json" --wait --timeout 240 &&
 		has "$(lab_in curl -s --max-time 20 "http://$vip/")" 'hello from a virtual machine'
 }
 
 checkpoint() { find "$LAB_DIR/state/qemu/images" -path '*/warm/*' -name seal.json | grep -v '\.part/' | grep -q .; }
 two_ready() { [ "$(lab_weft service show shop.web -o json | jq .ready)" = 2 ]; }
 
-second_is_warm() {
+second_is_warm() { # FILE TEXT
 	local i
 	wait_for 240 checkpoint || return 1
-	jq '.applications[0].microservices[0].replicas = 2' "$LAB_DIR/vm.json" >"$LAB_DIR/two.json"
+	jq '.applications[0].microservices[0].replicas = 2' "$1" >"$LAB_DIR/two.json"
 	lab_weft apply -f "$LAB_DIR/two.json" --wait --timeout 240 && wait_for 240 two_ready || return 1
 	for i in 0 1; do lab_weft logs "$(name $i)"; done | grep -q ', from a checkpoint' || {
 		for i in 0 1; do lab_weft logs "$(name $i)"; done
 		return 1
 	}
 	for i in 1 2 3 4; do # each of the two
-		has "$(lab_in curl -s --max-time 20 "http://$vip/")" 'hello from a virtual machine' || return 1
+		has "$(lab_in curl -s --max-time 20 "http://$vip/")" "$2" || return 1
 	done
+}
+
+# What its image can, and would not by itself.
+asked_for() {
+	lab_descriptor "$LAB_DIR/asked.json" ".applications[0].microservices[0] |= (
+		.virtualization = \"unikernel\" | .code = .variants[0].code | del(.variants) | .arch = [\"amd64\"]
+		| .memory = 48 | .warm_start = true)"
+	lab_weft service delete shop.web --wait && lab_weft apply -f "$LAB_DIR/asked.json" --wait --timeout 60 &&
+		second_is_warm "$LAB_DIR/asked.json" . && lab_weft service delete shop.web --wait && lab_weft image prune
 }
 
 # A checkpoint goes with its image.
@@ -98,9 +107,10 @@ tap 'a guest runs with all that its descriptor says' deploys
 tap 'its qemu was told memory, processors, volume, environment and arguments' is_told
 tap 'it has the limits' is_limited
 tap 'what it uses is counted' counts
+tap 'the second one of a guest that is asked to starts from a checkpoint' asked_for
 if [ -n "$have_vm" ]; then
 	tap 'a Linux VM serves with a real nginx' vm_serves
-	tap 'the second one starts from a checkpoint' second_is_warm
+	tap 'its second one starts from a checkpoint' second_is_warm "$LAB_DIR/vm.json" 'hello from a virtual machine'
+	tap 'the checkpoint goes with its image' goes
 fi
-tap 'the checkpoint goes with its image' goes
 tap_end

@@ -540,6 +540,7 @@ static void test_container(void **state)
 		{"\"runtime\": ^\"../x\"", ".runtime: \"../x\" is no runtime's name"},
 		{"\"capabilities\": [\"KILL\", ^\"FLY\"]",
 			".capabilities[1]: unknown capability \"FLY\""},
+		{"^\"warm_start\": true", ".warm_start: means nothing to virtualization container"},
 		{"\"read_only\": ^1", ".read_only: must be true or false, is a number"},
 		{"\"volumes\": [^{\"mount_path\": \"/x\"}]",
 			".volumes[0].host_path: required, but missing"},
@@ -575,7 +576,8 @@ static void test_container_values(void **state)
 			    "\"volumes\": [{\"host_path\": \"/s\", \"mount_path\": \"/t\"}],"
 			    "\"variants\": [{\"virtualization\": \"gvisor\", \"user\": \"0\"},"
 			    "{\"virtualization\": \"unikernel\", \"code\": \"k\","
-			    "\"volumes\": [], \"read_only\": false, \"cpu_limit\": 0}]");
+			    "\"volumes\": [], \"read_only\": false, \"cpu_limit\": 0,"
+			    "\"warm_start\": true}]");
 	const struct weft_sla_variant *v = sla->services[0].variants;
 
 	(void)state;
@@ -590,6 +592,8 @@ static void test_container_values(void **state)
 	assert_string_equal(v[1].volumes[0].target, "/t");
 	assert_null(v[1].runtime);
 
+	assert_int_equal(v[0].warm_start, -1);
+	assert_int_equal(v[2].warm_start, 1);
 	assert_int_equal(v[2].cpu_milli, 0);
 	assert_int_equal(v[2].log_max_mb, 0);
 	assert_true(!v[2].read_only && !v[2].capabilities && !v[2].user && !v[2].volumes);
