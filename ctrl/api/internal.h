@@ -22,6 +22,8 @@ API_REQUEST(api_settings);
 API_REQUEST(api_scale);
 API_REQUEST(api_swap);
 API_REQUEST(api_attach);
+API_REQUEST(api_peer);
+API_REQUEST(api_peer_import);
 API_REQUEST(api_pause);
 API_REQUEST(api_resume);
 API_REQUEST(api_exec);

@@ -331,6 +331,42 @@ int api_attach(struct weft_engine *e, const struct weft_api_request *q, const ch
 	return r < 0 ? r : api_answer(ret, 201, view);
 }
 
+int api_peer(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	static const char *const keys[] = {"name", "address", "format", "port", "mtu", NULL};
+	struct weft_peer_request p = {.name = "", .address = ""};
+	const char **const texts[] = {&p.name, &p.address, &p.format};
+	json_auto_t *doc = NULL;
+	json_t *view = NULL;
+	int r = load_body(q, &doc, err);
+
+	(void)name;
+	if (r == 0)
+		r = check_keys(doc, "peer", keys, err);
+	for (size_t i = 0; i < ARRAY_SIZE(texts) && r == 0; i++)
+		r = get_text(doc, "peer", keys[i], texts[i], err);
+	if (r == 0)
+		r = get_int(doc, "peer", "port", &p.port, err);
+	if (r == 0)
+		r = get_int(doc, "peer", "mtu", &p.mtu, err);
+	if (r == 0)
+		r = weft_engine_peer_set(e, &p, &view, err);
+	return r < 0 ? r : api_answer(ret, 201, view);
+}
+
+int api_peer_import(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	json_auto_t *doc = NULL;
+	json_t *view = NULL;
+	int r = load_body(q, &doc, err);
+
+	if (r == 0)
+		r = weft_engine_peer_import(e, name, doc, &view, err);
+	return r < 0 ? r : api_answer(ret, 200, view);
+}
+
 /* What the data plane has, of all services or of one. */
 #define DP_REQUEST(what)                                                                       \
 	int api_dp_##what(struct weft_engine *e, const struct weft_api_request *q,             \

@@ -36,14 +36,15 @@ static int read_stream(FILE *f, char **ret, size_t *ret_size)
 	return 0;
 }
 
-static int read_descriptor(
+int cli_read_file(
 	struct cli *cli, const char *file, char **ret, size_t *ret_size, struct weft_err *err)
 {
 	int r = strcmp(file, "-") == 0 ? read_stream(cli->io.in, ret, ret_size)
 				       : weft_read_file(file, BODY_MAX, ret, ret_size);
 
 	if (r == -E2BIG)
-		return weft_err_set(err, r, "%s: larger than 1 MiB, which no descriptor is", file);
+		return weft_err_set(
+			err, r, "%s: larger than 1 MiB, which weftd does not take", file);
 	if (r < 0)
 		return weft_err_set(err, r, "%s: %s", file, strerror(-r));
 	return 0;
@@ -83,7 +84,7 @@ static int apply_file(
 
 	if (!path)
 		return -ENOMEM;
-	r = read_descriptor(cli, file, &body, &size, err);
+	r = cli_read_file(cli, file, &body, &size, err);
 	if (r == 0)
 		r = cli_call(cli, "POST", path, body, size, &reply, err);
 	if (r < 0)

@@ -156,6 +156,8 @@ int weft_cli(int argc, char *argv[], const struct cli_io *io)
 		.tail = UINT64_MAX,
 		.since = UINT64_MAX,
 		.weight = UINT64_MAX,
+		.port = UINT64_MAX,
+		.mtu = UINT64_MAX,
 		.signal_fd = -1,
 	};
 	struct weft_err err = {0};

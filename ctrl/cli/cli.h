@@ -44,8 +44,10 @@ struct cli {
 	uint64_t used; /* bit per flag that was given */
 	const char *color, *file, *to, *strategy, *steps, *guard, *service;
 	const char *device, *netns, *ns_addr, *ns_addr6, *mac;
+	const char *address, *format;
 	/* UINT64_MAX: not given */
-	uint64_t timeout_ms, duration_ms, drain_ms, hold_ms, at_a_time, tail, since, weight;
+	uint64_t timeout_ms, duration_ms, drain_ms, hold_ms, at_a_time, tail, since, weight, port,
+		mtu;
 
 	bool colored, tty;
 	uint64_t deadline_ns; /* weft_now_ns() at which --timeout is over; 0: none */
@@ -73,6 +75,7 @@ enum {
 	CLI_OPT_ALL = 1 << 9,
 	CLI_OPT_DURATION = 1 << 10,
 	CLI_OPT_ROLE = 1 << 11,
+	CLI_OPT_PEER = 1 << 12, /* --address, --port, --format, --mtu */
 };
 
 struct cli_command {
@@ -103,6 +106,10 @@ void cli_help(FILE *f, const struct cli_command *command); /* NULL: of the progr
 bool cli_help_noun(FILE *f, const char *noun);             /* false: no such noun */
 int cli_unknown_command(char *const *words, size_t n, struct weft_err *err);
 const struct cli_command *cli_find_command(char *const *words, size_t n, size_t *ret_used);
+
+/* apply.c: a file, or "-": what comes in at the terminal; of at most 1 MiB. */
+int cli_read_file(
+	struct cli *cli, const char *file, char **ret, size_t *ret_size, struct weft_err *err);
 
 /* Talk to the person, on stderr. Text of the API is cleaned of control characters. */
 void cli_say(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -137,6 +144,12 @@ int cli_cmd_image_list(struct cli *cli, struct weft_err *err);
 int cli_cmd_image_pull(struct cli *cli, struct weft_err *err);
 int cli_cmd_image_remove(struct cli *cli, struct weft_err *err);
 int cli_cmd_image_prune(struct cli *cli, struct weft_err *err);
+int cli_cmd_peer_list(struct cli *cli, struct weft_err *err);
+int cli_cmd_peer_show(struct cli *cli, struct weft_err *err);
+int cli_cmd_peer_add(struct cli *cli, struct weft_err *err);
+int cli_cmd_peer_remove(struct cli *cli, struct weft_err *err);
+int cli_cmd_peer_export(struct cli *cli, struct weft_err *err);
+int cli_cmd_peer_import(struct cli *cli, struct weft_err *err);
 int cli_cmd_events(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err);
 int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err);

@@ -51,6 +51,19 @@ const struct cli_command cli_commands[] = {
 	{"instance detach", "NAME", 1, 1, 0, cli_cmd_instance_detach,
 		"take such an interface out again", NULL},
 	{"logs", "ID", 1, 1, CLI_OPT_TAIL, cli_cmd_instance_logs, "the same", NULL},
+	{"peer list", "", 0, 0, SHOWN, cli_cmd_peer_list, "other nodes, and the way to each", NULL},
+	{"peer show", "NAME", 1, 1, SHOWN, cli_cmd_peer_show, "one of them", NULL},
+	{"peer add", "NAME", 1, 1, CLI_OPT_PEER, cli_cmd_peer_add,
+		"make another node known, or change it",
+		"weftd needs an --uplink to reach it, and each node a --subnet and a range of "
+		"--instances of\nits own. What it runs is told by weft peer import."},
+	{"peer remove", "NAME", 1, 1, 0, cli_cmd_peer_remove, "forget it, and its instances", NULL},
+	{"peer export", "", 0, 0, 0, cli_cmd_peer_export,
+		"what other nodes have to know of this one's instances", NULL},
+	{"peer import", "NAME", 1, 1, CLI_OPT_FILE, cli_cmd_peer_import,
+		"know a peer's instances: what it exports",
+		"They replace those known before, are backends of the services of the same name "
+		"here, and may\ncall this node's."},
 	{"swap start", "SERVICE", 1, 1, CLI_OPT_TO | CLI_OPT_WATCH | CLI_OPT_WAIT,
 		cli_cmd_swap_start, "move a running service to another virtualization",
 		"--watch shows its progress, --wait only returns when it has ended: with 0 when "

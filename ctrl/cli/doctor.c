@@ -99,6 +99,22 @@ static void put_features(const struct cli *cli, const json_t *dp)
 	}
 }
 
+static void put_uplink(const struct cli *cli, const json_t *doc)
+{
+	const json_t *up = json_object_get(doc, "uplink");
+	_cleanup_(freep) char *text = cli_fmt_uplink(doc);
+	_cleanup_(freep) char *line =
+		weft_strf("%s: %s", cli_str(up, "device", "?"), text ? text : "");
+	bool works = !*cli_str(up, "problem", "");
+
+	if (text && line)
+		put_check(cli, works ? GOOD : BAD, "uplink", line,
+			works ? NULL : "ip link; weftd looks again every two seconds");
+	else if (up)
+		put_check(cli, OPTIONAL, "uplink",
+			"none: no other nodes, no published ports (weftd --uplink)", NULL);
+}
+
 static int diagnose(const struct cli *cli, const json_t *doc)
 {
 	const json_t *dp = json_object_get(doc, "dataplane"),
@@ -141,6 +157,7 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 	put_check(cli, store_ok ? GOOD : BAD, "store",
 		store_ok ? cli_str(store, "kind", "?") : store_state,
 		store_ok ? NULL : "is there room and permission in weftd's --state-dir?");
+	put_uplink(cli, doc);
 	any = put_runtimes(cli, doc);
 	put_problems(cli, doc);
 	return dp_ok && store_ok && any ? 0 : 1;

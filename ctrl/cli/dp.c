@@ -31,6 +31,7 @@ static const struct cli_column lb_columns[] = {
 	{"SERVICE", "service", cli_cell_text, 0},
 	{"POLICY", "policy", cli_cell_text, 0},
 	{"VIP", "vip", cli_cell_text, 0},
+	{"PUBLISHED", "published", cli_cell_text, CLI_COL_WIDE},
 	{"BACKEND", "instance", cli_cell_text, 0},
 	{"RUNTIME", "virtualization", cli_cell_text, 0},
 	{"ADDRESS", "addr", cli_cell_text, 0},

@@ -36,6 +36,10 @@ enum {
 	ID_NS_ADDR6,
 	ID_MAC,
 	ID_WEIGHT,
+	ID_ADDRESS,
+	ID_PORT,
+	ID_FORMAT,
+	ID_MTU,
 	ID_ALL,
 	ID_CA,
 	ID_TOKEN_FILE,
@@ -50,7 +54,7 @@ static const struct {
 	const char *help;
 } options[] = {
 	{"file", 'f', "FILE", CLI_OPT_FILE,
-		"descriptor to apply: a file, a directory of *.json, or - for stdin"},
+		"what to read: a file or - for stdin; apply: also a directory of *.json"},
 	{"to", ID_TO, "VIRT", CLI_OPT_TO, "container, gvisor, unikernel or native"},
 	{"strategy", ID_STRATEGY, "S", CLI_OPT_TO,
 		"how traffic shifts: linear, exponential, at-once, canary or blue-green"},
@@ -75,6 +79,11 @@ static const struct {
 	{"ns-addr6", ID_NS_ADDR6, "ADDR", CLI_OPT_ATTACH, "and that of IPv6"},
 	{"mac", ID_MAC, "MAC", CLI_OPT_ATTACH, "its hardware address, where weft cannot see it"},
 	{"weight", ID_WEIGHT, "N", CLI_OPT_ATTACH, "its weight beside the others' (default 1)"},
+	{"address", ID_ADDRESS, "ADDR", CLI_OPT_PEER, "of its uplink, IPv4 or IPv6"},
+	{"port", ID_PORT, "N", CLI_OPT_PEER, "of its tunnel (raw 50103, vxlan 50104)"},
+	{"format", ID_FORMAT, "F", CLI_OPT_PEER,
+		"of the tunnel: vxlan (the default, faster) or raw (Oakestra's)"},
+	{"mtu", ID_MTU, "N", CLI_OPT_PEER, "of the way there, where its routes promise more"},
 	{"all", ID_ALL, NULL, CLI_OPT_ALL, "also those that have not counted anything"},
 	{"wait", ID_WAIT, NULL, CLI_OPT_WAIT, "return when it is done"},
 	{"watch", 'w', NULL, CLI_OPT_WATCH, "keep showing it as it changes"},
@@ -252,6 +261,10 @@ static const char **text_flag(struct cli *cli, int id)
 		return &cli->token_file;
 	case ID_ROLE:
 		return &cli->role;
+	case ID_ADDRESS:
+		return &cli->address;
+	case ID_FORMAT:
+		return &cli->format;
 	default:
 		return NULL;
 	}
@@ -318,6 +331,11 @@ static int take_option(struct cli *cli, int id, const char *arg, struct weft_err
 			"--since", arg, 0, INT64_MAX, "an event's number", &cli->since, err);
 	case ID_WEIGHT:
 		return take_number("--weight", arg, 0, UINT32_MAX, "a weight", &cli->weight, err);
+	case ID_PORT:
+		return take_number(
+			"--port", arg, 1, 65535, "a number from 1 to 65535", &cli->port, err);
+	case ID_MTU:
+		return take_number("--mtu", arg, 1, 65535, "a number of bytes", &cli->mtu, err);
 	default:
 		return take_global(cli, id, arg, err);
 	}

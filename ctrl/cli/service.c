@@ -98,6 +98,8 @@ static const struct cli_column columns[] = {
 	{"VIPS", "vips", cell_vips, CLI_COL_WIDE},
 	{"VIPS6", "vips6", cell_vips, CLI_COL_WIDE},
 	{"SHORTCUT", "shortcut", cell_shortcut, CLI_COL_WIDE},
+	{"PORTS", "ports", cli_cell_text, CLI_COL_WIDE},
+	{"PUBLISHED-AT", "published_at", cli_cell_text, CLI_COL_WIDE},
 	{"IDS", "instances", cli_cell_text, CLI_COL_WIDE},
 	{"RESTARTS", "restarts", cli_cell_count, CLI_COL_WIDE},
 	{"NEXT-TRY", "retry_ms", cell_retry, CLI_COL_WIDE},

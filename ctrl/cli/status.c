@@ -63,6 +63,20 @@ static void put_problems(const struct cli *cli, const json_t *doc)
 	}
 }
 
+/* What is wrong with it is among the problems. */
+static void put_uplink(const struct cli *cli, const json_t *doc)
+{
+	const json_t *up = json_object_get(doc, "uplink");
+	_cleanup_(freep) char *text = cli_fmt_uplink(doc), *line = NULL, *clean = NULL;
+
+	if (!text || *cli_str(up, "problem", ""))
+		return;
+	line = weft_strf("uplink %s: %s", cli_str(up, "device", "?"), text);
+	clean = line ? cli_clean(line, cli->io.utf8) : NULL;
+	if (clean)
+		fprintf(cli->io.out, "%s\n", clean);
+}
+
 static int render(const struct cli *cli, const json_t *doc)
 {
 	const json_t *node = json_object_get(doc, "node"), *dp = json_object_get(doc, "dataplane");
@@ -84,6 +98,7 @@ static int render(const struct cli *cli, const json_t *doc)
 	if (cli_u64(doc, "swaps_running"))
 		fprintf(cli->io.out, "swaps running: %" PRIu64 "  (weft swap list)\n",
 			cli_u64(doc, "swaps_running"));
+	put_uplink(cli, doc);
 	put_problems(cli, doc);
 	return cli_table(cli, columns, ARRAY_SIZE(columns), rows);
 }

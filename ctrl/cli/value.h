@@ -27,6 +27,9 @@ struct cli_text cli_fmt_uptime(uint64_t s);         /* the same, whole seconds b
 struct cli_text cli_fmt_age(uint64_t ms);           /* 12s, 3m, 2h, 4d */
 struct cli_text cli_fmt_ns(uint64_t ns, bool utf8); /* 190µs, 1.2ms, 12s */
 
+/* A status' uplink in a line, without its device; NULL: it has none, or out of memory. */
+char *cli_fmt_uplink(const json_t *status);
+
 /* A copy that is safe to print: control characters become '?', and without utf8 whatever is not
  * ASCII does too. NULL when out of memory. */
 char *cli_clean(const char *s, bool utf8);

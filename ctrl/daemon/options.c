@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctrl/daemon/options.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
@@ -35,6 +34,10 @@ enum {
 	OPT_LIBEXEC,
 	OPT_REGISTRIES,
 	OPT_IMAGE_KEEP,
+	OPT_UPLINK,
+	OPT_TUNNEL_PORT,
+	OPT_XDP,
+	OPT_INSTANCES,
 	OPT_LOG_LEVEL,
 	OPT_IN_FILE, /* from here on: of the command line alone */
 	OPT_CONFIG = OPT_IN_FILE,
@@ -67,6 +70,10 @@ static const struct option longopts[] = {
 	{"libexec", required_argument, NULL, OPT_LIBEXEC},
 	{"registries", required_argument, NULL, OPT_REGISTRIES},
 	{"image-keep", required_argument, NULL, OPT_IMAGE_KEEP},
+	{"uplink", required_argument, NULL, OPT_UPLINK},
+	{"tunnel-port", required_argument, NULL, OPT_TUNNEL_PORT},
+	{"xdp", required_argument, NULL, OPT_XDP},
+	{"instances", required_argument, NULL, OPT_INSTANCES},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"check-config", no_argument, NULL, OPT_CHECK_CONFIG},
@@ -88,63 +95,10 @@ static void help(void)
 	     "      [--containerd=SOCKET] [--containerd-namespace=weft] [--cgroup=weft]\n"
 	     "      [--libexec=DIR] [--registries=/etc/weft/registries.json]\n"
 	     "      [--image-keep=86400]\n"
+	     "      [--instances=10.30.128.0/17] [--uplink=DEVICE] [--tunnel-port=50103]\n"
+	     "      [--xdp=auto|native|generic|off]\n"
 	     "      [--log-level=error|warning|info|debug] [--purge] [--version]\n"
 	     "See weftd(8).");
-}
-
-static int parse_subnet(
-	const char *option, const char *text, struct weft_engine_config *c, struct weft_err *err)
-{
-	char copy[INET_ADDRSTRLEN + 4];
-	uint64_t len;
-	char *slash;
-
-	snprintf(copy, sizeof(copy), "%s", strlen(text) < sizeof(copy) ? text : "");
-	slash = strchr(copy, '/');
-	if (slash)
-		*slash = '\0';
-	if (!slash || inet_pton(AF_INET, copy, &c->subnet) != 1 ||
-		weft_parse_u64(slash + 1, 16, 29, &len) < 0 ||
-		(ntohl(c->subnet.s_addr) & ((1u << (32 - len)) - 1)) != 0 ||
-		ntohl(c->subnet.s_addr) >> 20 != 0x0a1 || ntohl(c->subnet.s_addr) >> 16 == 0x0a1e) {
-		weft_err_set(err, EINVAL, "%s=%s is not a subnet of the overlay", option, text);
-		return weft_err_hint(err, "a /16 to /29 in 10.16.0.0/12 outside 10.30.0.0/16, such "
-					  "as 10.18.0.0/26");
-	}
-	c->subnet_len = (uint8_t)len;
-	return 0;
-}
-
-/* Oakestra numbers subnets from fc00:: on; fdfe::/16 is reserved, fdff::/16 the services'. */
-static int parse_subnet6(
-	const char *option, const char *text, struct weft_engine_config *c, struct weft_err *err)
-{
-	char copy[INET6_ADDRSTRLEN + 5];
-	struct in6_addr a = {0};
-	uint64_t len = 0;
-	char *slash;
-	bool ok;
-
-	c->subnet6_len = 0;
-	if (strcmp(text, "off") == 0)
-		return 0;
-	snprintf(copy, sizeof(copy), "%s", strlen(text) < sizeof(copy) ? text : "");
-	slash = strchr(copy, '/');
-	if (slash)
-		*slash = '\0';
-	ok = slash && inet_pton(AF_INET6, copy, &a) == 1 &&
-	     weft_parse_u64(slash + 1, 112, 124, &len) == 0 && (a.s6_addr[0] & 0xfe) == 0xfc &&
-	     (a.s6_addr[0] != 0xfd || a.s6_addr[1] < 0xfe);
-	for (unsigned bit = (unsigned)len; ok && bit < 128; bit++)
-		ok = !(a.s6_addr[bit / 8] & 0x80 >> bit % 8);
-	if (!ok) {
-		weft_err_set(err, EINVAL, "%s=%s is not a subnet of the overlay", option, text);
-		return weft_err_hint(err, "a /112 to /124 in fc00::/7 outside fdfe::/15, such as "
-					  "fc00::/120; or off");
-	}
-	c->subnet6 = a;
-	c->subnet6_len = (uint8_t)len;
-	return 0;
 }
 
 static int parse_role(const char *option, const char *role, struct weft_err *err)
@@ -246,6 +200,42 @@ static int check_api(const struct weft_api_config *c, struct weft_err *err)
 	return weft_err_hint(err, "--tls-cert=FILE --tls-key=FILE --tokens=FILE; see weftd(8)");
 }
 
+static int set_log_level(
+	const char *option, const char *arg, struct options *o, struct weft_err *err)
+{
+	int level = weft_log_parse_level(arg);
+
+	if (level < 0) {
+		weft_err_set(err, EINVAL, "%s=%s: unknown level", option, arg);
+		return weft_err_hint(err, "error, warning, info or debug");
+	}
+	o->log_level = level;
+	return 0;
+}
+
+static int set_network(int opt, const char *option, const char *arg, struct weft_engine_config *c,
+	struct weft_err *err)
+{
+	switch (opt) {
+	case OPT_SUBNET:
+		return options_subnet(option, arg, c, err);
+	case OPT_SUBNET6:
+		return options_subnet6(option, arg, c, err);
+	case OPT_MTU:
+		return set_mtu(option, arg, c, err);
+	case OPT_UPLINK:
+		return options_uplink(option, arg, c, err);
+	case OPT_TUNNEL_PORT:
+		return options_tunnel_port(option, arg, c, err);
+	case OPT_XDP:
+		return options_xdp(option, arg, c, err);
+	case OPT_INSTANCES:
+		return options_instances(option, arg, c, err);
+	default:
+		return weft_err_set(err, EINVAL, "unknown option");
+	}
+}
+
 /* option is what it is called where it was given. */
 static int set_one(
 	int opt, const char *option, const char *arg, struct options *o, struct weft_err *err)
@@ -263,15 +253,9 @@ static int set_one(
 		return set_path(&c->bpffs, option, arg, err);
 	case OPT_NODE:
 		return set_name(&c->node, option, arg, 128, err);
-	case OPT_SUBNET:
-		return parse_subnet(option, arg, c, err);
-	case OPT_SUBNET6:
-		return parse_subnet6(option, arg, c, err);
 	case OPT_HOST_DEVICE:
 		/* room for ".1023" behind it in IFNAMSIZ */
 		return set_name(&c->host_device, option, arg, 10, err);
-	case OPT_MTU:
-		return set_mtu(option, arg, c, err);
 	case OPT_CONTAINERD:
 		return set_path(&c->containerd, option, arg, err);
 	case OPT_CTRD_NAMESPACE:
@@ -285,12 +269,7 @@ static int set_one(
 	case OPT_IMAGE_KEEP:
 		return set_image_keep(option, arg, c, err);
 	case OPT_LOG_LEVEL:
-		if (weft_log_parse_level(arg) < 0) {
-			weft_err_set(err, EINVAL, "%s=%s: unknown level", option, arg);
-			return weft_err_hint(err, "error, warning, info or debug");
-		}
-		o->log_level = weft_log_parse_level(arg);
-		return 0;
+		return set_log_level(option, arg, o, err);
 	case OPT_CONFIG:
 		return set_path(&o->config, option, arg, err);
 	case OPT_CHECK_CONFIG:
@@ -303,7 +282,7 @@ static int set_one(
 		o->purge = true;
 		return 0;
 	default:
-		return weft_err_set(err, EINVAL, "unknown option");
+		return set_network(opt, option, arg, c, err);
 	}
 }
 
@@ -346,6 +325,9 @@ static void defaults(struct options *o)
 		[OPT_CGROUP - FIRST] = "weft",
 		[OPT_REGISTRIES - FIRST] = "/etc/weft/registries.json",
 		[OPT_IMAGE_KEEP - FIRST] = "86400",
+		[OPT_TUNNEL_PORT - FIRST] = "50103",
+		[OPT_XDP - FIRST] = "auto",
+		[OPT_INSTANCES - FIRST] = "10.30.128.0/17",
 		[OPT_LOG_LEVEL - FIRST] = "info",
 	};
 
@@ -476,7 +458,9 @@ int options_print(const struct options *o)
 		for (char *p = key; (p = strchr(p, '-')) != NULL;)
 			*p = '_';
 		json_object_set_new(doc, key,
-			opt == OPT_MTU ? json_integer(o->engine.mtu) : json_string(value));
+			opt == OPT_MTU           ? json_integer(o->engine.mtu)
+			: opt == OPT_TUNNEL_PORT ? json_integer(o->engine.tunnel_port)
+						 : json_string(value));
 	}
 	r = json_dumpf(doc, stdout, JSON_INDENT(2));
 	return r < 0 || puts("") < 0 || fflush(stdout) < 0 ? -EIO : 0;

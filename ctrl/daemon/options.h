@@ -39,4 +39,10 @@ int options_setting(const char *key);
 int options_set(
 	struct options *o, int setting, const char *label, const char *value, struct weft_err *err);
 
+/* options_net.c */
+typedef int options_network_t(
+	const char *option, const char *text, struct weft_engine_config *c, struct weft_err *err);
+options_network_t options_subnet, options_subnet6, options_instances, options_uplink,
+	options_tunnel_port, options_xdp;
+
 #endif

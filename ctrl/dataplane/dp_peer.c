@@ -38,7 +38,8 @@ enum problem {
 struct dp_peer {
 	enum problem problem;
 	int code;
-	uint32_t mtu; /* that the way allows, before ICMP lowered it */
+	uint32_t mtu;  /* that the way allows, before ICMP lowered it */
+	uint32_t most; /* that was set by hand, 0: no limit */
 };
 
 struct way {
@@ -139,8 +140,8 @@ static int ask_route(const struct in6_addr *addr, struct way *ret)
 	return v4 ? ask_route4(fd, addr, ret) : ask_route6(fd, addr, ret);
 }
 
-static enum problem find_way(
-	struct weft_dp *dp, const struct weft_bpf_peer *p, struct way *ret, int *ret_code)
+static enum problem find_way(struct weft_dp *dp, const struct weft_bpf_peer *p, uint32_t most,
+	struct way *ret, int *ret_code)
 {
 	uint32_t ifindex = 0, mtu = 0, out = 0;
 	struct in6_addr addr = addr_of(p);
@@ -163,6 +164,8 @@ static enum problem find_way(
 		ret->mtu = mtu;
 	if (ret->mtu > UINT16_MAX)
 		ret->mtu = UINT16_MAX;
+	if (most && ret->mtu > most)
+		ret->mtu = most;
 	if (ret->mtu < INNER_MIN + weft_tunnel_overhead(p->format, p->family))
 		return MTU;
 	return WAY;
@@ -176,7 +179,7 @@ void dp_peer_refresh(struct weft_dp *dp, uint32_t id)
 	struct way way = {0};
 
 	note->code = 0;
-	note->problem = find_way(dp, p, &way, &note->code);
+	note->problem = find_way(dp, p, note->most, &way, &note->code);
 	if (note->problem != WAY) {
 		__atomic_store_n(&p->active, 0, __ATOMIC_RELEASE);
 		return;
@@ -318,6 +321,7 @@ int weft_dp_peer_set(struct weft_dp *dp, const struct weft_dp_peer *peer, struct
 		p->lowered_ns = 0;
 		p->family = IN6_IS_ADDR_V4MAPPED(&peer->addr) ? 4 : 6;
 	}
+	peer_note(dp, peer->id)->most = peer->mtu;
 	r = enter(dp, &peer->addr, peer->id);
 	if (r < 0) {
 		weft_dp_peer_remove(dp, peer->id);

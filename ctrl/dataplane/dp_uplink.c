@@ -310,6 +310,8 @@ int weft_dp_tunnel_refresh(struct weft_dp *dp)
 		bring_up_or_say(dp, NULL);
 		return 1;
 	}
+	if (dp->up && dp->up->ifindex)
+		dp_publish_at(dp, dp->up->device);
 	dp_peers_refresh(dp, PEERS_MOST);
 	return 0;
 }

@@ -69,6 +69,7 @@ struct weft_dp_peer {
 	uint32_t id;          /* 1..WEFT_DP_MAX_PEERS-1 */
 	struct in6_addr addr; /* in the underlay; IPv4 as ::ffff:a.b.c.d */
 	uint16_t port;        /* 0: the format's */
+	uint32_t mtu;         /* of the underlay on the way there, 0: as its routes say */
 	enum weft_dp_format format;
 };
 

@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "ctrl/base/log.h"
-#include "ctrl/engine/internal.h"
+#include "ctrl/engine/peer.h"
 #include "runtimes/image/fetch.h"
 #include "runtimes/registry/reference.h"
 
@@ -114,6 +114,22 @@ static int port_in_use(const struct weft_sla_port *p)
 	return bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno == EADDRINUSE;
 }
 
+static bool is_tunnels(const struct weft_engine *e, const struct weft_sla_port *p)
+{
+	uint16_t port = e->config.tunnel_port ? e->config.tunnel_port : WEFT_DP_TUNNEL_PORT;
+
+	return e->config.uplink && p->proto == IPPROTO_UDP &&
+	       (p->host == port || p->host == port + 1);
+}
+
+static bool has_port(const struct service *s, const struct weft_sla_port *p)
+{
+	for (size_t i = 0; s && i < s->spec->n_ports; i++)
+		if (s->spec->ports[i].host == p->host && s->spec->ports[i].proto == p->proto)
+			return true;
+	return false;
+}
+
 static int check_ports(struct weft_engine *e, const struct weft_sla_service *spec,
 	const struct service *self, struct weft_err *err)
 {
@@ -126,13 +142,18 @@ static int check_ports(struct weft_engine *e, const struct weft_sla_service *spe
 				if (s->spec->ports[k].host == p->host &&
 					s->spec->ports[k].proto == p->proto) {
 					weft_err_set(err, EADDRINUSE,
-						"service %s: port %u/%s is already taken by "
-						"service %s",
+						"service %s: port %u/%s is already published by %s",
 						spec->short_name, p->host, proto, s->name);
 					return weft_err_hint(
 						err, "choose another host port in \"port\"");
 				}
-		if (!self && port_in_use(p) > 0) {
+		if (is_tunnels(e, p)) {
+			weft_err_set(err, EADDRINUSE,
+				"service %s: port %u/udp belongs to the overlay's tunnel",
+				spec->short_name, p->host);
+			return weft_err_hint(err, "choose another host port in \"port\"");
+		}
+		if (!has_port(self, p) && port_in_use(p) > 0) {
 			weft_err_set(err, EADDRINUSE,
 				"service %s: port %u/%s is already taken by another process on "
 				"node %s",
@@ -236,6 +257,8 @@ static int store_new(struct service *s, struct weft_err *err)
 	r = service_store(s, err);
 	if (r == 0)
 		r = service_enter(s, err);
+	if (r == 0)
+		r = service_publish(s, s->spec, err);
 	end = weft_store_end(e->store, r == 0, r == 0 ? err : NULL);
 	if (r == 0)
 		r = end;
@@ -276,6 +299,7 @@ static int create(struct weft_engine *e, struct plan *p, struct weft_err *err)
 	}
 	s->next = e->services;
 	e->services = s;
+	remotes_bind(s);
 	return 0;
 }
 
@@ -304,14 +328,18 @@ static int update(struct plan *p, struct weft_err *err)
 		 * flows. So it is stored first. */
 		r = service_enter(s, err);
 		stored = true;
+		if (r == 0)
+			r = service_publish(s, &sla->services[0], err);
 	}
 	if (r < 0) {
 		s->descriptor = old;
 		s->shortcut = shortcut;
 		memcpy(s->vip, vip, sizeof(vip));
 		memcpy(s->vip6, vip6, sizeof(vip6));
-		if (stored)
+		if (stored) {
 			service_store(s, NULL);
+			service_publish(s, s->spec, NULL);
+		}
 		weft_sla_free(sla);
 		return r;
 	}

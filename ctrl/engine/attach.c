@@ -9,6 +9,7 @@
 #include "ctrl/base/log.h"
 #include "ctrl/dataplane/link_find.h"
 #include "ctrl/engine/internal.h"
+#include "ctrl/engine/peer.h"
 
 #define LOOK_NS      1000000000ULL /* from one look at it to the next */
 #define ATTEMPT_MS   1000
@@ -24,6 +25,8 @@ static int attached_store(struct instance *inst, struct weft_err *err)
 	char ns[INET_ADDRSTRLEN], in[INET_ADDRSTRLEN], mac[18];
 	const struct borrowed *b = inst->borrowed;
 
+	if (b->peer)
+		return remote_store(inst, err);
 	inet_ntop(AF_INET, &inst->ns_addr, ns, sizeof(ns));
 	inet_ntop(AF_INET, &inst->inst_addr, in, sizeof(in));
 	json_auto_t *doc = json_pack("{s:s*, s:i, s:s*, s:s*, s:s, s:s, s:s*, s:i, s:s, s:I, s:I}",
@@ -70,6 +73,7 @@ void borrowed_free(struct borrowed *b)
 		return;
 	free(b->device);
 	free(b->netns);
+	free(b->of);
 	free(b);
 }
 
@@ -104,7 +108,7 @@ static int unpack(struct instance *inst, const json_t *doc, const char **ret_ser
 }
 
 /* An empty one, not yet in the engine's list. */
-static struct instance *new_attached(struct weft_engine *e, const char *name)
+struct instance *attached_new(struct weft_engine *e, const char *name)
 {
 	struct instance *inst = calloc(1, sizeof(*inst));
 
@@ -122,7 +126,7 @@ static struct instance *new_attached(struct weft_engine *e, const char *name)
 	return NULL;
 }
 
-static void enlist(struct instance *inst)
+void attached_enlist(struct instance *inst)
 {
 	inst->next = inst->engine->instances;
 	inst->engine->instances = inst;
@@ -131,7 +135,7 @@ static void enlist(struct instance *inst)
 int attached_restore(void *engine, const char *name, const json_t *doc)
 {
 	struct weft_engine *e = engine;
-	struct instance *inst = new_attached(e, name);
+	struct instance *inst = attached_new(e, name);
 	const char *service = NULL;
 	int r = inst ? unpack(inst, doc, &service) : -ENOMEM;
 
@@ -142,7 +146,7 @@ int attached_restore(void *engine, const char *name, const json_t *doc)
 		instance_free(inst);
 		return r;
 	}
-	enlist(inst);
+	attached_enlist(inst);
 	e->last_instance_id = inst->id > e->last_instance_id ? inst->id : e->last_instance_id;
 	return 0;
 }
@@ -182,8 +186,11 @@ static int join(struct instance *inst, struct weft_err *err)
 		.borrowed = true,
 	};
 	struct weft_link_found f;
-	int r = find(inst, &f, err);
+	int r;
 
+	if (inst->borrowed->peer)
+		return remote_join(inst, err);
+	r = find(inst, &f, err);
 	if (r == 0)
 		r = check_owner(inst->engine, f.host_side, err);
 	if (r < 0)
@@ -329,17 +336,22 @@ static int check_name(struct weft_engine *e, const char *name, struct weft_err *
 	return weft_err_hint(err, "weft instance show %s", name);
 }
 
+bool weft_ns_addr_valid(struct in_addr a)
+{
+	uint32_t h = ntohl(a.s_addr);
+
+	return h >> 24 != 0 && h >> 24 != 127 && h >> 28 < 0xe && h >> 16 != (10 << 8 | 30);
+}
+
 static int check_address(
 	struct weft_engine *e, const char *text, struct in_addr *ret, struct weft_err *err)
 {
 	const char *by = NULL;
 	struct in_addr a;
-	uint32_t h;
 
 	if (inet_pton(AF_INET, text, &a) != 1)
 		return weft_err_set(err, EINVAL, "\"%.60s\" is not an IPv4 address", text);
-	h = ntohl(a.s_addr);
-	if (h >> 24 == 0 || h >> 24 == 127 || h >> 28 >= 0xe || h >> 16 == (10 << 8 | 30)) {
+	if (!weft_ns_addr_valid(a)) {
 		weft_err_set(
 			err, EINVAL, "%s is not an address that an interface can have here", text);
 		return weft_err_hint(err, "the address of the interface itself; 10.30.0.0/16 has "
@@ -445,7 +457,7 @@ int weft_engine_attach(struct weft_engine *e, const struct weft_attach_request *
 		r = check_name(e, q->name, err);
 	if (r < 0)
 		return r;
-	inst = new_attached(e, q->name);
+	inst = attached_new(e, q->name);
 	if (!inst)
 		return weft_err_set(err, ENOMEM, "out of memory");
 	r = fill(inst, q, err);
@@ -457,7 +469,7 @@ int weft_engine_attach(struct weft_engine *e, const struct weft_attach_request *
 		instance_free(inst);
 		return r;
 	}
-	enlist(inst);
+	attached_enlist(inst);
 	log_info("instance %s: attached by device %s", inst->name, inst->device);
 	instance_say(inst, "attached");
 	if (!is_probed(inst))
@@ -477,7 +489,7 @@ int attached_destroy(struct instance *inst, struct weft_err *err)
 	if (r < 0)
 		return r;
 	weight = s ? hand_weight(inst) : 0;
-	r = weft_store_del(e->store, "attached", inst->name, err);
+	r = weft_store_del(e->store, inst->borrowed->peer ? "remote" : "attached", inst->name, err);
 	if (r == 0 && s) {
 		hand_drop(s, inst);
 		r = service_store(s, err);
@@ -512,6 +524,12 @@ int weft_engine_detach(struct weft_engine *e, const char *name, json_t **ret, st
 	if (!inst->borrowed) {
 		weft_err_set(err, EBUSY, "instance %s is run by weft, not attached", name);
 		return weft_err_hint(err, "weft service show %s", inst->service->name);
+	}
+	if (inst->borrowed->peer) {
+		weft_err_set(err, EBUSY, "instance %s runs on another node, peer %s", name,
+			inst->borrowed->peer->name);
+		return weft_err_hint(err, "weft peer import %s -f FILE says which instances it has",
+			inst->borrowed->peer->name);
 	}
 	view = view_instance(inst);
 	r = attached_destroy(inst, err);

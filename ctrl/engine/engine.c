@@ -9,7 +9,7 @@
 #include "ctrl/dataplane/dp_trace.h"
 #include "ctrl/dataplane/feature.h"
 #include "ctrl/dataplane/sockmap.h"
-#include "ctrl/engine/internal.h"
+#include "ctrl/engine/peer.h"
 #include "runtimes/cgroup.h"
 
 #define IDLE_TICK_MS 500
@@ -110,6 +110,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	}
 	policy_tick(e, now);
 	images_tick(e, now);
+	tunnel_tick(e, now);
 	if (e->purging && !e->services && !e->instances) {
 		finish_purge(e);
 		return 0;
@@ -130,6 +131,7 @@ static int copy_config(struct weft_engine *e, const struct weft_engine_config *c
 	e->config.cgroup = strdup(c->cgroup);
 	e->config.libexec = strdup(c->libexec);
 	e->config.registries = c->registries ? strdup(c->registries) : NULL;
+	e->config.uplink = c->uplink ? strdup(c->uplink) : NULL;
 	e->gateway.s_addr = htonl(ntohl(c->subnet.s_addr) + 1);
 	return e->config.state_dir && e->config.bpffs && e->config.node && e->config.host_device &&
 			       e->config.cgroup && e->config.libexec && e->config.ctrd_namespace
@@ -187,12 +189,17 @@ static int restore(struct weft_engine *e, struct weft_err *err)
 	if (r == 0)
 		r = weft_store_each(e->store, "attached", attached_restore, e, err);
 	if (r == 0)
+		r = weft_store_each(e->store, "peer", peer_restore, e, err);
+	if (r == 0)
+		r = weft_store_each(e->store, "remote", remote_restore, e, err);
+	if (r == 0)
 		r = weft_store_each(e->store, "swap", swap_restore, e, err);
 	if (r < 0)
 		return err->code ? r
 				 : weft_err_set(err, r, "the state in %s cannot be read",
 					   e->config.state_dir);
 	forget_strangers(e);
+	uplink_enter(e);
 	weights_recall(e);
 	for (struct service *s = e->services; s; s = s->next) {
 		hand_prune(s);
@@ -201,7 +208,11 @@ static int restore(struct weft_engine *e, struct weft_err *err)
 			r = service_enter(s, err);
 		if (r < 0)
 			return r;
+		/* It serves inside of the overlay all the same. */
+		if (service_publish(s, s->spec, &s->error) < 0)
+			log_error("%s", s->error.msg);
 	}
+	peers_enter(e);
 	e->restoring = true;
 	for (struct instance *i = e->instances, *next; i; i = next) {
 		next = i->next;
@@ -228,6 +239,7 @@ static void on_link(void *userdata, uint32_t ifindex, bool gone)
 		else if (gone && i->ifindex == ifindex)
 			instance_device_gone(i);
 	}
+	e->tunnel_ns = 0;
 	engine_kick(e);
 }
 
@@ -332,6 +344,7 @@ void weft_engine_free(struct weft_engine *e)
 	images_free(e);
 	while (e->instances)
 		instance_free(e->instances);
+	peers_free(e);
 	for (struct service *s = e->services, *next; s; s = next) {
 		next = s->next;
 		service_free(s);
@@ -351,6 +364,7 @@ void weft_engine_free(struct weft_engine *e)
 	free((char *)e->config.cgroup);
 	free((char *)e->config.libexec);
 	free((char *)e->config.registries);
+	free((char *)e->config.uplink);
 	free(e);
 }
 

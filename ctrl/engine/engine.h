@@ -15,6 +15,7 @@
 
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/err.h"
+#include "ctrl/dataplane/peer.h"
 
 struct weft_engine;
 
@@ -31,9 +32,15 @@ struct weft_engine_config {
 	const char *registries;     /* credentials and CAs for registries; NULL: none */
 	struct in_addr subnet;      /* namespace addresses of this node; .1 is the gateway */
 	uint8_t subnet_len;
-	struct in6_addr subnet6; /* the same of IPv6, */
-	uint8_t subnet6_len;     /* 0: no IPv6 */
+	struct in6_addr subnet6;  /* the same of IPv6, */
+	uint8_t subnet6_len;      /* 0: no IPv6 */
+	struct in_addr instances; /* instance addresses of this node; the last is the host's own */
+	uint8_t instances_len;
 	uint16_t mtu;
+	const char
+		*uplink; /* the device that leads to other nodes and to the outside; NULL: none */
+	uint16_t tunnel_port; /* 0: the usual one; the next is used, too */
+	enum weft_dp_xdp xdp;
 };
 
 /* Open store, data plane and runtimes, take over what an earlier daemon left, and go on. */
@@ -93,6 +100,24 @@ struct weft_attach_request {
 int weft_engine_attach(struct weft_engine *e, const struct weft_attach_request *request,
 	json_t **ret, struct weft_err *err);
 int weft_engine_detach(struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
+/* Other nodes; see `weft peer`. Setting one that is there changes it. */
+struct weft_peer_request {
+	const char *name;
+	const char *address; /* of the underlay, IPv4 or IPv6 */
+	const char *format;  /* NULL: vxlan */
+	int64_t port, mtu;   /* 0: the usual ones */
+};
+int weft_engine_peers(struct weft_engine *e, json_t **ret, struct weft_err *err);
+int weft_engine_peer(struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
+int weft_engine_peer_set(struct weft_engine *e, const struct weft_peer_request *request,
+	json_t **ret, struct weft_err *err);
+int weft_engine_peer_remove(
+	struct weft_engine *e, const char *name, json_t **ret, struct weft_err *err);
+/* What peers have to know of this node, and the same of a peer: its instances, and no others. */
+int weft_engine_export(struct weft_engine *e, json_t **ret, struct weft_err *err);
+int weft_engine_peer_import(struct weft_engine *e, const char *name, const json_t *doc,
+	json_t **ret, struct weft_err *err);
+
 /* The last `lines` lines of its log, of at most 1 MiB; the caller frees *ret. */
 int weft_engine_logs(
 	struct weft_engine *e, const char *name, unsigned lines, char **ret, struct weft_err *err);

@@ -41,7 +41,9 @@ int phase_parse(const char *s)
 
 const char *instance_kind(const struct instance *inst)
 {
-	return inst->borrowed ? "attached" : weft_virt_name(inst->virt);
+	if (inst->borrowed)
+		return inst->borrowed->peer ? "remote" : "attached";
+	return weft_virt_name(inst->virt);
 }
 
 char *instance_mac(const struct instance *inst, char buf[18])

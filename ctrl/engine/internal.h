@@ -84,9 +84,13 @@ struct guard {
 	unsigned looks;                           /* and how many there were */
 };
 
-/* How an attached instance, which weft did not start, is found. */
+struct peer;
+
+/* How an attached instance, which weft did not start, is found; or one of another node. */
 struct borrowed {
-	char *device, *netns; /* one of them */
+	char *device, *netns; /* one of them; remote: none */
+	struct peer *peer;    /* remote: the node it runs on */
+	char *of;             /* remote: its service, which need not be known here; NULL: none */
 	bool mac_given;
 	uint32_t weight;
 };
@@ -95,7 +99,7 @@ struct instance {
 	struct instance *next;
 	struct weft_engine *engine;
 	struct service *service;   /* NULL only when attached: a plain client */
-	struct borrowed *borrowed; /* attached; NULL: weft's own */
+	struct borrowed *borrowed; /* attached or remote; NULL: weft's own */
 	char device[IFNAMSIZ];     /* its host side, */
 	uint32_t ifindex;          /* 0: not in the data plane */
 	uint64_t gone_ns;          /* it has vanished: time for its runtime to say why */
@@ -170,8 +174,10 @@ struct weft_engine {
 	struct weft_engine_call *calls; /* under way */
 	struct ask_call *asks;          /* likewise, of probes */
 	struct image *images;
-	struct image_job *image_jobs;            /* under way */
-	uint64_t images_ns;                      /* when images are looked through next */
+	struct image_job *image_jobs; /* under way */
+	uint64_t images_ns;           /* when images are looked through next */
+	struct peer *peers;
+	uint64_t tunnel_ns; /* when the uplink and the ways to peers are looked at next */
 	struct weft_swap *swaps[MAX_SWAPS_KEPT]; /* ended, newest last */
 	unsigned n_swaps;
 	uint64_t started_ns;
@@ -199,6 +205,8 @@ int engine_alloc_vip(
 	struct weft_engine *e, const struct service *s, struct in_addr *ret, struct weft_err *err);
 int engine_alloc_instance(struct weft_engine *e, struct instance *inst, struct weft_err *err);
 int engine_alloc_attached(struct weft_engine *e, struct instance *inst, struct weft_err *err);
+struct in_addr engine_host_addr(const struct weft_engine *e); /* the host's instance address */
+uint32_t engine_next_id(struct weft_engine *e);               /* of an instance; 0: none is left */
 bool engine_ns_addr_taken(struct weft_engine *e, struct in_addr a, const char **by);
 void engine_mac(struct instance *inst); /* from its address */
 bool engine_vip_taken(struct weft_engine *e, struct in_addr vip, const char **by);
@@ -212,8 +220,11 @@ int service_restore(void *engine, const char *name, const json_t *doc);
 int service_store(struct service *s, struct weft_err *err);
 void service_free(struct service *s);
 void service_reconcile(struct service *s, uint64_t now);
-/* Have the data plane know the service and its addresses. */
+/* Have the data plane know the service and its addresses; then, where there is an uplink, the ports
+ * that spec publishes. */
 int service_enter(struct service *s, struct weft_err *err);
+int service_publish(struct service *s, const struct weft_sla_service *spec, struct weft_err *err);
+json_t *service_ports(const struct service *s); /* ["80:8080/tcp"] */
 void service_instance_failed(struct service *s, struct instance *inst);
 
 /* vips.c: a service's addresses */
@@ -316,6 +327,10 @@ void attached_link(struct instance *inst, uint32_t ifindex, bool gone);
 void attached_lost(struct instance *inst, const struct weft_err *why);
 int attached_destroy(struct instance *inst, struct weft_err *err); /* frees it, unless it fails */
 void borrowed_free(struct borrowed *b);
+struct instance *attached_new(struct weft_engine *e, const char *name); /* in no list yet */
+void attached_enlist(struct instance *inst);
+/* Can an interface behind weft have it? Not what belongs to services and instances. */
+bool weft_ns_addr_valid(struct in_addr a);
 
 /* ask.c: asks an instance again and again until it is well or the time is up; done is called once,
  * from the loop, and may free it. */
@@ -405,6 +420,8 @@ void traces_free(struct weft_engine *e);
 
 /* view.c, view_dp.c */
 json_t *view_address(struct in_addr a);
+/* The address at which its ports are published, null: they are not. */
+json_t *view_published_at(const struct service *s);
 json_t *view_counters(const struct weft_dp_counters *c);
 int view_items(json_t *list, json_t **ret); /* takes list over */
 /* What its runtime says it uses; all 0 where nobody knows. */

@@ -175,7 +175,7 @@ int engine_host_device(struct weft_engine *e, struct weft_err *err)
 	struct weft_dp_instance dpi = {
 		.id = HOST_INSTANCE,
 		.ns_addr = e->gateway,
-		.inst_addr = {htonl(0x0a1efdfd)}, /* 10.30.253.253, the last of Oakestra's pool */
+		.inst_addr = engine_host_addr(e),
 		.ns_addr6 = e->gateway6,
 		.device = WEFT_DP_DEV_HOST,
 	};

@@ -11,12 +11,11 @@
 #include "runtimes/fake/fake.h"
 
 /* Oakestra's pool for service and instance addresses: 10.30.x.y with x and y in 0..253. Services
- * are counted from .0.2 up, instances from .128.1 up; .253.253 is the host's own. */
-#define POOL_BASE  0x0a1e0000u
-#define VIP_FIRST  2u
-#define VIP_LAST   (127u << 8 | 253u)
-#define INST_FIRST (128u << 8 | 1u)
-#define INST_LAST  (253u << 8 | 252u)
+ * are counted from .0.2 up; instances have a range of their node's, from .128.1 up where it is
+ * alone, the last of which is the host's own. */
+#define POOL_BASE 0x0a1e0000u
+#define VIP_FIRST 2u
+#define VIP_LAST  (127u << 8 | 253u)
 
 /* Runtimes come and go: containerd ends, qemu is installed. */
 #define PROBE_AGAIN_NS 30000000000ULL
@@ -135,7 +134,7 @@ bool engine_vip_taken(struct weft_engine *e, struct in_addr vip, const char **by
 			return true;
 		}
 	*by = "the node itself";
-	return ntohl(vip.s_addr) == (POOL_BASE | 253u << 8 | 253u);
+	return vip.s_addr == engine_host_addr(e).s_addr;
 }
 
 bool engine_ns_addr_taken(struct weft_engine *e, struct in_addr a, const char **by)
@@ -151,7 +150,16 @@ bool engine_ns_addr_taken(struct weft_engine *e, struct in_addr a, const char **
 
 static bool in_pool(uint32_t low)
 {
-	return (low & 0xff) <= 253;
+	return (low & 0xff) <= 253 && (low >> 8 & 0xff) <= 253;
+}
+
+struct in_addr engine_host_addr(const struct weft_engine *e)
+{
+	uint32_t at = ntohl(e->config.instances.s_addr) | (0xffffffffu >> e->config.instances_len);
+
+	while (!in_pool(at))
+		at--;
+	return (struct in_addr){htonl(at)};
 }
 
 int engine_alloc_vip(
@@ -189,7 +197,14 @@ static uint32_t next_free(
 	return 0;
 }
 
-static uint32_t next_id(struct weft_engine *e)
+/* An instance address' low 16 bits. */
+static uint32_t next_inst(struct weft_engine *e)
+{
+	return next_free(e, POOL_BASE, (ntohl(e->config.instances.s_addr) & 0xffff) + 1,
+		(ntohl(engine_host_addr(e).s_addr) & 0xffff) - 1, e->last_inst_host);
+}
+
+uint32_t engine_next_id(struct weft_engine *e)
 {
 	uint32_t id = e->last_instance_id;
 
@@ -216,9 +231,9 @@ void engine_mac(struct instance *inst)
 /* One that has its address already. */
 int engine_alloc_attached(struct weft_engine *e, struct instance *inst, struct weft_err *err)
 {
-	uint32_t id = next_id(e), in;
+	uint32_t id = engine_next_id(e), in;
 
-	in = next_free(e, POOL_BASE, INST_FIRST, INST_LAST, e->last_inst_host);
+	in = next_inst(e);
 	if (!id || !in)
 		return weft_err_set(err, ENODEV, "node %s: no instance address is left for %s",
 			e->config.node, inst->name);
@@ -233,10 +248,10 @@ int engine_alloc_attached(struct weft_engine *e, struct instance *inst, struct w
 int engine_alloc_instance(struct weft_engine *e, struct instance *inst, struct weft_err *err)
 {
 	uint32_t base = ntohl(e->config.subnet.s_addr), size = 1u << (32 - e->config.subnet_len);
-	uint32_t id = next_id(e), ns, in;
+	uint32_t id = engine_next_id(e), ns, in;
 
 	ns = next_free(e, base, 2, size - 2, e->last_ns_host);
-	in = next_free(e, POOL_BASE, INST_FIRST, INST_LAST, e->last_inst_host);
+	in = next_inst(e);
 	if (!id || !ns || !in)
 		return weft_err_set(err, ENODEV, "node %s: no address is left for instance %s",
 			e->config.node, inst->name);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "ctrl/base/log.h"
-#include "ctrl/engine/internal.h"
+#include "ctrl/engine/peer.h"
 
 #define BACKOFF_FIRST_NS 500000000ULL
 #define BACKOFF_MAX_EXP  6     /* 32 s */
@@ -112,6 +112,41 @@ int service_enter(struct service *s, struct weft_err *err)
 	return r;
 }
 
+int service_publish(struct service *s, const struct weft_sla_service *spec, struct weft_err *err)
+{
+	struct weft_dp_port ports[WEFT_DP_MAX_PORTS];
+	struct weft_err why = {0};
+	unsigned n = 0;
+	int r;
+
+	if (!s->engine->config.uplink)
+		return weft_dp_service_publish(s->engine->dp, s->id, NULL, 0, err);
+	if (spec->n_ports > WEFT_DP_MAX_PORTS) {
+		weft_err_set(err, E2BIG, "service %s: publishes %zu ports, %d at most", s->name,
+			spec->n_ports, WEFT_DP_MAX_PORTS);
+		return weft_err_hint(err, "\"port\" in its descriptor");
+	}
+	for (; n < spec->n_ports; n++)
+		ports[n] = (struct weft_dp_port){
+			spec->ports[n].host, spec->ports[n].container, spec->ports[n].proto};
+	r = weft_dp_service_publish(s->engine->dp, s->id, ports, n, &why);
+	return r < 0 ? weft_err_set(
+			       err, r, "service %s: publishing its ports: %s", s->name, why.msg)
+		     : 0;
+}
+
+json_t *service_ports(const struct service *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->spec->n_ports; i++)
+		json_array_append_new(
+			list, json_sprintf("%u:%u/%s", s->spec->ports[i].host,
+				      s->spec->ports[i].container,
+				      s->spec->ports[i].proto == IPPROTO_UDP ? "udp" : "tcp"));
+	return list;
+}
+
 void service_instance_failed(struct service *s, struct instance *inst)
 {
 	unsigned exp;
@@ -185,6 +220,10 @@ static bool delete_all(struct service *s)
 		next = i->next;
 		if (i->service != s)
 			continue;
+		if (i->borrowed && i->borrowed->peer) {
+			remote_unbind(i);
+			continue;
+		}
 		left = true;
 		if (!i->unwanted)
 			instance_destroy(i);

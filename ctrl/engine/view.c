@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "ctrl/dataplane/feature.h"
-#include "ctrl/engine/internal.h"
+#include "ctrl/engine/peer.h"
 
 #define MAX_LOG_BYTES (1U << 20)
 
@@ -87,7 +87,7 @@ json_t *view_service(const struct service *s)
 	weft_dp_service_counters(s->engine->dp, s->id, &c);
 	return json_pack(
 		"{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o, s:o, "
-		"s:I, s:I}",
+		"s:I, s:I, s:o, s:o}",
 		"name", s->name, "job_name", s->spec->job_name, "vip",
 		view_address(s->vip[WEFT_DP_RR]), "vips", vips_to_json(s), "vip6",
 		view_address6(service_vip6(s, WEFT_DP_RR)), "vips6", vips6_to_json(s, true),
@@ -96,7 +96,8 @@ json_t *view_service(const struct service *s)
 		"instances", instances, "swap", s->swap ? s->swap->id : NULL, "variants", variants,
 		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c), "shortcut",
 		view_shortcut(s), "restarts", (json_int_t)s->restarts, "retry_ms",
-		retry_ms(s, ready));
+		retry_ms(s, ready), "ports", service_ports(s), "published_at",
+		view_published_at(s));
 }
 
 void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)
@@ -115,6 +116,7 @@ json_t *view_instance(const struct instance *inst)
 	struct weft_engine *e = inst->engine;
 	struct weft_runtime_stats stats = {0};
 	struct weft_dp_counters c = {0};
+	bool remote = inst->borrowed && inst->borrowed->peer;
 	char mac[18], detail[96];
 
 	instance_stats(inst, &stats);
@@ -124,7 +126,8 @@ json_t *view_instance(const struct instance *inst)
 		"s:i, s:I, s:I, s:I, s:I, s:s, s:I, s:o, s:o, s:o}",
 		"id", inst->name, "service", inst->service ? inst->service->name : NULL,
 		"virtualization", instance_kind(inst), "arch",
-		inst->borrowed ? NULL : weft_arch_name(inst->arch), "node", e->config.node, "phase",
+		inst->borrowed ? NULL : weft_arch_name(inst->arch), "node",
+		remote ? inst->borrowed->peer->name : e->config.node, "phase",
 		phase_name(inst->phase), "detail", instance_detail(inst, detail, sizeof(detail)),
 		"ns_addr", view_address(inst->ns_addr), "inst_addr", view_address(inst->inst_addr),
 		"ns_addr6", view_address6(&inst->ns_addr6), "inst_addr6",
@@ -236,11 +239,12 @@ int weft_engine_logs(
 
 	if (!path || !buf)
 		return weft_err_set(err, ENOMEM, "out of memory");
-	if (!weft_name_valid(name, 128))
-		return no_instance(name, err);
 	inst = instance_find(e, name);
+	if (!inst && !weft_name_valid(name, 128))
+		return no_instance(name, err);
 	if (inst && inst->borrowed) {
-		weft_err_set(err, ENOENT, "instance %s was attached: weft has no log of it", name);
+		weft_err_set(err, ENOENT, "instance %s was not started here: weft has no log of it",
+			name);
 		return weft_err_hint(err, "whoever started it has");
 	}
 	n = access(path, F_OK) < 0 ? -errno : engine_log_tail(path, buf, MAX_LOG_BYTES);
@@ -346,12 +350,13 @@ static json_t *view_problems(struct weft_engine *e)
 		if (s->shortcut && s->no_shortcut.code)
 			json_array_append_new(
 				list, json_sprintf("service %s: %s", s->name, s->no_shortcut.msg));
+	view_tunnel_problems(e, list);
 	return list;
 }
 
 int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err)
 {
-	int services = 0, instances = 0, swaps = 0;
+	int services = 0, instances = 0, swaps = 0, peers = 0;
 	json_int_t flows = 0;
 	json_t *dp;
 
@@ -365,9 +370,11 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		instances++;
 		flows += e->flows[i->id];
 	}
+	for (const struct peer *p = e->peers; p; p = p->next)
+		peers++;
 	*ret = json_pack(
 		"{s:s, s:I, s:s, s:{s:s, s:s}, s:o, s:{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:s, s:s, s:s}, "
-		"s:{s:s, s:s}, s:i, s:i, s:i, s:o}",
+		"s:{s:s, s:s}, s:i, s:i, s:i, s:i, s:o, s:o}",
 		"version", WEFT_VERSION, "uptime_s",
 		(json_int_t)((weft_now_ns() - e->started_ns) / 1000000000ULL), "role", "all",
 		"node", "name", e->config.node, "arch", weft_arch_name(weft_arch_host()),
@@ -377,8 +384,8 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		(json_int_t)all_drops(e), "trace", e->no_trace.code ? e->no_trace.msg : "ok",
 		"ipv6", e->no_ipv6.code ? e->no_ipv6.msg : "ok", "ipv6_hint", e->no_ipv6.hint,
 		"store", "kind", "sqlite", "state", weft_store_state(e->store), "services",
-		services, "instances", instances, "swaps_running", swaps, "problems",
-		view_problems(e));
+		services, "instances", instances, "swaps_running", swaps, "peers", peers, "uplink",
+		view_uplink(e), "problems", view_problems(e));
 	dp = json_object_get(*ret, "dataplane");
 	json_object_set_new(
 		dp, "shortcut", json_string(e->no_shortcut.code ? e->no_shortcut.msg : "ok"));

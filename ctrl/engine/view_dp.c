@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The data plane as JSON: what it holds and what it counts, by the engine's names. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -12,6 +13,28 @@ static json_t *known(double value)
 	return value < 0 ? json_null() : json_real(value);
 }
 
+json_t *view_published_at(const struct service *s)
+{
+	struct in_addr at = weft_dp_published_at(s->engine->dp);
+
+	return at.s_addr && s->spec->n_ports ? view_address(at) : json_null();
+}
+
+/* "192.0.2.1:80/tcp": where who is outside calls it, by round robin. */
+static json_t *published_by(const struct service *s, enum weft_dp_policy policy)
+{
+	struct in_addr at = weft_dp_published_at(s->engine->dp);
+	json_t *list = json_array();
+	char text[INET_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, &at, text, sizeof(text));
+	for (size_t i = 0; policy == WEFT_DP_RR && at.s_addr && i < s->spec->n_ports; i++)
+		json_array_append_new(
+			list, json_sprintf("%s:%u/%s", text, s->spec->ports[i].host,
+				      s->spec->ports[i].proto == IPPROTO_UDP ? "udp" : "tcp"));
+	return list;
+}
+
 static json_t *lb_row(const struct service *s, const struct instance *i, enum weft_dp_policy policy)
 {
 	struct weft_dp_counters c = {0};
@@ -21,12 +44,12 @@ static json_t *lb_row(const struct service *s, const struct instance *i, enum we
 		total += k->service == s ? k->weight[policy] : 0;
 	weft_dp_instance_counters(s->engine->dp, i->id, &c);
 	return json_pack(
-		"{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:i, s:f, s:i, s:o, s:o, s:I, s:I, s:I}",
+		"{s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:i, s:f, s:i, s:o, s:o, s:I, s:I, s:I}",
 		"service", s->name, "policy", policy_name(policy), "vip",
 		view_address(s->vip[policy]), "vip6", view_address6(service_vip6(s, policy)),
-		"instance", i->name, "virtualization", instance_kind(i), "addr",
-		view_address(i->ns_addr), "addr6", view_address6(&i->ns_addr6), "weight",
-		(int)i->weight[policy], "share",
+		"published", published_by(s, policy), "instance", i->name, "virtualization",
+		instance_kind(i), "addr", view_address(i->ns_addr), "addr6",
+		view_address6(&i->ns_addr6), "weight", (int)i->weight[policy], "share",
 		total ? (double)i->weight[policy] / (double)total : 0.0, "flows",
 		(int)s->engine->flows[i->id], "rtt_us", known(i->rtt_us), "load", known(i->load),
 		"packets", (json_int_t)c.packets, "bytes", (json_int_t)c.bytes, "new_flows",

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "ctrl/base/log.h"
-#include "ctrl/engine/internal.h"
+#include "ctrl/engine/peer.h"
 
 struct sums {
 	enum weft_dp_policy policy;
@@ -33,15 +33,20 @@ static uint32_t variant_weight(const struct instance *inst)
 static uint64_t own_weight(const struct sums *sums, const struct instance *inst)
 {
 	const struct service *s = inst->service;
+	bool remote = inst->borrowed && inst->borrowed->peer;
 
-	if (inst->phase != PHASE_READY || inst->paused)
+	if (inst->phase != PHASE_READY || inst->paused || remote_is_cut_off(inst))
 		return 0;
 	if (sums->equal)
 		return 1;
+	if (remote && inst->borrowed->weight == 0)
+		return 0;
 	if (sums->policy == WEFT_DP_CLOSEST || sums->policy == WEFT_DP_LEAST_LOADED)
 		return s->swap || inst->preferred[sums->policy];
 	if (s->hand)
 		return hand_weight(inst);
+	if (remote && sums->policy == WEFT_DP_RR)
+		return 1;
 	if (inst->borrowed)
 		return inst->borrowed->weight;
 	return sums->policy == WEFT_DP_WRR ? variant_weight(inst) : 1;

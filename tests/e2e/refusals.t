@@ -63,7 +63,7 @@ port_taken() {
 	apply '.applications[0].microservices[0].port = "18080:80"' >/dev/null || return 1
 	lab_descriptor "$LAB_DIR/x.json" '.applications[0].application_name = "other"
 		| .applications[0].microservices[0] |= (.addresses = {} | .port = "18080:80/tcp")'
-	refused 4 'other\.web: port 18080/tcp is already taken by service shop\.web' 'hint: ' -- \
+	refused 4 'other\.web: port 18080/tcp is already published by shop\.web' 'hint: ' -- \
 		lab_weft apply -f "$LAB_DIR/x.json"
 }
 

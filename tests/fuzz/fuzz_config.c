@@ -7,6 +7,7 @@
 
 #include "ctrl/daemon/config.c"
 #include "ctrl/daemon/options.c"
+#include "ctrl/daemon/options_net.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

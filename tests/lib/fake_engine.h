@@ -148,6 +148,33 @@ void weft_engine_call_forget(struct weft_engine_call *call)
 }
 
 FAKE_ITEM(detach)
+FAKE_LIST(export)
+FAKE_LIST(peers)
+FAKE_ITEM(peer)
+FAKE_ITEM(peer_remove)
+
+int weft_engine_peer_set(struct weft_engine *e, const struct weft_peer_request *q, json_t **ret,
+	struct weft_err *err)
+{
+	(void)e;
+	if (!q->name || !q->address || q->port < 0 || q->mtu < 0)
+		abort();
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked),
+		"peer_set %.99s %.99s %.99s %lld %lld", q->name, q->address,
+		q->format ? q->format : "-", (long long)q->port, (long long)q->mtu);
+	return fake_answer(ret, err);
+}
+
+int weft_engine_peer_import(struct weft_engine *e, const char *name, const json_t *doc,
+	json_t **ret, struct weft_err *err)
+{
+	(void)e;
+	if (!json_is_object(doc))
+		abort();
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "peer_import %.200s %zu", name,
+		json_array_size(json_object_get(doc, "instances")));
+	return fake_answer(ret, err);
+}
 
 int weft_engine_attach(struct weft_engine *e, const struct weft_attach_request *q, json_t **ret,
 	struct weft_err *err)

@@ -303,6 +303,50 @@ static void test_scale(void **state)
 	}
 }
 
+static void test_peers(void **state)
+{
+	static const struct {
+		const char *path, *body, *message;
+	} bad[] = {
+		{"/v1/peers", "{}", "peer: name: must be given"},
+		{"/v1/peers", "{\"name\": \"b\"}", "peer: address: must be given"},
+		{"/v1/peers", "{\"name\": \"b\", \"address\": 7}",
+			"peer: address: must be a string"},
+		{"/v1/peers", "{\"name\": \"b\", \"address\": \"a\", \"mtu\": \"1\"}",
+			"peer: mtu: must be"},
+		{"/v1/peers", "{\"name\": \"b\", \"address\": \"a\", \"nat\": true}",
+			"peer: unknown key \"nat\""},
+		{"/v1/peers/b/instances", "[]", "request: must be an object"},
+	};
+
+	(void)state;
+	ask("GET", "/v1/peers");
+	assert_string_equal(fake_engine.asked, "peers");
+	ask("GET", "/v1/peers/b");
+	assert_string_equal(fake_engine.asked, "peer b");
+	ask("DELETE", "/v1/peers/b");
+	assert_string_equal(fake_engine.asked, "peer_remove b");
+	ask("GET", "/v1/export");
+	assert_string_equal(fake_engine.asked, "export");
+	ask_with("POST", "/v1/peers", "{\"name\": \"b\", \"address\": \"192.0.2.1\"}", NULL);
+	assert_int_equal(got.status, 201);
+	assert_string_equal(fake_engine.asked, "peer_set b 192.0.2.1 - 0 0");
+	ask_with("POST", "/v1/peers",
+		"{\"name\": \"b\", \"address\": \"::1\", \"format\": \"raw\", \"port\": 7, \"mtu\": "
+		"1400}",
+		NULL);
+	assert_string_equal(fake_engine.asked, "peer_set b ::1 raw 7 1400");
+	ask_with("POST", "/v1/peers/b/instances", "{\"node\": \"b\", \"instances\": [1, 2]}", NULL);
+	assert_int_equal(got.status, 200);
+	assert_string_equal(fake_engine.asked, "peer_import b 2");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		fake_engine.calls = 0;
+		ask_with("POST", bad[i].path, bad[i].body, NULL);
+		expect_error(400, "invalid", bad[i].message, "");
+		assert_int_equal(fake_engine.calls, 0);
+	}
+}
+
 static void test_attach(void **state)
 {
 	static const struct {
@@ -606,6 +650,7 @@ int main(void)
 		TEST(test_settings),
 		TEST(test_scale),
 		TEST(test_attach),
+		TEST(test_peers),
 		TEST(test_events),
 		TEST(test_trace),
 		TEST(test_bad_swaps),

@@ -635,6 +635,52 @@ static void interfaces_come_and_go(void **state)
 	cli_run_done(&r);
 }
 
+static void peers_come_and_go(void **state)
+{
+	static const char b[] =
+		"{\"name\": \"b\", \"mtu\": 1450, \"instances\": 3, \"problem\": \"\"}";
+	static const char far[] =
+		"{\"name\": \"b\", \"mtu\": 0, \"problem\": \"there is no uplink\"}";
+	const struct fake_route *routes =
+		ROUTES(ROUTE("POST /v1/peers", {.status = 201, .body = b}),
+			ROUTE("GET /v1/export", {.status = 200, .body = "{\"node\": \"a\"}"}),
+			ROUTE("POST /v1/peers/b/instances", {.status = 200, .body = b}),
+			ROUTE("DELETE /v1/peers/b", {.status = 200, .body = b}));
+	struct cli_run r =
+		cli_run(routes, "peer add b --address 192.0.2.1 --format raw --port 7 --mtu 1400");
+
+	(void)state;
+	assert_run(&r, 0, "peer b: known, packets of up to 1450 bytes fit the tunnel\n", "");
+	assert_string_equal(r.requests,
+		"POST /v1/peers {\"name\":\"b\",\"address\":\"192.0.2.1\",\"format\":\"raw\","
+		"\"port\":7,\"mtu\":1400}\n");
+	cli_run_done(&r);
+	r = cli_run(ROUTES(ROUTE("POST /v1/peers", {.status = 201, .body = far})),
+		"peer add b --address 192.0.2.1");
+	assert_run(&r, 0, "peer b: known, but there is no way to it yet: there is no uplink\n", "");
+	cli_run_done(&r);
+	r = cli_run(routes, "peer export");
+	assert_run(&r, 0, "{\n  \"node\": \"a\"\n}\n", "");
+	cli_run_done(&r);
+	r = cli_run(routes, "peer remove b");
+	assert_run(&r, 0, "peer b: removed, with its instances\n", "");
+	cli_run_done(&r);
+	r = cli_run(routes, "peer add b");
+	assert_run(&r, 2, "",
+		"error: weft peer add b: where is it?\n"
+		"hint: --address ADDR: that of the other node's uplink\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "peer import b");
+	assert_run(&r, 2, "",
+		"error: weft peer import b: of what?\n"
+		"hint: -f FILE, or -f -: what that node's `weft peer export` says\n");
+	assert_string_equal(r.requests, "");
+	cli_run_done(&r);
+	r = cli_run(routes, "peer add b --address a --port 0");
+	assert_int_equal(r.status, 2);
+	cli_run_done(&r);
+}
+
 /* A stream that ends is asked for again from where it ended; empty lines are signs of life. */
 static void events_are_followed(void **state)
 {
@@ -704,6 +750,7 @@ int main(void)
 		cmocka_unit_test(weights_are_set_and_given_back),
 		cmocka_unit_test(a_shortcut_is_switched),
 		cmocka_unit_test(interfaces_come_and_go),
+		cmocka_unit_test(peers_come_and_go),
 		cmocka_unit_test(events_are_followed),
 		cmocka_unit_test(a_stream_of_something_else_is_an_error),
 	};

@@ -53,7 +53,7 @@ static const char status_doc[] =
 
 static const char service_doc[] =
 	"{\"name\": \"shop.web\", \"job_name\": \"shop.default.web.default\", \"vip\": "
-	"\"10.30.0.2\", \"vips\": {\"rr\": \"10.30.0.2\", \"closest\": \"10.30.0.7\"}, \"vips6\": {\"rr\": \"fdff:2000::2\"}, \"phase\": \"running\", \"detail\": \"\", \"active\": \"container\", "
+	"\"10.30.0.2\", \"vips\": {\"rr\": \"10.30.0.2\", \"closest\": \"10.30.0.7\"}, \"vips6\": {\"rr\": \"fdff:2000::2\"}, \"ports\": [\"80:8080/tcp\"], \"published_at\": \"192.0.2.1\", \"phase\": \"running\", \"detail\": \"\", \"active\": \"container\", "
 	"\"replicas\": 2, \"ready\": 1, \"instances\": [\"shop.web.1\", \"shop.web.2\"], \"swap\": "
 	"null, \"variants\": [{\"virtualization\": \"container\", \"code\": "
 	"\"file:///images/nginx.tar\", \"arch\": [\"amd64\", \"arm64\"], \"memory_mb\": 64, "
@@ -86,7 +86,7 @@ static const char swap_doc[] =
 	"\"hint\": \"weft logs shop.web.2 --tail 20\"}}";
 
 static const char lb_doc[] =
-	"{\"service\": \"shop.web\", \"policy\": \"wrr\", \"rtt_us\": 190.4, \"load\": 1.25, \"vip\": \"10.30.0.2\", \"instance\": \"shop.web.1\", "
+	"{\"service\": \"shop.web\", \"policy\": \"wrr\", \"rtt_us\": 190.4, \"load\": 1.25, \"vip\": \"10.30.0.2\", \"published\": [\"192.0.2.1:80/tcp\"], \"instance\": \"shop.web.1\", "
 	"\"virtualization\": \"container\", \"addr\": \"10.18.0.2\", \"vip6\": \"fdff:5000::2\", \"addr6\": \"fc00::2\", \"weight\": 40, \"share\": 0.4, "
 	"\"flows\": 12, \"packets\": 12345, \"bytes\": 3250586, \"new_flows\": 4930}";
 static const char flow_doc[] =
@@ -133,30 +133,32 @@ static const struct {
 		"2h\n"},
 	{"service list -o wide --no-headers", "GET /v1/services", service_doc, 1,
 		"shop.web  10.30.0.2  running  1/2  container  container,unikernel  -  4.9k  123k  3.1 "
-		"MiB  99  512 B  2h  shop.default.web.default  rr=10.30.0.2,closest=10.30.0.7  rr=fdff:2000::2  -  shop.web.1,shop.web.2  -  -  -\n"},
+		"MiB  99  512 B  2h  shop.default.web.default  rr=10.30.0.2,closest=10.30.0.7  rr=fdff:2000::2  -  80:8080/tcp  192.0.2.1  shop.web.1,shop.web.2  -  -  -\n"},
 	{"service list -o name", "GET /v1/services", service_doc, 1, "shop.web\n"},
 	{"service show shop.web", "GET /v1/services/shop.web", service_doc, 0,
-		"SERVICE     shop.web\n"
-		"VIP         10.30.0.2\n"
-		"PHASE       running\n"
-		"INSTANCES   1/2\n"
-		"RUNTIME     container\n"
-		"VARIANTS    container,unikernel\n"
-		"SWAP        -\n"
-		"FLOWS       4.9k\n"
-		"PACKETS     123k\n"
-		"BYTES       3.1 MiB\n"
-		"RX-PACKETS  99\n"
-		"RX-BYTES    512 B\n"
-		"AGE         2h\n"
-		"JOB         shop.default.web.default\n"
-		"VIPS        rr=10.30.0.2,closest=10.30.0.7\n"
-		"VIPS6       rr=fdff:2000::2\n"
-		"SHORTCUT    -\n"
-		"IDS         shop.web.1,shop.web.2\n"
-		"RESTARTS    -\n"
-		"NEXT-TRY    -\n"
-		"DETAIL      -\n"
+		"SERVICE       shop.web\n"
+		"VIP           10.30.0.2\n"
+		"PHASE         running\n"
+		"INSTANCES     1/2\n"
+		"RUNTIME       container\n"
+		"VARIANTS      container,unikernel\n"
+		"SWAP          -\n"
+		"FLOWS         4.9k\n"
+		"PACKETS       123k\n"
+		"BYTES         3.1 MiB\n"
+		"RX-PACKETS    99\n"
+		"RX-BYTES      512 B\n"
+		"AGE           2h\n"
+		"JOB           shop.default.web.default\n"
+		"VIPS          rr=10.30.0.2,closest=10.30.0.7\n"
+		"VIPS6         rr=fdff:2000::2\n"
+		"SHORTCUT      -\n"
+		"PORTS         80:8080/tcp\n"
+		"PUBLISHED-AT  192.0.2.1\n"
+		"IDS           shop.web.1,shop.web.2\n"
+		"RESTARTS      -\n"
+		"NEXT-TRY      -\n"
+		"DETAIL        -\n"
 		"\n"
 		"VARIANT    ARCH         MEMORY  VCPUS  NETWORK  IMAGE\n"
 		"container  amd64,arm64  64 MiB      1  veth     file:///images/nginx.tar\n"
@@ -204,7 +206,7 @@ static const struct {
 		"shop.web  wrr     10.30.0.2  shop.web.1  container  10.18.0.2      40    40%     12       "
 		"4.9k      12k  3.1 MiB\n"},
 	{"dp lb list -o wide --no-headers", "GET /v1/dp/lb", lb_doc, 1,
-		"shop.web  wrr  10.30.0.2  shop.web.1  container  10.18.0.2  fdff:5000::2  fc00::2  40  40%  "
+		"shop.web  wrr  10.30.0.2  192.0.2.1:80/tcp  shop.web.1  container  10.18.0.2  fdff:5000::2  fc00::2  40  40%  "
 		"190µs  1.25  "
 		"12  4.9k  12k  3.1 MiB\n"},
 	{"dp lb list --service shop.web", "GET /v1/dp/lb?service=shop.web", lb_doc, 1, NULL},

@@ -15,6 +15,7 @@
 #include "ctrl/base/util.h"
 #include "ctrl/daemon/config.c"
 #include "ctrl/daemon/options.c"
+#include "ctrl/daemon/options_net.c"
 
 static struct options o;
 static struct weft_err err;
@@ -58,6 +59,11 @@ static void test_defaults(void **state)
 	assert_int_equal(o.engine.subnet6_len, 120);
 	assert_true(is_address6("fc00::"));
 	assert_int_equal(o.engine.mtu, 1500);
+	assert_null(o.engine.uplink);
+	assert_int_equal(o.engine.tunnel_port, 50103);
+	assert_int_equal(o.engine.xdp, WEFT_DP_XDP_AUTO);
+	assert_int_equal(ntohl(o.engine.instances.s_addr), 0x0a1e8000);
+	assert_int_equal(o.engine.instances_len, 17);
 	assert_false(o.purge);
 	assert_int_equal(o.engine.libexec[0], '/');
 }
@@ -67,7 +73,8 @@ static void test_all(void **state)
 	const char *argv[] = {"weftd", "--role=all", "--state-dir", "/s", "--socket=/k",
 		"--bpffs=/b", "--node=edge-1.example", "--subnet=10.20.4.0/22", "--host-device=w-1",
 		"--mtu=9000", "--containerd=/c", "--containerd-namespace=n", "--cgroup=g",
-		"--libexec=/l", "--log-level=debug", "--purge"};
+		"--libexec=/l", "--log-level=debug", "--purge", "--uplink=eth0",
+		"--tunnel-port=6000", "--xdp=generic", "--instances=10.30.253.240/28"};
 
 	(void)state;
 	assert_int_equal(options_parse(ARRAY_SIZE(argv), (char **)argv, &o, &err), 0);
@@ -83,6 +90,11 @@ static void test_all(void **state)
 	assert_string_equal(o.engine.ctrd_namespace, "n");
 	assert_string_equal(o.engine.cgroup, "g");
 	assert_string_equal(o.engine.libexec, "/l");
+	assert_string_equal(o.engine.uplink, "eth0");
+	assert_int_equal(o.engine.tunnel_port, 6000);
+	assert_int_equal(o.engine.xdp, WEFT_DP_XDP_GENERIC);
+	assert_int_equal(ntohl(o.engine.instances.s_addr), 0x0a1efdf0);
+	assert_int_equal(o.engine.instances_len, 28);
 	assert_true(o.purge);
 	weft_log_level(LOG_INFO);
 }
@@ -178,6 +190,16 @@ static void test_refused(void **state)
 		{"--subnet=192.168.0.0/26", EINVAL, "is not a subnet", "10.16.0.0/12"},
 		{"--subnet=10.18.0/26", EINVAL, "is not a subnet", "10.18.0.0/26"},
 		{"--subnet=10.018.000.000/000000000026", EINVAL, "is not a subnet", "10.18.0.0/26"},
+		{"--uplink=", EINVAL, "--uplink= is no device's name", "default route"},
+		{"--uplink=a/b", EINVAL, "--uplink=a/b is no device's name", "default route"},
+		{"--uplink=0123456789abcdef", EINVAL, "is no device's name", "default route"},
+		{"--tunnel-port=0", EINVAL, "--tunnel-port=0 is no port", "1 to 65534"},
+		{"--tunnel-port=65535", EINVAL, "--tunnel-port=65535 is no port", "VXLAN"},
+		{"--xdp=fast", EINVAL, "--xdp=fast: unknown mode", "auto, native, generic"},
+		{"--instances=10.30.0.0/17", EINVAL, "is no range of instance", "10.30.129.0/24"},
+		{"--instances=10.30.128.0/16", EINVAL, "is no range of instance", "/17 to /28"},
+		{"--instances=10.30.254.0/24", EINVAL, "is no range of instance", "253"},
+		{"--instances=10.30.129.1/24", EINVAL, "is no range of instance", "/17 to /28"},
 		{"--subnet=x", EINVAL, "--subnet=x is not a subnet", "10.18.0.0/26"},
 	};
 
