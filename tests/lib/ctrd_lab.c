@@ -2,6 +2,8 @@
 #include "tests/lib/ctrd_lab.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -9,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -365,6 +369,33 @@ void clab_wait_log(const char *id, const char *part)
 	}
 	if (!found)
 		fail_msg("log of %s never got '%s'", id, part);
+}
+
+/* Joining one's own mount namespace leads out of a chroot. */
+static bool in_chroot(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		_cleanup_(closep) int ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+		struct stat here, root;
+
+		if (ns < 0 || stat("/", &here) < 0 || setns(ns, CLONE_NEWNS) < 0 ||
+			stat("/", &root) < 0)
+			_exit(0);
+		_exit(here.st_dev != root.st_dev || here.st_ino != root.st_ino);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+	       WEXITSTATUS(status) == 1;
+}
+
+void clab_skip_in_chroot(void)
+{
+	if (!in_chroot())
+		return;
+	print_message("# SKIP runc exec does not find the container's root in a chroot\n");
+	skip();
 }
 
 void clab_assert_clean(unsigned layers)

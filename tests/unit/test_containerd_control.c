@@ -188,6 +188,7 @@ static void test_kill(void **state)
 static void test_exec(void **state)
 {
 	(void)state;
+	clab_skip_in_chroot();
 	clab_run(clab_spec("test.exec", "serve"));
 	clab_exec("test.exec", "groups", 10000, 0);
 	assert_int_equal(clab.status, 0);
@@ -234,6 +235,7 @@ static void test_exec_fails(void **state)
 	static const char *const ticks[] = {"/init", "tick", "10", NULL};
 
 	(void)state;
+	clab_skip_in_chroot();
 	clab_run(clab_spec("test.exec", "serve"));
 	assert_int_equal(begin_exec("test.exec", argv), 0);
 	while (!clab.answered)
@@ -260,6 +262,7 @@ static void test_exec_interrupted(void **state)
 	static const char *const ticks[] = {"/init", "tick", "10", NULL};
 
 	(void)state;
+	clab_skip_in_chroot();
 	clab_run(clab_spec("test.exec", "serve"));
 	assert_int_equal(begin_exec("test.exec", ticks), 0);
 	clab_wait_for(test_ctrd_lines(&clab.ctrd, "tasks ps test.exec") == 3);

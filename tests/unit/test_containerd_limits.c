@@ -330,6 +330,7 @@ static void test_other_program(void **state)
 	struct weft_runtime_spec *spec = clab_spec("test.other", "serve");
 
 	(void)state;
+	clab_skip_in_chroot();
 	add_program("otherrunc", script);
 	spec->runtime = "otherrunc";
 	spec->memory_mb = 64;
