@@ -90,8 +90,10 @@ lab_containerd() {
 	}
 }
 
-# weftd answers, and knows what it can run (three runtimes are tried).
-lab_probed() { lab_weft status -o json | jq -e '.runtimes | length >= 3'; }
+# weftd answers, and knows what it can run: each of the three runtimes has said.
+lab_probed() {
+	lab_weft status -o json | jq -e '[.runtimes[].virtualization] | contains(["container", "unikernel", "native"])'
+}
 
 lab_weftd() {
 	# Not lab_in: a function in the background is a shell of its own, and its pid the shell's.

@@ -9,6 +9,7 @@
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
 #include "runtimes/image/fetch.h"
+#include "runtimes/qemu/arm.h"
 #include "runtimes/qemu/vm.h"
 
 #define MAX_ID 76
@@ -17,6 +18,8 @@ struct weft_qemu_probe {
 	struct weft_qemu_probe *prev, *next;
 	struct weft_runtime *rt;
 	struct weft_accel_ask *ask;
+	struct weft_arm_probe *arm;
+	struct weft_runtime_cap cap; /* for amd64 */
 	weft_runtime_probed_t done;
 	void *userdata;
 };
@@ -33,6 +36,7 @@ static void probe_free(struct weft_qemu_probe *p)
 	else
 		p->rt->probes = p->next;
 	weft_accel_cancel(p->ask);
+	weft_arm_probe_free(p->arm);
 	free(p);
 }
 
@@ -119,26 +123,43 @@ void weft_qemu_set_timeouts(
 /* --- probe and prepare ---------------------------------------------------------------------------
  */
 
+static void answer(struct weft_qemu_probe *p, const struct weft_runtime_cap *arm)
+{
+	const struct weft_runtime_cap caps[] = {p->cap, arm ? *arm : p->cap};
+	weft_runtime_probed_t done = p->done;
+	void *whose = p->userdata;
+
+	probe_free(p);
+	done(whose, caps, arm ? 2 : 1);
+}
+
+static void on_arm(void *userdata, const struct weft_runtime_cap *cap)
+{
+	struct weft_qemu_probe *p = userdata;
+
+	p->arm = NULL;
+	answer(p, cap);
+}
+
 static void on_probed(void *userdata, const struct weft_accel_state *state)
 {
 	struct weft_qemu_probe *p = userdata;
-	struct weft_runtime_cap cap = {
-		.virt = WEFT_VIRT_UNIKERNEL, .arch = WEFT_ARCH_AMD64, .usable = state->installed};
-	weft_runtime_probed_t done = p->done;
-	void *whose = p->userdata;
+	struct weft_runtime_cap *cap = &p->cap;
 	char text[160];
 
 	p->ask = NULL;
-	probe_free(p);
+	*cap = (struct weft_runtime_cap){
+		.virt = WEFT_VIRT_UNIKERNEL, .arch = WEFT_ARCH_AMD64, .usable = state->installed};
 	if (state->installed) {
-		snprintf(cap.version, sizeof(cap.version), "qemu %s", state->version);
-		snprintf(cap.detail, sizeof(cap.detail), "%s",
+		snprintf(cap->version, sizeof(cap->version), "qemu %s", state->version);
+		snprintf(cap->detail, sizeof(cap->detail), "%s",
 			weft_accel_text(state, text, sizeof(text)));
 	} else {
-		snprintf(cap.detail, sizeof(cap.detail),
+		snprintf(cap->detail, sizeof(cap->detail),
 			WEFT_QEMU_AMD64 " is not installed: apt-get install qemu-system-x86");
 	}
-	done(whose, &cap, 1);
+	if (weft_arm_probe(p->rt->config.event, on_arm, p, &p->arm) < 0)
+		answer(p, NULL);
 }
 
 static int qemu_probe(struct weft_runtime *rt, weft_runtime_probed_t done, void *userdata)

@@ -91,6 +91,8 @@ static void accel_remark(
 {
 	if (vm->args.kvm)
 		snprintf(buf, size, accel->kvm == WEFT_KVM_FULL ? "KVM" : "KVM (ring 3 only)");
+	else if (vm->image->arch != WEFT_ARCH_AMD64)
+		snprintf(buf, size, "TCG: for %s", weft_arch_name(vm->image->arch));
 	else if (accel->kvm == WEFT_KVM_FULL)
 		snprintf(buf, size, "TCG, as the image asks");
 	else
@@ -129,11 +131,13 @@ static int launch(struct weft_vm *vm, const struct weft_accel_state *accel, stru
 	char remark[192], shape[WEFT_SHAPE_MAX];
 	int r;
 
-	if (!accel->installed) {
+	if (!accel->installed && vm->image->arch == WEFT_ARCH_AMD64) {
 		weft_err_set(err, ENOTSUP, "%s is not installed", vm->machine->program);
 		return weft_err_hint(err, "apt-get install %s", weft_qemu_package(vm->image->arch));
 	}
-	vm->args.kvm = weft_accel_use_kvm(accel, &vm->image->what.hints);
+	/* KVM runs guests of the host's own kind alone; what was probed is amd64's. */
+	vm->args.kvm = vm->image->arch == weft_arch_host() && vm->image->arch == WEFT_ARCH_AMD64 &&
+		       weft_accel_use_kvm(accel, &vm->image->what.hints);
 	accel_remark(vm, accel, remark, sizeof(remark));
 	weft_qemu_shape(&vm->args, accel->version, vm->image_ref, shape, sizeof(shape));
 	r = begin_from(vm, shape, err);

@@ -106,9 +106,13 @@ void qlab_on_probed(void *userdata, const struct weft_runtime_cap *caps, unsigne
 {
 	struct qlab *f = userdata;
 
-	assert_int_equal(n_caps, 1);
+	assert_int_equal(n_caps, 2);
+	assert_int_equal(caps[0].arch, WEFT_ARCH_AMD64);
+	assert_int_equal(caps[1].arch, WEFT_ARCH_ARM64);
+	assert_true(caps[1].detail[0]);
 	f->probed++;
 	f->cap = caps[0];
+	f->arm = caps[1];
 }
 
 void qlab_await(struct qlab *f, const unsigned *count, unsigned n)

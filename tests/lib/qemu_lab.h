@@ -35,7 +35,7 @@ struct qlab {
 	struct weft_err err;
 	enum weft_runtime_event event_kind;
 	char detail[256];
-	struct weft_runtime_cap cap; /* for amd64 */
+	struct weft_runtime_cap cap, arm; /* for amd64, and for arm64 */
 };
 
 int qlab_setup(void **state);

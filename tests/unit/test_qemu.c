@@ -550,6 +550,50 @@ static void own_guest(void **state)
 	qlab_assert_nothing_left(f);
 }
 
+/* A guest for another machine's processor: Linux' boot protocol for arm64, "K" on the serial line,
+ * and the machine switched off. */
+static void arm64(void **state)
+{
+	static const uint32_t code[] = {
+		0x14000010, /* b over the header */
+		0, 0, 0, 0x10000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x644d5241, 0,
+		0x52a12001,                         /* mov w1, #0x09000000: the serial line */
+		0x52800960,                         /* mov w0, #'K' */
+		0x39000020,                         /* strb w0, [x1] */
+		0x52a20002,                         /* mov w2, #0x10000000: a while */
+		0x71000442,                         /* 1: subs w2, w2, #1 */
+		0x54ffffe1,                         /* b.ne 1b */
+		0x52800100, 0x72b08000, 0xd4000002, /* PSCI's SYSTEM_OFF */
+	};
+	struct qlab *f = *state;
+	struct weft_runtime_spec spec;
+	_cleanup_(freep) char *log = NULL;
+	char path[PATH_MAX];
+
+	assert_int_equal(ops->probe(f->rt, qlab_on_probed, f), 0);
+	qlab_await(f, &f->probed, 1);
+	print_message("# %s %s\n", f->arm.version, f->arm.detail);
+	if (!f->arm.usable) {
+		assert_non_null(strstr(f->arm.detail, "qemu-system-aarch64"));
+		return;
+	}
+	snprintf(path, sizeof(path), "%s/kernel.arm64", f->dir);
+	assert_int_equal(weft_write_file(path, code, sizeof(code), 0644), 0);
+	f->prepared = 0;
+	assert_int_equal(
+		ops->prepare(f->rt, path, WEFT_ARCH_ARM64, qlab_on_prepared, f, &f->err), 0);
+	qlab_await(f, &f->prepared, 1);
+	spec = qlab_spec(f);
+	spec.arch = WEFT_ARCH_ARM64;
+	if (qlab_start_spec(f, &spec) != 0)
+		fail_msg("%s", f->err.msg);
+	qlab_await(f, &f->events, 1);
+	assert_int_equal(f->event_kind, WEFT_RUNTIME_EXITED);
+	assert_int_equal(weft_read_file(f->log, 65536, &log, NULL), 0);
+	assert_non_null(strstr(log, "qemu virt on TCG: for arm64"));
+	assert_non_null(strstr(log, "\nK"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -571,6 +615,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(freed_while_starting, qlab_setup, qlab_teardown),
 	};
 	const struct CMUnitTest with_guest[] = {
+		cmocka_unit_test_setup_teardown(arm64, qlab_setup, qlab_teardown),
 		cmocka_unit_test_setup_teardown(own_guest, qlab_setup, qlab_teardown),
 	};
 	int failed;
