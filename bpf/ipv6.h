@@ -8,6 +8,7 @@
 #include "bpf/nd.h"
 #include "bpf/publish6.h"
 #include "bpf/refuse6.h"
+#include "bpf/waiting.h"
 
 /* The overlay is no narrower for IPv6 than IPv6 permits. */
 static __always_inline __u32 overlay_mtu6(void)
@@ -104,7 +105,11 @@ __noinline int ipv6(struct __sk_buff *skb, __u32 from_id)
 	if (!semantic)
 		return plain6(skb, from, from_id, ip);
 	ret = semantic6(skb, &p, &r);
-	return ret < 0 && !p.frag_later ? refuse6(skb, from_id, ret, r.mtu) : ret;
+	if (ret >= 0 || p.frag_later || has_waited(skb))
+		return ret;
+	if (waits6(skb, &p, from_id, r.service, ret))
+		return TC_ACT_SHOT;
+	return refuse6(skb, from_id, ret, r.mtu);
 }
 
 #endif

@@ -20,6 +20,7 @@
 #include "bpf/publish.h"
 #include "bpf/reset.h"
 #include "bpf/unreachable.h"
+#include "bpf/waiting.h"
 
 #define VLAN_ID_MASK 0xfff
 
@@ -57,14 +58,16 @@ static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, str
 	return finish(skb, p, r);
 }
 
-/* Tell the sender of what was dropped: the verdict, or ret again. */
+/* Let it wait, or tell the sender of what was dropped: the verdict, or ret again. */
 static __always_inline int refuse(
 	struct __sk_buff *skb, const struct packet *p, const struct route *r, int ret)
 {
 	int answer;
 
-	if (p->frag_later)
+	if (p->frag_later || has_waited(skb))
 		return ret;
+	if (waits(skb, p, r->from_id, r->service, ret))
+		return TC_ACT_SHOT;
 	if (p->proto == IPPROTO_TCP && is_lost(p, ret))
 		answer = reset_sender(skb, p, r->from);
 	else
@@ -149,6 +152,19 @@ static __always_inline int handle(
 	}
 }
 
+/* What comes by the host's device may be an instance's that has waited. */
+static __always_inline int handle_any(
+	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 id)
+{
+	__u32 sender = skb->mark ? sent_again(skb, from) : 0;
+
+	if (sender) {
+		id = sender;
+		from = instance_get(id);
+	}
+	return from ? handle(skb, from, id) : DROP(UNKNOWN_DEVICE);
+}
+
 SEC("tc")
 int tc_instance(struct __sk_buff *skb)
 {
@@ -159,7 +175,7 @@ int tc_instance(struct __sk_buff *skb)
 	if (from) {
 		if (from->active & WEFT_INSTANCE_BORROWED && !for_overlay(skb, from))
 			return TC_ACT_UNSPEC;
-		ret = handle(skb, from, id);
+		ret = handle_any(skb, from, id);
 	}
 	if (ret >= 0)
 		return ret;

@@ -85,6 +85,7 @@ enum weft_event {
 	WEFT_EVENT_RACES,        /* two processors opened the same flow: the later one yielded */
 	WEFT_EVENT_ICMP_SENT,    /* unreachable, fragmentation needed: the overlay's own */
 	WEFT_EVENT_ICMP_LIMITED, /* not sent: the packet's sender had enough of them lately */
+	WEFT_EVENT_WAITING,      /* given to user space, to wait for its address */
 	WEFT_EVENT_COUNT,
 };
 #define WEFT_EVENT_SLOTS 16
@@ -394,6 +395,33 @@ struct weft_frag6 {
 	__u8 reverse, policy; /* which of the service's addresses it comes back from */
 };
 
+/* --- packets that wait for their address ---------------------------------------------------------
+ * How they come to user space: an element of a ring buffer each. */
+#define WEFT_WAITING_RING   (256 * 1024)
+#define WEFT_WAITING_FRAME  1600 /* a larger one does not wait */
+#define WEFT_WAITING_READER 5000000000ULL
+
+struct weft_waiting_head {
+	struct weft_addr6 addr; /* that it is sent to; those of IPv4 mapped */
+	__u32 from;             /* the instance that sent it */
+	__u16 len, l4, end;     /* of the frame; its transport header's offset; the packet's end */
+	__u8 family, proto;
+	__u32 pad;
+};
+
+struct weft_waiting {
+	struct weft_waiting_head head;
+	__u8 frame[WEFT_WAITING_FRAME];
+	__u32 pad;
+};
+
+/* One element, of user space's. */
+struct weft_waiting_room {
+	__u64 reader_ns; /* when it was last seen reading (CLOCK_MONOTONIC), 0: nobody reads */
+	__u32 mark;      /* of what it sends again */
+	__u32 pad;
+};
+
 /* --- the flow table ------------------------------------------------------------------------------
  * Set-associative, eight words to a bucket of one cache line. Both directions of a flow have a
  * word: forward under (client, instance or service by a policy), reverse under (backend, client).
@@ -509,6 +537,7 @@ static inline int weft_flow_live(__u64 word, __u64 now_ns)
 /* --- the shortcut between sockets ----------------------------------------------------------------
  * Two TCP sockets of this node that are each other's ends may hand data over without packets. */
 #define WEFT_SERVICE_SHORTCUT 1     /* of a service's flags: for connections to its backends */
+#define WEFT_SERVICE_STARTING 2     /* its first backends are to come soon */
 #define WEFT_SHORTCUT_SOCKETS 65536 /* known at a time, two to a connection */
 
 /* Whose sockets an instance's are: those of a network namespace. Valid for one epoch. */
@@ -583,6 +612,9 @@ _Static_assert(sizeof(struct weft_frag_key) == 12, "layout");
 _Static_assert(sizeof(struct weft_frag) == 16, "layout");
 _Static_assert(sizeof(struct weft_frag6_key) == 36, "layout");
 _Static_assert(sizeof(struct weft_frag6) == 12, "layout");
+_Static_assert(sizeof(struct weft_waiting_head) == 32, "layout");
+_Static_assert(sizeof(struct weft_waiting) == 1636, "layout");
+_Static_assert(sizeof(struct weft_waiting_room) == 16, "layout");
 _Static_assert(sizeof(struct weft_bucket) == 64, "layout");
 _Static_assert(
 	WEFT_SHORTCUT_REASON_COUNT <= WEFT_SHORTCUT_REASON_SLOTS, "counters of the shortcut");

@@ -17,6 +17,8 @@
 
 static bool is_busy(const struct weft_engine *e)
 {
+	if (e->n_waiting)
+		return true;
 	for (struct service *s = e->services; s; s = s->next)
 		if (s->swap || s->deleting)
 			return true;
@@ -73,6 +75,7 @@ static void finish_purge(struct weft_engine *e)
 {
 	struct weft_err err = {0};
 
+	waiting_close(e);
 	weft_dp_instance_remove(e->dp, HOST_INSTANCE);
 	weft_link_host_del(e->config.host_device);
 	weft_dp_free(e->dp);
@@ -111,6 +114,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	policy_tick(e, now);
 	images_tick(e, now);
 	tunnel_tick(e, now);
+	waiting_tick(e, now);
 	if (e->purging && !e->services && !e->instances) {
 		finish_purge(e);
 		return 0;
@@ -312,6 +316,7 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 		r = restore(e, err);
 	if (r < 0)
 		return r;
+	waiting_open(e);
 	r = sd_event_add_time(event, &e->tick, CLOCK_MONOTONIC, 0, 1000, on_tick, e);
 	if (r < 0)
 		return weft_err_set(err, r, "event loop: %s", strerror(-r));
@@ -333,6 +338,7 @@ void weft_engine_free(struct weft_engine *e)
 	sd_event_source_disable_unref(e->tick);
 	e->tick = NULL;
 	traces_free(e);
+	waiting_close(e);
 	sd_event_source_disable_unref(e->links_io);
 	weft_link_watch_free(e->links);
 	for (unsigned i = 0; i < N_RUNTIMES; i++)

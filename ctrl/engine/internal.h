@@ -10,6 +10,7 @@
 #include "ctrl/dataplane/dataplane.h"
 #include "ctrl/dataplane/link.h"
 #include "ctrl/dataplane/link_watch.h"
+#include "ctrl/dataplane/waiting.h"
 #include "ctrl/engine/engine.h"
 #include "ctrl/engine/events.h"
 #include "ctrl/health/probe.h"
@@ -187,6 +188,9 @@ struct weft_engine {
 	uint64_t sweep_ns;  /* when they are counted next, at the latest */
 	uint64_t policy_ns; /* when measurements are looked at next */
 	struct weft_link_watch *links;
+	struct weft_dp_waiting *waiting; /* NULL: none waits */
+	sd_event_source *waiting_io;
+	unsigned n_waiting;
 	sd_event_source *links_io;
 	bool restoring; /* the data plane does not know every instance yet */
 	struct trace *traces;
@@ -414,6 +418,13 @@ bool handover_busy(const struct service *s);
 void handover_flipped(struct service *s);
 void handover_turned_back(struct service *s);
 void handover_free(struct service *s);
+
+/* waiting.c */
+void waiting_open(struct weft_engine *e);
+void waiting_tick(struct weft_engine *e, uint64_t now);
+void waiting_close(struct weft_engine *e);
+void waiting_for(struct service *s); /* whether its callers wait while it has no backend */
+json_t *view_waiting(const struct weft_engine *e);
 
 /* trace.c: end those that run */
 void traces_free(struct weft_engine *e);

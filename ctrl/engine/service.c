@@ -259,6 +259,7 @@ void service_reconcile(struct service *s, uint64_t now)
 	struct instance *inst;
 	unsigned have = 0, ready = 0;
 
+	waiting_for(s);
 	if (s->deleting) {
 		/* A runtime's answer about it may still be to come. */
 		if (!s->swap && delete_all(s) && now >= s->retry_ns && !s->swap_preparing)

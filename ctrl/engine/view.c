@@ -390,5 +390,6 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 	json_object_set_new(
 		dp, "shortcut", json_string(e->no_shortcut.code ? e->no_shortcut.msg : "ok"));
 	json_object_set_new(dp, "features", view_features(e));
+	json_object_set_new(dp, "waiting", view_waiting(e));
 	return *ret ? 0 : -ENOMEM;
 }
