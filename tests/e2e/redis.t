@@ -35,6 +35,28 @@ told() {
 	has "$(lab_weft swap show "$(last_swap .id)")" 'warm .*copied in .* s, then writes paused'
 }
 
+# weftd dies in the middle of it, and of what it does next: whoever comes goes on, or begins anew.
+killed_amid() {
+	local state
+	redis_writes killed 1000
+	wait_for 20 written killed 500 || return 1
+	lab_weft swap start shop.redis --to "$(redis_other)" || return 1
+	for state in warm 'warm|shift|drain|stop-old|done'; do
+		wait_for 60 passes "$state" || return 1
+		lab_weftd_kill
+		lab_weftd || return 1
+	done
+	wait_for 90 state_is "done" || {
+		lab_weft swap show "$(last_swap .id)"
+		return 1
+	}
+	wait_for 20 written killed $(($(wc -l <"$LAB_DIR/killed.acked") + 500)) || return 1
+	redis_stop
+	cat "$LAB_DIR/killed.json"
+	is_master && same 'lost' 0 "$(redis_lost killed)"
+}
+passes() { has "$(last_swap .state)" "^($1)$"; }
+
 # The old one goes on as if nothing had been.
 turned_back() {
 	# shellcheck disable=SC2016 # for the shell in the instance
@@ -86,6 +108,7 @@ tap 'every acknowledged write is there' none_lost there
 tap 'the history tells of the handover' told
 tap 'and back' swapped_while_written back_again
 tap 'every acknowledged write is there' none_lost back_again
+tap 'weftd killed amid a handover' killed_amid
 tap 'a handover by a command that fails is turned back' turned_back
 tap 'a handover by a command' by_command
 tap 'every acknowledged write is there' none_lost command
