@@ -263,6 +263,9 @@ static struct weft_swap *example(void)
 	weft_swap_enter(s, WEFT_SWAP_WARM, 1200);
 	weft_swap_enter(s, WEFT_SWAP_SHIFT, 1300);
 	weft_swap_mark(s, 37, 1400);
+	s->phases[2].old = (struct weft_guard_effect){.requests = 70, .p90_us = 90, .cpu_ms = 3};
+	s->phases[2].coming = (struct weft_guard_effect){.requests = 7, .failed = 1};
+	s->plan.handover = true;
 	s->state_ms = 100;
 	return s;
 }
@@ -291,6 +294,9 @@ static void a_document_comes_back_as_it_was(void **state)
 	assert_int_equal(b->error.code, ETIMEDOUT);
 	assert_int_equal(b->phases[0].ended_ms, 1100);
 	assert_int_equal(b->phases[3].ended_ms, 0);
+	assert_int_equal(b->phases[2].old.p90_us, 90);
+	assert_int_equal(b->phases[2].coming.failed, 1);
+	assert_true(b->plan.handover);
 }
 
 static void a_damaged_document_is_refused(void **state)
