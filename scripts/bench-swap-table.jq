@@ -4,6 +4,6 @@ def pad(n): tostring | . + (" " * ([n - length, 0] | max));
 def verdict(k): if .checks[k] then "✓" else "✗ wanted: \(if k == "swaps" then "at least " elif k == "p90_swap_ratio" then "at most " else "" end)\(.targets[k])" end;
 . as $d | .metrics as $m
 | ("\("swaps in a row" | pad(34))\($m.swaps | pad(14))\(verdict("swaps"))  (\($d.kinds | join(" → ")))"),
-	("\("failed requests" | pad(34))\("\($m.failed_requests) of \($m.requests)" | pad(14)) \(verdict("failed_requests"))"),
+	("\("failed requests" | pad(34))\("\($m.failed_requests) of \($m.requests)" | pad(14)) \(verdict("failed_requests"))\(if $m.failed_requests > 0 then "  \($d.errors | tojson)" else "" end)"),
 	("\("p90 during a swap / before it" | pad(34))\($m.p90_swap_ratio * 1000 | round / 1000 | pad(14))\(verdict("p90_swap_ratio"))  (to unikernel \($m.p90_swap_ratio_to_unikernel * 100 | round / 100), to container \($m.p90_swap_ratio_to_container * 100 | round / 100), at \($m.rate_per_s | round) requests/s)"),
 	("\("lost writes of Redis" | pad(34))\("\($m.redis_lost_writes) of \($m.redis_acknowledged)" | pad(14)) \(verdict("redis_lost_writes"))  (\($m.redis_swaps) swaps, the longest pause between two writes \($m.redis_pause_ms | round) ms)")

@@ -28,6 +28,7 @@ def of(m): [$runs[] | select(.measure == m)];
 	host: {kernel: $kernel, cpu: $cpu, cpus: $cpus, os: $os, memory_mb: $memory_mb,
 		load_before: $before, load_after: $after},
 	kinds: $kinds,
+	errors: {keepalive: $keepalive[0].total.errors, close: $close[0].total.errors, latency: $load[0].total.errors},
 	targets: {failed_requests: 0, swaps: 100, p90_swap_ratio: 1.05, redis_lost_writes: 0},
 	metrics: $metrics,
 	checks: {
