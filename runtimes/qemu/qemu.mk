@@ -4,7 +4,7 @@ PROBE_GUEST := $(B)/libexec/weft-probe-guest.elf
 
 all: $(PROBE_GUEST)
 tests: $(PROBE_GUEST) $(B)/libexec/weft-unpack
-$(B)/tests/unit/test_qemu $(B)/tests/unit/test_qemu_control $(B)/tests/unit/test_qemu_checkpoint $(B)/tests/unit/test_qemu_warm: | $(PROBE_GUEST) $(B)/libexec/weft-unpack
+$(B)/tests/unit/test_qemu $(B)/tests/unit/test_qemu_control $(B)/tests/unit/test_qemu_checkpoint $(B)/tests/unit/test_qemu_warm $(B)/tests/unit/test_qemu_fake: | $(PROBE_GUEST) $(B)/libexec/weft-unpack
 $(B)/tests/unit/test_image_unikernel $(B)/tests/unit/test_image_fetch: | $(B)/libexec/weft-unpack
 
 $(PROBE_GUEST): runtimes/qemu/probe_guest.S runtimes/qemu/probe_guest.ld
