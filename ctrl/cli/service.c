@@ -100,6 +100,7 @@ static const struct cli_column columns[] = {
 	{"SHORTCUT", "shortcut", cell_shortcut, CLI_COL_WIDE},
 	{"PORTS", "ports", cli_cell_text, CLI_COL_WIDE},
 	{"PUBLISHED-AT", "published_at", cli_cell_text, CLI_COL_WIDE},
+	{"PUBLISHED-AT6", "published_at6", cli_cell_text, CLI_COL_WIDE},
 	{"IDS", "instances", cli_cell_text, CLI_COL_WIDE},
 	{"RESTARTS", "restarts", cli_cell_count, CLI_COL_WIDE},
 	{"NEXT-TRY", "retry_ms", cell_retry, CLI_COL_WIDE},

@@ -433,6 +433,7 @@ void traces_free(struct weft_engine *e);
 json_t *view_address(struct in_addr a);
 /* The address at which its ports are published, null: they are not. */
 json_t *view_published_at(const struct service *s);
+json_t *view_published_at6(const struct service *s);
 json_t *view_counters(const struct weft_dp_counters *c);
 int view_items(json_t *list, json_t **ret); /* takes list over */
 /* What its runtime says it uses; all 0 where nobody knows. */

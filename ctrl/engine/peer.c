@@ -258,15 +258,16 @@ static json_t *view_peer(const struct peer *p)
 json_t *view_uplink(struct weft_engine *e)
 {
 	struct in_addr at = weft_dp_published_at(e->dp);
+	struct in6_addr at6 = weft_dp_published_at6(e->dp);
 	struct weft_dp_uplink_status s;
 
 	if (weft_dp_uplink_status(e->dp, &s) < 0)
 		return json_null();
-	return json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:s, s:o, s:s}", "device", s.device,
+	return json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:s, s:o, s:o, s:s}", "device", s.device,
 		"port", (int)s.port, "mtu", (int)s.mtu, "xdp", weft_dp_xdp_name(s.xdp_used),
 		"xdp_wanted", weft_dp_xdp_name(s.xdp_wanted), "xdp_detail", s.xdp, "gro", s.gro,
-		"address", at.s_addr ? view_address(at) : json_null(), "problem",
-		uplink_problem(&s));
+		"address", at.s_addr ? view_address(at) : json_null(), "address6",
+		view_address6(&at6), "problem", uplink_problem(&s));
 }
 
 void view_tunnel_problems(struct weft_engine *e, json_t *list)

@@ -87,7 +87,7 @@ json_t *view_service(const struct service *s)
 	weft_dp_service_counters(s->engine->dp, s->id, &c);
 	return json_pack(
 		"{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o, s:o, "
-		"s:I, s:I, s:o, s:o}",
+		"s:I, s:I, s:o, s:o, s:o}",
 		"name", s->name, "job_name", s->spec->job_name, "vip",
 		view_address(s->vip[WEFT_DP_RR]), "vips", vips_to_json(s), "vip6",
 		view_address6(service_vip6(s, WEFT_DP_RR)), "vips6", vips6_to_json(s, true),
@@ -96,8 +96,8 @@ json_t *view_service(const struct service *s)
 		"instances", instances, "swap", s->swap ? s->swap->id : NULL, "variants", variants,
 		"created_ms", (json_int_t)s->created_ms, "counters", view_counters(&c), "shortcut",
 		view_shortcut(s), "restarts", (json_int_t)s->restarts, "retry_ms",
-		retry_ms(s, ready), "ports", service_ports(s), "published_at",
-		view_published_at(s));
+		retry_ms(s, ready), "ports", service_ports(s), "published_at", view_published_at(s),
+		"published_at6", view_published_at6(s));
 }
 
 void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)

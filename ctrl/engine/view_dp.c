@@ -20,18 +20,32 @@ json_t *view_published_at(const struct service *s)
 	return at.s_addr && s->spec->n_ports ? view_address(at) : json_null();
 }
 
-/* "192.0.2.1:80/tcp": where who is outside calls it, by round robin. */
+json_t *view_published_at6(const struct service *s)
+{
+	struct in6_addr at = weft_dp_published_at6(s->engine->dp);
+
+	return s->spec->n_ports ? view_address6(&at) : json_null();
+}
+
+/* "192.0.2.1:80/tcp", "[2001:db8::1]:80/tcp": where who is outside calls it, by round robin. */
 static json_t *published_by(const struct service *s, enum weft_dp_policy policy)
 {
 	struct in_addr at = weft_dp_published_at(s->engine->dp);
+	struct in6_addr at6 = weft_dp_published_at6(s->engine->dp);
+	char text[INET_ADDRSTRLEN], text6[INET6_ADDRSTRLEN];
 	json_t *list = json_array();
-	char text[INET_ADDRSTRLEN];
 
 	inet_ntop(AF_INET, &at, text, sizeof(text));
-	for (size_t i = 0; policy == WEFT_DP_RR && at.s_addr && i < s->spec->n_ports; i++)
-		json_array_append_new(
-			list, json_sprintf("%s:%u/%s", text, s->spec->ports[i].host,
-				      s->spec->ports[i].proto == IPPROTO_UDP ? "udp" : "tcp"));
+	inet_ntop(AF_INET6, &at6, text6, sizeof(text6));
+	for (size_t i = 0; policy == WEFT_DP_RR && i < s->spec->n_ports; i++) {
+		const char *proto = s->spec->ports[i].proto == IPPROTO_UDP ? "udp" : "tcp";
+		unsigned port = s->spec->ports[i].host;
+
+		if (at.s_addr)
+			json_array_append_new(list, json_sprintf("%s:%u/%s", text, port, proto));
+		if (!IN6_IS_ADDR_UNSPECIFIED(&at6))
+			json_array_append_new(list, json_sprintf("[%s]:%u/%s", text6, port, proto));
+	}
 	return list;
 }
 

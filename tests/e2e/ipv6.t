@@ -113,6 +113,25 @@ enabled() {
 	has "$(of service other.web .vip6)" '^fdff:2000::' && every_address '.'
 }
 
+# Who is outside of the overlay calls the node's own address.
+published() {
+	local out=(nsenter --net="/run/netns/$LAB_NS-out") up='[2001:db8::1]:8080'
+	ip netns add "$LAB_NS-out"
+	lab_in ip link add up0 type veth peer name eth0 netns "$LAB_NS-out"
+	lab_in ip addr add 2001:db8::1/64 dev up0 nodad
+	lab_in ip link set up0 up
+	"${out[@]}" ip addr add 2001:db8::2/64 dev eth0 nodad
+	"${out[@]}" ip link set eth0 up
+	lab_weftd_kill
+	lab_weftd --subnet6=fc00::100/120 --uplink=up0 || return 1
+	jq '.applications[0].microservices[0].port = "8080:80"' "$LAB_DIR/shop.json" >"$LAB_DIR/port.json"
+	lab_weft apply -f "$LAB_DIR/port.json" --wait --timeout 30 || return 1
+	same 'published at' 2001:db8::1 "$(of service shop.web .published_at6)" || return 1
+	has "$("${out[@]}" curl -6 -s --max-time 10 "http://$up/")" 'hello from a container' &&
+		has "$("${out[@]}" curl -6 -s --max-time 10 "http://$up/")" 'hello from a container' &&
+		has "$("${out[@]}" ping -6 -c 1 -W 5 2001:db8::1)" ' 0% packet loss'
+}
+
 refusals() {
 	descriptor bad.web 1 ".applications[0].microservices[0].addresses.rr_ip_v6 = \"$vip6\""
 	refused 4 "address $vip6 is already taken by shop\.web" 'hint: .*rr_ip_v6' -- \
@@ -160,6 +179,8 @@ tap 'switched off' switched_off
 tap 'on again' on_again
 tap 'disabled on the host' disabled
 tap 'enabled again' enabled
+tap 'published for who is outside' published
+ip netns del "$LAB_NS-out"
 OLD_DIR=$LAB_DIR
 tap 'the lab closes clean' lab_close
 LAB_DIR=
