@@ -49,11 +49,9 @@ char *cli_fmt_uplink(const json_t *status)
 		return NULL;
 	if (*cli_str(up, "problem", ""))
 		return strdup(cli_str(up, "problem", ""));
-	return weft_strf("MTU %" PRIu64 ", tunnel port %" PRIu64 ", %" PRIu64
-			 " peers, XDP %s%s%s%s%s%s",
+	return weft_strf("MTU %" PRIu64 ", tunnel port %" PRIu64 ", %" PRIu64 " peers, XDP %s%s%s",
 		cli_u64(up, "mtu"), cli_u64(up, "port"), cli_u64(status, "peers"),
-		cli_str(up, "xdp", "?"), *detail ? " (" : "", detail, *detail ? ")" : "",
-		*at ? ", published ports at " : "", at);
+		*detail ? detail : cli_str(up, "xdp", "?"), *at ? ", published ports at " : "", at);
 }
 
 static int render_list(const struct cli *cli, const json_t *doc)
