@@ -90,6 +90,9 @@ $(B)/san/%.o: %.c | $(GEN_H)
 	$(call say,CC)
 	$(Q)$(CC) $(SAN) $(BASEFLAGS) $(PKGFLAGS) -c $< -o $@
 
+# Embedded as they are.
+$(B)/obj/ctrl/api/web.o $(B)/san/ctrl/api/web.o $(B)/fuzz/ctrl/api/web.o: $(wildcard ctrl/web/*)
+
 $(B)/libweft.a: $(LIB_OBJ)
 	@rm -f $@
 	$(call say,AR)

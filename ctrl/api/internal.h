@@ -35,6 +35,7 @@ API_REQUEST(api_dp_lb);
 API_REQUEST(api_dp_flows);
 API_REQUEST(api_dp_stats);
 API_REQUEST(api_trace);
+API_REQUEST(api_web);
 API_REQUEST(api_metrics);
 API_REQUEST(api_healthz);
 API_REQUEST(api_readyz);

@@ -86,6 +86,8 @@ static const struct route {
 	{"GET", "/v1/dp/drops", 200, weft_engine_dp_drops, NULL, NULL},
 	{"GET", "/v1/dp/stats", 200, NULL, NULL, api_dp_stats},
 	{"GET", "/v1/trace/*", 200, NULL, NULL, api_trace},
+	{"GET", "/", 200, NULL, NULL, api_web},
+	{"GET", "/web/*", 200, NULL, NULL, api_web},
 	{"GET", "/metrics", 200, NULL, NULL, api_metrics},
 	{"GET", "/healthz", 200, NULL, NULL, api_healthz},
 	{"GET", "/readyz", 200, NULL, NULL, api_readyz},
@@ -97,6 +99,8 @@ static const struct {
 	enum weft_api_role role;
 } others[] = {
 	{"GET", "/healthz", WEFT_API_NOBODY},
+	{"GET", "/", WEFT_API_NOBODY}, /* nothing but the page, which then asks for a token */
+	{"GET", "/web/*", WEFT_API_NOBODY},
 	{"POST", "/v1/services/*/scale", WEFT_API_OPERATE},
 	{"POST", "/v1/services/*/weights", WEFT_API_OPERATE},
 	{"DELETE", "/v1/services/*/weights", WEFT_API_OPERATE},

@@ -28,6 +28,11 @@
 #define WAKES              8  /* rounds of news in one turn of the loop */
 #define REFUSALS_LOGGED    10 /* in a second */
 
+/* Of the page, and of all else, which is no page. */
+#define POLICY                                                                          \
+	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " \
+	"img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 enum { LOCAL, REMOTE, LISTENERS };
 
 /* What listens on one socket. */
@@ -107,6 +112,9 @@ static enum MHD_Result reply(struct MHD_Connection *c, struct weft_api_response 
 	}
 	MHD_add_response_header(r, "Content-Type", a->type);
 	MHD_add_response_header(r, "Cache-Control", "no-store");
+	MHD_add_response_header(r, "Content-Security-Policy", POLICY);
+	MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+	MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
 	if (a->status == MHD_HTTP_UNAUTHORIZED)
 		MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
 	q = MHD_queue_response(c, (unsigned)a->status, r);
@@ -178,6 +186,19 @@ static enum MHD_Result begin(struct listener *l, struct MHD_Connection *c, const
 	return *state ? MHD_YES : MHD_NO;
 }
 
+/* The events as a browser's EventSource wants them, and from where it left off. */
+static void prefer_sse(struct MHD_Connection *c, struct weft_api_response *response)
+{
+	const char *accept = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept");
+	const char *last = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Last-Event-ID");
+
+	if (!accept || !strstr(accept, WEFT_API_SSE))
+		return;
+	response->type = WEFT_API_SSE;
+	if (last)
+		weft_parse_u64(last, 0, INT64_MAX, &response->since);
+}
+
 /* A response that is not whole yet is begun, and its end is another's affair. */
 static enum MHD_Result send_response(struct weft_api *api, struct MHD_Connection *c, struct body *b,
 	struct weft_api_response *response)
@@ -185,6 +206,8 @@ static enum MHD_Result send_response(struct weft_api *api, struct MHD_Connection
 	struct weft_err err = {0};
 	int r;
 
+	if (response->follow)
+		prefer_sse(c, response);
 	if (response->follow)
 		r = weft_api_stream_start(api->streams, c, response, &err);
 	else if (response->op)

@@ -4,6 +4,8 @@
 #include "ctrl/api/stream.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ctrl/base/util.h"
@@ -19,7 +21,7 @@ struct stream {
 	uint64_t at; /* the event that comes next */
 	size_t off;  /* so much of its line is sent */
 	uint64_t end_ns, beat_ns;
-	bool suspended;
+	bool suspended, sse;
 };
 
 struct weft_api_streams {
@@ -77,21 +79,39 @@ void weft_api_streams_free(struct weft_api_streams *all)
 	free(all);
 }
 
-/* What of the next event's line, and its newline, fits into buf. */
+/* What of one part of a frame fits into buf: parts before it, and what is sent of it, count into
+ * t->off. */
+static size_t put_part(struct stream *t, const char *part, size_t *before, char *buf, size_t max)
+{
+	size_t size = strlen(part), n = 0;
+
+	if (t->off >= *before && t->off < *before + size) {
+		size_t from = t->off - *before;
+
+		n = size - from < max ? size - from : max;
+		memcpy(buf, part + from, n);
+		t->off += n;
+	}
+	*before += size;
+	return n;
+}
+
+/* What of the next event's frame fits into buf: its line, or what a browser's EventSource reads. */
 static size_t put_line(struct stream *t, const char *line, char *buf, size_t max)
 {
-	size_t size = strlen(line), n = size - t->off;
+	char head[48] = "";
+	const char *const parts[] = {head, line, t->sse ? "\n\n" : "\n"};
+	size_t before = 0, n = 0;
 
-	if (n > max)
-		n = max;
-	memcpy(buf, line + t->off, n);
-	t->off += n;
-	if (t->off < size || n == max)
-		return n;
-	buf[n] = '\n';
-	t->at++;
-	t->off = 0;
-	return n + 1;
+	if (t->sse)
+		snprintf(head, sizeof(head), "id: %" PRIu64 "\ndata: ", t->at);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		n += put_part(t, parts[i], &before, buf + n, max - n);
+	if (t->off == before) {
+		t->at++;
+		t->off = 0;
+	}
+	return n;
 }
 
 static const char *next_line(struct stream *t)
@@ -128,6 +148,10 @@ static ssize_t reader(void *cls, uint64_t pos, char *buf, size_t max)
 		return MHD_CONTENT_READER_END_OF_STREAM;
 	if (now >= t->beat_ns) {
 		t->beat_ns = now + BEAT_NS;
+		if (t->sse && max >= 3) {
+			memcpy(buf, ":\n\n", 3);
+			return 3;
+		}
 		buf[0] = '\n';
 		return 1;
 	}
@@ -175,6 +199,7 @@ int weft_api_stream_start(struct weft_api_streams *all, struct MHD_Connection *c
 		return weft_err_set(err, ENOMEM, "out of memory");
 	t->all = all;
 	t->connection = c;
+	t->sse = strcmp(a->type, WEFT_API_SSE) == 0;
 	t->at = weft_events_next(all->log, a->since);
 	t->end_ns = now + a->follow_s * 1000000000ULL;
 	t->beat_ns = now + BEAT_NS;

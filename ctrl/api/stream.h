@@ -11,6 +11,7 @@
 #include "ctrl/engine/events.h"
 
 #define WEFT_API_MAX_STREAMS 64
+#define WEFT_API_SSE         "text/event-stream"
 
 struct weft_api_streams;
 
@@ -19,7 +20,8 @@ int weft_api_streams_open(sd_event *event, struct weft_events *log, struct weft_
 /* Once the daemon whose connections they are has stopped. */
 void weft_api_streams_free(struct weft_api_streams *all);
 
-/* Answer c with what a says is to be followed. -ENODEV with err: too many are. */
+/* Answer c with what a says is to be followed: Server-Sent Events if a's type is WEFT_API_SSE.
+ * -ENODEV with err: too many are. */
 int weft_api_stream_start(struct weft_api_streams *all, struct MHD_Connection *c,
 	const struct weft_api_response *a, struct weft_err *err);
 /* Let those that have something to send go on; true: MHD_run() has work to do. */

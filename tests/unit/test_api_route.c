@@ -126,7 +126,7 @@ static void test_table(void **state)
 
 static void test_unknown_paths(void **state)
 {
-	static const char *const paths[] = {"", "/", "*", "/v1", "/v1/", "/v1/statu", "/v1/status/",
+	static const char *const paths[] = {"", "*", "/v1", "/v1/", "/v1/statu", "/v1/status/",
 		"/v1/statuss", "/v1/services/", "/v1/services//", "/v1/services/a/b", "//v1/status",
 		"/v2/status", "/v1/instances//logs", "/v1/instances/a/logs/", "/v1/instances/a/log",
 		"/v1/swaps/a/abort/b", "/v1/dp", "/v1/dp/", "/v1/dp/lb/x"};
