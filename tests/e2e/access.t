@@ -67,15 +67,11 @@ wrong_tokens() {
 
 # Every route there is, by every role; names that nothing has, so that nothing happens.
 routes() { sed -nE 's|^\t\{"([A-Z]+)", "(/[^"]*)", [0-9]+,.*|\1 \2|p' ctrl/api/route.c; }
-needs() { # METHOD PATTERN
-	case "$1 $2" in
-	'GET /healthz') echo nobody ;;
-	'GET /' | 'GET /web/'*) echo nobody ;;
-	GET\ *) echo read ;;
-	*' /v1/services/*/weights' | 'POST /v1/services/*/scale' | 'POST /v1/swaps'* | 'POST /v1/instances/*/pause' | 'POST /v1/instances/*/resume')
-		echo operate ;;
-	*) echo admin ;;
-	esac
+needs() { # METHOD PATTERN: the role that the description of the API names
+	[ -e "$LAB_DIR/roles" ] || jq -r '.paths | to_entries[] | .key as $path | .value | to_entries[]
+		| "\(.key | ascii_upcase) \($path | gsub("{[^}]*}"; "*")) \(.value["x-role"])"' \
+		ctrl/schema/openapi.json >"$LAB_DIR/roles"
+	awk -v m="$1" -v p="$2" '$1 == m && $2 == p { print $3 == "none" ? "nobody" : $3 }' "$LAB_DIR/roles"
 }
 rank() { case $1 in nobody) echo 0 ;; read) echo 1 ;; operate) echo 2 ;; *) echo 3 ;; esac }
 every_route() { # ROLE

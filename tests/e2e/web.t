@@ -20,6 +20,7 @@ tokens_made() {
 }
 # shop.web runs natively, and could as a unikernel.
 service() {
+	# shellcheck disable=SC2016 # it is jq
 	descriptor shop.web 2 '.applications[0].microservices[0] |= (.addresses.rr_ip = "10.30.0.2"
 		| .variants = [{virtualization: "unikernel", code: $ENV.GUEST, arch: ["amd64"], memory: 32, network: "tap"}])'
 	lab_weft apply -f "$LAB_DIR/shop.web.json" --wait --timeout 30
