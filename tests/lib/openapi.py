@@ -19,9 +19,11 @@ import jsonschema
 DOC = json.load(open("ctrl/schema/openapi.json", encoding="utf-8"))
 DEADLINE_S = 60
 # In this order; "swap" is asked until it is in the state, the others until their status is right.
-ORDER = """healthz readyz status imagePull images imageRemove imagesPrune apply services service instances instance logs serviceScale
-    serviceSettings weights weightsReset exec pause resume attach detach dpLb dpFlows dpStats dpDrops trace
-    events metrics page pageFile swapStart swaps swap swapPause swapResume swapAbort swapRollback serviceDelete""".split()
+ORDER = """healthz readyz status imagePull images imageRemove imagesPrune apply services service instances
+    instance logs serviceScale serviceSettings weights weightsReset exec pause resume attach detach
+    peerSet peers peer export peerImport peerRemove dpLb dpFlows dpStats dpDrops trace events
+    metrics page pageFile swapStart swaps swap swapPause swapResume swapAbort swapRollback
+    serviceDelete""".split()
 
 
 def operations():
