@@ -4,6 +4,7 @@
 #ifndef WEFT_BPF_DECAP_H
 #define WEFT_BPF_DECAP_H
 
+#include "bpf/generic_xdp.h"
 #include "bpf/handover.h"
 #include "bpf/pathmtu.h"
 
@@ -13,7 +14,6 @@
 #define ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
 #define ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
 const volatile bool decap_sets_protocol;
-const volatile bool behind_generic_xdp;
 
 /* A checksum of the outer datagram that is only begun (its sender is on this machine, or the next
  * one in a virtual switch) makes the kernel think that what is left has one to be completed, at a
@@ -114,16 +114,14 @@ __noinline int look_inside(struct __sk_buff *skb, struct outer *o)
 	return o ? outer_find(&b, o) : NOT_OURS;
 }
 
-/* Kernels from 6.9 on forget, where generic XDP has had them copy a packet, how long its Ethernet
- * header is: it seems to begin behind that. A datagram of the tunnel gets another in front; what is
- * anybody else's is left as it is. */
+/* A datagram of the tunnel that generic XDP has left without its head. */
 static __always_inline bool head_is_lost(struct __sk_buff *skb)
 {
 	const __u8 *ip = frame(skb);
 	__u32 l4;
 	__be16 port;
 
-	if (!behind_generic_xdp || skb_mac_len(skb) || (void *)(ip + IP_HLEN_MIN) > frame_end(skb))
+	if (!head_may_be_lost(skb) || (void *)(ip + IP_HLEN_MIN) > frame_end(skb))
 		return false;
 	if (skb->protocol == bpf_htons(ETH_P_IP) && ip[9] == IPPROTO_UDP)
 		l4 = (ip[0] & 15) * 4;
@@ -132,20 +130,6 @@ static __always_inline bool head_is_lost(struct __sk_buff *skb)
 	else
 		return false;
 	return !bpf_skb_load_bytes(skb, l4 + 2, &port, sizeof(port)) && is_tunnel_port(port);
-}
-
-static __always_inline int give_head(struct __sk_buff *skb)
-{
-	__be16 protocol = skb->protocol;
-	struct ethhdr *eth;
-
-	if (bpf_skb_change_head(skb, ETH_HLEN, 0))
-		return DROP(NO_MEMORY);
-	eth = (void *)frame(skb);
-	if ((void *)(eth + 1) > frame_end(skb))
-		return DROP(TRUNCATED);
-	eth->h_proto = protocol;
-	return 0;
 }
 
 /* NOT_OURS; a DROP(), of which the peer has been told where it is one; or TAKEN and the peer's id:

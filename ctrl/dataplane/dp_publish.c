@@ -206,8 +206,8 @@ void dp_publish_at(struct weft_dp *dp, const char *device)
 }
 
 /* The program stays loaded with its link, or its filter, alone. */
-int dp_publish_attach(
-	struct weft_dp *dp, uint32_t ifindex, const char *device, struct weft_err *err)
+int dp_publish_attach(struct weft_dp *dp, uint32_t ifindex, const char *device, bool generic,
+	struct weft_err *err)
 {
 	struct tc_publish *skel = tc_publish__open();
 	int r;
@@ -216,6 +216,7 @@ int dp_publish_attach(
 	if (!skel)
 		return dp_refused(err, -errno, "the program for published ports");
 	DP_CONSTANTS(dp, skel->rodata);
+	skel->rodata->behind_generic_xdp = generic;
 	r = dp_prepare(dp, skel->obj);
 	if (r == 0)
 		r = tc_publish__load(skel);

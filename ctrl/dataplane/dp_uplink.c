@@ -189,7 +189,7 @@ static int bring_up(struct weft_dp *dp, struct dp_uplink *up, struct weft_err *e
 		return r;
 	}
 	add_gro(dp, up);
-	r = dp_publish_attach(dp, ifindex, up->device, err);
+	r = dp_publish_attach(dp, ifindex, up->device, up->xdp == WEFT_DP_XDP_GENERIC, err);
 	if (r < 0)
 		return r;
 	r = dp_xdp_attach(

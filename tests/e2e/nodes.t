@@ -349,7 +349,7 @@ still_published() {
 xdp_is() { [ "$(at 1 status -o json | jq -r .uplink.xdp)" = "$1" ]; }
 another_xdp_mode() {
 	lab_end "${PID[1]}" KILL && daemon 1 --xdp=generic && xdp_is generic || return 1
-	has "$(at 1 status)" 'XDP generic, by ' && large || return 1
+	has "$(at 1 status)" 'XDP generic, by ' && large && has "$(outside 8080)" '^10\.18' || return 1
 	lab_end "${PID[1]}" KILL && daemon 1 && xdp_is off && large
 }
 local_service() { run_on 1 own.web 1; }
