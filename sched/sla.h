@@ -31,7 +31,8 @@
  * `volumes` is Oakestra's list; weft mounts a `host_path` of the node at `mount_path`, writable
  * unless `read_only`, and refuses CSI volumes of containers rather than to run without them.
  * `cpu_limit` counts in CPUs (0.5), `log_limit` in MiB (default 64, 0: none): the log is rotated
- * there. `constraints` of type "direct" with a `node` are kept, other types are not understood.
+ * there. A native process runs as weftd's user: it has no `user`, `capabilities` or `read_only`.
+ * `constraints` of type "direct" with a `node` are kept, other types are not understood.
  *
  * `addresses` has a key for each policy that the service is to be called by, with an address of its
  * own, or "auto" for any: rr_ip (round robin, always there), wrr_ip (by `weight` of a variant),

@@ -23,7 +23,7 @@ static const char *const capability_names[] = {"CHOWN", "DAC_OVERRIDE", "DAC_REA
 	"BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE"};
 
 enum { CONTAINER = 1 << WEFT_VIRT_CONTAINER, GVISOR = 1 << WEFT_VIRT_GVISOR };
-enum { UNIKERNEL = 1 << WEFT_VIRT_UNIKERNEL, NATIVE = 1 << WEFT_VIRT_NATIVE };
+enum { UNIKERNEL = 1 << WEFT_VIRT_UNIKERNEL };
 
 bool sla_says(const struct sla_at *at, const char *key)
 {
@@ -59,8 +59,8 @@ static int check_applies(const struct sla_at *at, enum weft_virt virt)
 		unsigned virts;
 	} keys[] = {
 		{"runtime", CONTAINER},
-		{"user", CONTAINER | GVISOR | NATIVE},
-		{"capabilities", CONTAINER | GVISOR | NATIVE},
+		{"user", CONTAINER | GVISOR},
+		{"capabilities", CONTAINER | GVISOR},
 		{"read_only", CONTAINER | GVISOR},
 		{"volumes", CONTAINER | GVISOR | UNIKERNEL},
 		{"warm_start", UNIKERNEL},
@@ -70,7 +70,9 @@ static int check_applies(const struct sla_at *at, enum weft_virt virt)
 		struct sla_at member;
 
 		if (sla_member(at, keys[i].key, &member) && !(keys[i].virts & 1U << virt) &&
-			!(json_is_array(member.value) && json_array_size(member.value) == 0) &&
+			/* no volumes is what it has; no capabilities would be a promise */
+			!(strcmp(keys[i].key, "volumes") == 0 &&
+				json_array_size(member.value) == 0) &&
 			!json_is_false(member.value))
 			return sla_fail_name(&member, "means nothing to virtualization %s",
 				weft_virt_name(virt));

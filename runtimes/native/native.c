@@ -196,6 +196,7 @@ static int launch(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 	struct weft_cgroup_limits limits = {
 		.memory_bytes = (uint64_t)spec->memory_mb << 20,
 		.cpu_milli = spec->limits.cpu_milli ? spec->limits.cpu_milli : spec->vcpus * 1000,
+		.cpu_weight = spec->limits.cpu_weight,
 		.pids = spec->limits.pids,
 	};
 	pid_t pid;

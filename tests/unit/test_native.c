@@ -18,6 +18,7 @@
 #include "ctrl/base/util.h"
 #include "ctrl/dataplane/link.h"
 #include "runtimes/cgroup.h"
+#include "runtimes/cgroup_mounts.h"
 #include "runtimes/process.h"
 #include "runtimes/runtime.h"
 
@@ -323,6 +324,31 @@ static void test_image_is_the_program(void **state)
 	expect_nothing_left();
 }
 
+static void test_weight(void **state)
+{
+	struct weft_runtime_spec spec = spec_of(ARGV("sleep", "1000"));
+	const struct weft_cgroup_hierarchy *h;
+	_cleanup_(freep) char *text = NULL;
+	struct weft_cgroup_mounts m;
+	char path[600];
+
+	(void)state;
+	spec.limits.cpu_weight = 300;
+	assert_int_equal(call(ops->start(f.rt, &spec, on_done, (void *)"start", &err)), 0);
+	expect_told("[start 0]");
+	assert_int_equal(weft_cgroup_mounts_read(&m), 0);
+	h = weft_cgroup_mounts_find(&m, WEFT_CGROUP_CPU);
+	assert_non_null(h);
+	assert_int_equal(weft_cgroup_mounts_path(h, ROOT "/" ID,
+				 h->v2 ? "cpu.weight" : "cpu.shares", path, sizeof(path)),
+		0);
+	assert_int_equal(weft_read_file(path, 64, &text, NULL), 0);
+	assert_string_equal(text, h->v2 ? "300\n" : "3072\n");
+	assert_int_equal(call(ops->delete_(f.rt, ID, on_done, (void *)"delete", &err)), 0);
+	expect_told("[delete 0]");
+	expect_nothing_left();
+}
+
 static void test_stop(void **state)
 {
 	struct weft_runtime_stats stats;
@@ -617,6 +643,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_prepare, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_runs_where_it_should, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_image_is_the_program, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_weight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kill_after_grace, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_event_when_killed, setup, teardown),

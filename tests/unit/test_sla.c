@@ -560,6 +560,12 @@ static void test_container(void **state)
 		{"\"variants\": [{\"virtualization\": \"unikernel\", \"code\": \"k\", "
 		 "^\"user\": \"0\"}]",
 			".variants[0].user: means nothing to virtualization unikernel"},
+		{"\"variants\": [{\"virtualization\": \"native\", \"cmd\": [\"x\"], "
+		 "^\"user\": \"www-data\"}]",
+			".variants[0].user: means nothing to virtualization native"},
+		{"\"variants\": [{\"virtualization\": \"native\", \"cmd\": [\"x\"], "
+		 "^\"capabilities\": []}]",
+			".variants[0].capabilities: means nothing to virtualization native"},
 		{"\"variants\": [{\"virtualization\": \"gvisor\", ^\"runtime\": \"crun\"}]",
 			".variants[0].runtime: means nothing to virtualization gvisor"},
 	};
