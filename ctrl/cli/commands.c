@@ -55,8 +55,8 @@ const struct cli_command cli_commands[] = {
 	{"peer show", "NAME", 1, 1, SHOWN, cli_cmd_peer_show, "one of them", NULL},
 	{"peer add", "NAME", 1, 1, CLI_OPT_PEER, cli_cmd_peer_add,
 		"make another node known, or change it",
-		"weftd needs an --uplink to reach it, and each node a --subnet and a range of "
-		"--instances of\nits own. What it runs is told by weft peer import."},
+		"weftd needs an uplink to reach it, and each node a subnet and a range of "
+		"instances' addresses\nof its own. What it runs is told by weft peer import."},
 	{"peer remove", "NAME", 1, 1, 0, cli_cmd_peer_remove, "forget it, and its instances", NULL},
 	{"peer export", "", 0, 0, 0, cli_cmd_peer_export,
 		"what other nodes have to know of this one's instances", NULL},

@@ -55,7 +55,7 @@ counted() {
 	scrape >/dev/null
 	before=$(value "$drop") || return 1
 	lab_in curl -s --max-time 1 -o /dev/null http://10.30.0.99/
-	above "$drop" "$before"
+	wait_for 20 above "$drop" "$before" # it may have waited for its service first
 }
 no_swap() { is weft_swaps_running 0 && ! grep '^weft_swap_new_share' "$LAB_DIR/metrics"; }
 well() { same 'healthz' ok "$(api /healthz)" && same 'readyz' ok "$(api /readyz)"; }
