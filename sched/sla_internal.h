@@ -23,7 +23,6 @@
 #define SLA_VCPUS_MAX    1024U
 #define SLA_WEIGHT_MAX   1000U /* the data plane's */
 #define SLA_SECONDS_MAX  3600U
-#define SLA_TUNNEL_PORT  50103U
 
 struct sla_doc {
 	char name[200]; /* as shown */

@@ -42,11 +42,6 @@ static int parse_port(char *text, struct weft_sla_port *ret)
 static int check_port(const struct sla_at *at, const struct weft_sla_service *svc,
 	const struct weft_sla_port *port)
 {
-	if (port->host == SLA_TUNNEL_PORT && port->proto == IPPROTO_UDP) {
-		sla_fail(at, "host port %u/udp belongs to the overlay's tunnel", SLA_TUNNEL_PORT);
-		return weft_err_hint(
-			at->doc->err, "map another host port: \"<other>:%u/udp\"", port->container);
-	}
 	for (size_t i = 0; i < svc->n_ports; i++)
 		if (svc->ports[i].host == port->host && svc->ports[i].proto == port->proto)
 			return sla_fail(at, "host port %u/%s is mapped twice", port->host,

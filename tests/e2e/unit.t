@@ -10,7 +10,6 @@ cd "$(dirname "$0")/../.." || exit 1
 
 unit=ctrl/systemd/weftd.service
 verified() {
-	command -v systemd-analyze >/dev/null || return 0
 	sed "s|/usr/sbin/weftd|$(realpath "$LAB_BUILD/weftd")|" "$unit" >"$LAB_DIR/weftd.service"
 	same 'systemd-analyze' '' "$(systemd-analyze verify --man=no "$LAB_DIR/weftd.service" 2>&1 | grep weftd)"
 }
@@ -50,7 +49,11 @@ wait_for 5 test -S "$LAB_DIR/notify.sock"
 all=$(setpriv --list-caps) # in the order of their numbers
 LAB_WEFTD_AS=(env NOTIFY_SOCKET="$LAB_DIR/notify.sock" WATCHDOG_USEC=4000000)
 
-tap 'systemd finds nothing wrong with the unit' verified
+if command -v systemd-analyze >/dev/null; then
+	tap 'systemd finds nothing wrong with the unit' verified
+else
+	tap 'the unit is well-formed # SKIP systemd-analyze is not installed' true
+fi
 tap 'the daemon starts' lab_weftd
 tap 'it has dropped all capabilities but those of the unit' dropped
 tap 'it says that it is ready' notified
