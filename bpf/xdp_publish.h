@@ -161,8 +161,10 @@ static __always_inline int xdp_forward(
 	count_into(bpf_map_lookup_elem(&instance_stats, &o->to_id), 1, p->ip_len, TO_BACKEND);
 	count_into(bpf_map_lookup_elem(&service_stats, &o->pub->service), 1, p->ip_len, TO_BACKEND);
 	if (bpf_xdp_adjust_head(xdp, -(int)weft_tunnel_overhead(peer->format, peer->family)) ||
-		xdp_outer(xdp, peer, hop, in))
+		xdp_outer(xdp, peer, hop, in)) {
+		count_drop(WEFT_DROP_ENCAP);
 		return XDP_DROP;
+	}
 	return ifindex == xdp->ingress_ifindex ? XDP_TX : (int)bpf_redirect(ifindex, 0);
 }
 

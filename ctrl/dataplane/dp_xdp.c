@@ -47,7 +47,7 @@ static const struct {
 } losing[] = {
 	{"veth", "a veth's segmentation offload would end"},
 	{"virtio_net", "a virtio device would receive no large segments any more"},
-	{"xen_netfront", "a Xen device would receive no large segments any more"},
+	{"vif", "a Xen device would receive no large segments any more"},
 	{"tun", "a tap's segmentation offload would end"},
 	{"bridge", "a bridge runs it no earlier than TC"},
 	{"bonding", "of a bond the ports decide"},
@@ -164,13 +164,15 @@ static int load(struct weft_dp *dp, const struct dp_ports *ports, bool generic, 
 	return r;
 }
 
-/* Whoever sends into one of these is on this machine, and may leave checksums to the receiver. */
-static bool sums_are_whole(const char *device)
+/* Whoever sends into one of these is on this machine, and may leave checksums to the receiver. In
+ * generic mode any virtual device may bring such packets. */
+static bool sums_are_whole(const char *device, enum weft_dp_xdp mode)
 {
 	char driver[32];
 
 	driver_of(device, driver);
-	return strcmp(driver, "veth") != 0 && strcmp(driver, "tun") != 0;
+	return mode == WEFT_DP_XDP_NATIVE && strcmp(driver, "veth") != 0 &&
+	       strcmp(driver, "tun") != 0 && strcmp(driver, "vif") != 0;
 }
 
 /* The program stays loaded with its link alone. */
@@ -204,7 +206,7 @@ int dp_xdp_attach(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifi
 		snprintf(ret->text, sizeof(ret->text), "off: %s", why);
 		return 0;
 	}
-	r = run(dp, ports, ifindex, mode, whole_sums || sums_are_whole(device));
+	r = run(dp, ports, ifindex, mode, whole_sums || sums_are_whole(device, mode));
 	if (r == 0) {
 		ret->used = mode;
 		snprintf(ret->text, sizeof(ret->text), "%s, by a bpf_link", names[mode]);
