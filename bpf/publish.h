@@ -233,6 +233,28 @@ static __always_inline int publish_out(struct __sk_buff *skb, __u32 from_id)
 	}
 }
 
+/* A fragment that follows the first one of a call, by the same peer: the instance, or a DROP(). The
+ * notes that publish_judge() leaves have the peer for a backend. */
+static __always_inline __s64 judge_later(const struct packet *p, __u32 peer)
+{
+	const struct weft_frag *note = in_overlay_range(p->saddr) ? NULL : frag_find(p);
+	const struct weft_bpf_instance *to;
+
+	if (!note || note->backend != peer || note->daddr != p->daddr)
+		return DROP(TUNNEL_SOURCE);
+	to = instance_get(note->to);
+	if (!to || to->device == WEFT_DEVICE_REMOTE || to->ns_addr != p->daddr)
+		return DROP(BACKEND_GONE);
+	return note->to;
+}
+
+static __always_inline void judge_first(const struct packet *p, __u32 to, __u32 peer)
+{
+	struct weft_frag note = {.saddr = p->saddr, .daddr = p->daddr, .to = to, .backend = peer};
+
+	frag_note(p, &note);
+}
+
 /* From a peer, by the tunnel, with an address that is no instance's: a call of a port that the peer
  * has published, for the instance here whose id is returned; an answer of one there to a caller of
  * ours, then its id and PUBLISH_OURS; or a DROP(). */
@@ -248,7 +270,9 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 	ret = parse_ip(skb, &p);
 	if (ret)
 		return ret;
-	if (!has_ports(p.proto) || p.frag_later || parse_l4(skb, &p))
+	if (has_ports(p.proto) && p.frag_later)
+		return judge_later(&p, peer);
+	if (!has_ports(p.proto) || parse_l4(skb, &p))
 		return DROP(TUNNEL_SOURCE);
 	id = bpf_map_lookup_elem(&ns_addrs, &p.saddr);
 	from = id ? instance_get(*id) : NULL;
@@ -268,6 +292,8 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 	known = bpf_map_lookup_elem(&returns, &key);
 	if (!known || *known != peer)
 		bpf_map_update_elem(&returns, &key, &peer, BPF_ANY);
+	if (p.frag_first)
+		judge_first(&p, *id, peer);
 	count_packet(skb, to->service, *id, TO_BACKEND);
 	return *id;
 }

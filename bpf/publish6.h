@@ -225,6 +225,35 @@ static __always_inline int publish6_out(struct __sk_buff *skb, __u32 from_id)
 	}
 }
 
+/* As judge_later(). */
+__noinline __s64 publish6_judge_later(struct __sk_buff *skb, __u32 peer)
+{
+	const struct weft_bpf_instance *to;
+	const struct ipv6hdr *ip;
+	struct route6 r = {};
+	struct packet p = {};
+
+	if (parse_ip6(skb, &p) || !p.frag_later || later_fragment6(skb, &r, p.frag) ||
+		r.backend != peer)
+		return DROP(TUNNEL_SOURCE);
+	ip = ip6_header(skb);
+	if (!ip || in_overlay_range6(ip->saddr.in6_u.u6_addr32))
+		return DROP(TUNNEL_SOURCE);
+	to = instance_get(r.to_id);
+	if (!to || to->device == WEFT_DEVICE_REMOTE ||
+		!same_addr6(ip->daddr.in6_u.u6_addr32, to->ns_addr6))
+		return DROP(BACKEND_GONE);
+	return r.to_id;
+}
+
+static __always_inline void judge_first6(
+	struct __sk_buff *skb, const struct packet *p, __u32 to, __u32 peer)
+{
+	struct route6 r = {.to_id = to, .backend = peer};
+
+	first_fragment6(skb, &r, p->frag);
+}
+
 /* As publish_judge(). */
 __noinline __s64 publish6_judge(struct __sk_buff *skb, __u32 peer)
 {
@@ -236,7 +265,7 @@ __noinline __s64 publish6_judge(struct __sk_buff *skb, __u32 peer)
 	const __u32 *id, *known;
 
 	if (!parse_outside6(skb, &p))
-		return DROP(TUNNEL_SOURCE);
+		return p.frag_later ? publish6_judge_later(skb, peer) : DROP(TUNNEL_SOURCE);
 	ip = ip6_header(skb);
 	if (!ip)
 		return DROP(TUNNEL_SOURCE);
@@ -257,6 +286,8 @@ __noinline __s64 publish6_judge(struct __sk_buff *skb, __u32 peer)
 	if (!known || *known != peer)
 		bpf_map_update_elem(&returns, &key, &peer, BPF_ANY);
 	count_packet(skb, to->service, *id, TO_BACKEND);
+	if (p.frag_first)
+		judge_first6(skb, &p, *id, peer);
 	return *id;
 }
 

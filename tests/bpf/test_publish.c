@@ -142,6 +142,48 @@ static void for_a_peers_caller(void **state)
 	assert_int_equal(lab_ip(&f)->daddr, inet_addr(CALLER));
 }
 
+/* A datagram in fragments: to a backend here or on the other node, and for a peer's caller. */
+static void datagram(struct lab_frame *f, uint32_t to, uint16_t dport, uint16_t id, int later)
+{
+	struct in_addr addr = {to};
+
+	lab_udp(f, (struct lab_tuple){HERE, "10.30.0.1", 40000, dport}, 64);
+	from_outside(f, inet_ntoa(addr));
+	lab_fragment(f, id, later ? 64 : 0, !later);
+}
+
+static void fragments_follow(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+
+	for (int later = 0; later < 2; later++) {
+		datagram(&f, inet_addr(NODE), 5353, 90, later);
+		assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+		assert_int_equal(lab_receiver(&f), HERE);
+		assert_int_equal(lab_ip(&f)->daddr, ns_addr(HERE));
+	}
+	weft_dp_flows_purge(dp, HERE);
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{FAR, 1}}, 1);
+	for (int later = 0; later < 2; later++) {
+		datagram(&f, inet_addr(NODE), 5353, 91, later);
+		assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+		lab_unwrap(&f, PEER, false, false);
+		assert_int_equal(lab_ip(&f)->daddr, ns_addr(FAR));
+	}
+	for (int later = 0; later < 2; later++) {
+		datagram(&f, ns_addr(HERE), 53, 92, later);
+		lab_wrap(&f, PEER, false, false);
+		assert_int_equal(lab_run_uplink(dp, &f), LAB_REDIRECT);
+		assert_int_equal(lab_receiver(&f), HERE);
+		assert_int_equal(lab_ip(&f)->saddr, inet_addr(CALLER));
+	}
+	/* One without a first is nobody's. */
+	datagram(&f, ns_addr(HERE), 53, 93, 1);
+	lab_wrap(&f, PEER, false, false);
+	assert_int_equal(lab_run_uplink(dp, &f), LAB_SHOT);
+}
+
 static void ports_come_and_go(void **state)
 {
 	const struct weft_dp_port less[] = {{HOST, PORT, IPPROTO_TCP}},
@@ -238,6 +280,7 @@ int main(void)
 		T(balanced_by_the_services_weights),
 		T(to_another_node_and_back),
 		T(for_a_peers_caller),
+		T(fragments_follow),
 		T(ports_come_and_go),
 		T(not_by_xdp_on_a_veth),
 		T(without_an_uplink),

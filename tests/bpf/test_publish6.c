@@ -210,6 +210,16 @@ static void fragments_follow(void **state)
 		assert_int_equal(lab_receiver(&f), HERE);
 		assert_memory_equal(&lab_ip6(&f)->daddr, &here, sizeof(here));
 	}
+	/* And those of a peer's caller, but none without a first. */
+	for (int i = 0; i < 3; i++) {
+		lab_udp(&f, (struct lab_tuple){HERE, VIP6, 40000, 53}, 64);
+		addresses(&f, text6(CALLER6), here);
+		lab_udph(&f)->check = 1;
+		lab_fragment6(&f, i < 2 ? 97 : 96, i ? 64 : 0, !i);
+		lab_wrap(&f, PEER, false, false);
+		assert_int_equal(lab_run_uplink(dp, &f), i < 2 ? LAB_REDIRECT : LAB_SHOT);
+		assert_true(i == 2 || lab_receiver(&f) == HERE);
+	}
 	/* One without a first is whoever's it is. */
 	lab_udp(&f, (struct lab_tuple){HERE, VIP6, 40000, 5353}, 64);
 	addresses(&f, text6(CALLER6), text6(NODE6));
