@@ -41,7 +41,7 @@ killed_amid() {
 	redis_writes killed 1000
 	wait_for 20 written killed 500 || return 1
 	lab_weft swap start shop.redis --to "$(redis_other)" || return 1
-	for state in warm 'warm|shift|drain|stop-old|done'; do
+	for state in 'start-new|warm|shift|drain|stop-old|done' 'warm|shift|drain|stop-old|done'; do
 		wait_for 60 passes "$state" || return 1
 		lab_weftd_kill
 		lab_weftd || return 1
