@@ -194,11 +194,7 @@ balanced() {
 }
 by_ipv6() {
 	local vip6 i
-	vip6=$(at 1 service show shop.web -o json | jq -r '.vip6 // empty')
-	if [ -z "$vip6" ]; then
-		at 1 status -o json | jq -e '.dataplane.ipv6 != "ok"' # this host has none
-		return
-	fi
+	vip6=$(at 1 service show shop.web -o json | jq -r .vip6)
 	for i in 1 2; do
 		has "$(in_node 1 curl -gsS --max-time 10 "http://[$vip6]/")" '^fc00::[23]:2$' &&
 			in_node 1 curl -gs --max-time 30 "http://[$vip6]/big" | cmp - "$LAB_DIR/big" || return 1
@@ -250,15 +246,17 @@ redis() {
 		in_node c timeout 60 redis-benchmark -h "$at" -c 20 -n 5000 -d 500 -P 4 -t set,get -q
 }
 # A connection each.
+new_flows() { at 1 dp stats list --service lab.redis -o json | jq '[.items[] | select(.kind == "service")][0].new_flows'; }
+no_flow() { at 1 dp drops list --all -o json | jq '[.items[] | select(.reason == "no_flow")][0].packets'; }
 fifty_thousand() {
-	local before after at
+	local before after at lost
 	at=$(address_of 1 lab.redis)
 	in_node c sysctl -q net.ipv4.ip_local_port_range='1024 65535'
-	before=$(at 3 service show lab.redis -o json | jq .counters.new_flows)
+	before=$(new_flows) && lost=$(no_flow) || return 1
 	in_node c timeout 120 redis-benchmark -h "$at" -k 0 -c 50 -n 50000 -t ping_mbulk -q || return 1
-	after=$(at 1 dp stats list --service lab.redis -o json | jq '[.items[] | select(.kind == "service")][0].new_flows')
+	after=$(new_flows)
 	echo "$before flows before, $after after"
-	[ "$after" -ge 50000 ] && same 'displaced' 0 "$(at 1 dp drops list --all -o json | jq '[.items[] | select(.reason == "no_flow")][0].packets')"
+	[ $((after - before)) -ge 50000 ] && same 'packets of flows that were forgotten' "$lost" "$(no_flow)"
 }
 byte_by_byte() {
 	# shellcheck disable=SC2016 # its own variables
@@ -412,7 +410,11 @@ tap 'a client on the third' client
 tap 'each tells what it runs' told
 tap 'balanced over two nodes, and as by hand' balanced
 tap 'large answers' large
-tap 'the same by IPv6' by_ipv6
+if at 1 status -o json | jq -e '.dataplane.ipv6 == "ok"' >/dev/null; then
+	tap 'the same by IPv6' by_ipv6
+else
+	tap "IPv6 # SKIP $(at 1 status -o json | jq -r .dataplane.ipv6)" true
+fi
 tap ping pinged
 tap traceroute traced
 tap 'iperf3, both ways' streams
