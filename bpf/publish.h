@@ -92,10 +92,10 @@ static __always_inline int outside_mtu(struct __sk_buff *skb, const struct packe
 	return p->ip_len > *ret && too_big(skb, *ret, true) ? DROP(TOO_BIG) : 0;
 }
 
-/* Its sender, who is outside, has to know. */
-static __always_inline int outside_too_big(struct __sk_buff *skb, __u32 mtu)
+/* Its sender, 0: who is outside, has to know. */
+static __always_inline int outside_too_big(struct __sk_buff *skb, __u32 from_id, __u32 mtu)
 {
-	int answer = icmp_answer(skb, 0, WEFT_DROP_TOO_BIG, mtu);
+	int answer = icmp_answer(skb, from_id, WEFT_DROP_TOO_BIG, mtu);
 
 	if (answer < 0)
 		return DROP(TOO_BIG);
@@ -117,7 +117,7 @@ __noinline int publish_to(struct __sk_buff *skb, __u32 pub_id, __u32 to_id)
 		return DROP(BACKEND_GONE);
 	ret = outside_mtu(skb, &p, to, &mtu);
 	if (ret)
-		return ret == DROP(TOO_BIG) ? outside_too_big(skb, mtu) : ret;
+		return ret == DROP(TOO_BIG) ? outside_too_big(skb, 0, mtu) : ret;
 	count_packet(skb, pub->service, to_id, TO_BACKEND);
 	if (mtu && p.tcp_flags & TCP_SYN && !p.frag_first)
 		mss_clamp(skb, p.l4, mtu);
@@ -212,6 +212,21 @@ __noinline int publish_send(struct __sk_buff *skb, __u32 from_id, __u32 port)
 	return ret ? ret : leave();
 }
 
+/* As it is to the peer, whose caller it answers. */
+__noinline int publish_send_peer(struct __sk_buff *skb, __u32 from_id, __u32 peer)
+{
+	__u32 mtu = peer_mtu(peer);
+	struct packet p = {};
+
+	if (!mtu)
+		return DROP(NO_PEER);
+	if (parse_ip(skb, &p))
+		return DROP(TRUNCATED);
+	if (p.ip_len > mtu && too_big(skb, mtu, true))
+		return outside_too_big(skb, from_id, mtu);
+	return encap(skb, peer);
+}
+
 /* What an instance sends to who is outside: NOT_OURS for what it began itself. */
 static __always_inline int publish_out(struct __sk_buff *skb, __u32 from_id)
 {
@@ -227,7 +242,7 @@ static __always_inline int publish_out(struct __sk_buff *skb, __u32 from_id)
 	case PUBLISH_OURS:
 		return publish_send(skb, from_id, (__u32)whose);
 	case PUBLISH_PEERS:
-		return encap(skb, (__u32)whose);
+		return publish_send_peer(skb, from_id, (__u32)whose);
 	default:
 		return NOT_OURS;
 	}

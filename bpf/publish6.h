@@ -210,6 +210,21 @@ __noinline int publish6_send(struct __sk_buff *skb, __u32 from_id, __u32 port)
 	return ret ? ret : leave();
 }
 
+/* As publish_send_peer(). */
+__noinline int publish6_send_peer(struct __sk_buff *skb, __u32 from_id, __u32 peer)
+{
+	__u32 mtu = peer_mtu(peer);
+	struct packet p = {};
+
+	if (!mtu)
+		return DROP(NO_PEER);
+	if (!parse_outside6(skb, &p))
+		return DROP(TRUNCATED);
+	if (too_big6(skb, &p, mtu))
+		return refuse6(skb, from_id, DROP(TOO_BIG), mtu);
+	return encap(skb, peer);
+}
+
 /* As publish_out(). */
 static __always_inline int publish6_out(struct __sk_buff *skb, __u32 from_id)
 {
@@ -219,7 +234,7 @@ static __always_inline int publish6_out(struct __sk_buff *skb, __u32 from_id)
 	case PUBLISH_OURS:
 		return publish6_send(skb, from_id, (__u32)whose);
 	case PUBLISH_PEERS:
-		return encap(skb, (__u32)whose);
+		return publish6_send_peer(skb, from_id, (__u32)whose);
 	default:
 		return NOT_OURS;
 	}

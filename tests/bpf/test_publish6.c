@@ -250,6 +250,34 @@ static void too_big_for_the_tunnel(void **state)
 	assert_int_equal(lab_drops(dp, WEFT_DROP_TOO_BIG), before + 1);
 }
 
+static void too_big_for_a_peers_caller(void **state)
+{
+	struct weft_dp *dp = *state;
+	uint64_t before = lab_drops(dp, WEFT_DROP_TOO_BIG);
+	struct in6_addr here = ns6(HERE);
+	const uint8_t *icmp;
+	struct lab_frame f;
+
+	lab_udp(&f, (struct lab_tuple){HERE, VIP6, 40000, 53}, 20);
+	addresses(&f, text6(CALLER6), here);
+	lab_udph(&f)->check = 1;
+	lab_wrap(&f, PEER, false, false);
+	assert_int_equal(lab_run_uplink(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_receiver(&f), HERE);
+
+	for (size_t more = 0; more < 2; more++) {
+		lab_udp(&f, (struct lab_tuple){HERE, CALLER6, 53, 40000}, 1472 - 48 + more);
+		addresses(&f, here, text6(CALLER6));
+		assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+		assert_int_equal(lab_drops(dp, WEFT_DROP_TOO_BIG), before + more);
+	}
+	icmp = f.data + ETH_HLEN + 40;
+	assert_int_equal(lab_receiver(&f), HERE);
+	assert_true(lab_sums_right(&f));
+	assert_int_equal(icmp[0], 2);
+	assert_int_equal(icmp[6] << 8 | icmp[7], 1472);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -260,6 +288,7 @@ int main(void)
 		T(beside_ipv4),
 		T(to_another_node_and_back),
 		T(for_a_peers_caller),
+		T(too_big_for_a_peers_caller),
 		T(strangers_by_the_tunnel),
 		T(fragments_follow),
 		T(too_big_for_the_tunnel),

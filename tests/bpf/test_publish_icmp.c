@@ -224,6 +224,43 @@ static void too_big_for_the_tunnel(void **state)
 	assert_int_equal(lab_drops(dp, WEFT_DROP_TOO_BIG), before + 1);
 }
 
+/* So is the backend that answers a peer's caller with more; what fits goes. */
+static void too_big_for_a_peers_caller(void **state)
+{
+	struct weft_dp *dp = *state;
+	uint64_t before = lab_drops(dp, WEFT_DROP_TOO_BIG);
+	const uint8_t *icmp;
+	struct lab_frame f;
+	unsigned mtu;
+
+	lab_udp(&f, (struct lab_tuple){HERE, "10.30.0.1", 40000, 53}, 20);
+	from_outside(&f, NODE);
+	lab_ip(&f)->daddr = ns_addr(HERE);
+	lab_check_ip(&f);
+	lab_wrap(&f, PEER, false, false);
+	assert_int_equal(lab_run_uplink(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_receiver(&f), HERE);
+
+	lab_udp(&f, (struct lab_tuple){HERE, CALLER, 53, 40000}, 1472);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_receiver(&f), HERE);
+	icmp = f.data + ETH_HLEN + 20;
+	assert_int_equal(icmp[0], 3);
+	assert_int_equal(icmp[1], 4);
+	mtu = (unsigned)icmp[6] << 8 | icmp[7];
+	assert_in_range(mtu, 1300, 1472);
+	assert_true(lab_sums_right(&f));
+	assert_int_equal(lab_ip(&f)->saddr, inet_addr(CALLER));
+	assert_int_equal(lab_ip(&f)->daddr, ns_addr(HERE));
+	assert_int_equal(lab_drops(dp, WEFT_DROP_TOO_BIG), before + 1);
+
+	lab_udp(&f, (struct lab_tuple){HERE, CALLER, 53, 40000}, mtu - 28);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	lab_unwrap(&f, PEER, false, false);
+	assert_tuple(&f, ns_text(HERE, (char[INET_ADDRSTRLEN]){0}), 53, inet_addr(CALLER), 40000);
+	assert_int_equal(lab_drops(dp, WEFT_DROP_TOO_BIG), before + 1);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -234,6 +271,7 @@ int main(void)
 		T(between_nodes),
 		T(for_a_peers_caller),
 		T(too_big_for_the_tunnel),
+		T(too_big_for_a_peers_caller),
 	};
 
 	if (!lab_enter())
