@@ -372,7 +372,7 @@ void clab_wait_log(const char *id, const char *part)
 }
 
 /* Joining one's own mount namespace leads out of a chroot. */
-static bool in_chroot(void)
+static bool root_is_another(void)
 {
 	int status = 0;
 	pid_t pid = fork();
@@ -390,12 +390,19 @@ static bool in_chroot(void)
 	       WEXITSTATUS(status) == 1;
 }
 
+bool clab_in_chroot(void)
+{
+	bool is = root_is_another();
+
+	if (is)
+		print_message("# SKIP runc exec does not find the container's root in a chroot\n");
+	return is;
+}
+
 void clab_skip_in_chroot(void)
 {
-	if (!in_chroot())
-		return;
-	print_message("# SKIP runc exec does not find the container's root in a chroot\n");
-	skip();
+	if (clab_in_chroot())
+		skip();
 }
 
 void clab_assert_clean(unsigned layers)

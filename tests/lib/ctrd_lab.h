@@ -105,9 +105,10 @@ void clab_assert_log(const char *id, const char *part);
 void clab_wait_log(const char *id, const char *part);
 /* Nothing but images with that many layers in all is left, in containerd and on the host. */
 void clab_assert_clean(unsigned layers);
-/* Skip the rest of a test that runs a command in a container: in a chroot "runc exec" looks for it
- * in the root of the mount namespace, which setns(2) goes to, and not in the container's. */
-void clab_skip_in_chroot(void);
+/* In a chroot "runc exec" looks for the command in the root of the mount namespace, which setns(2)
+ * goes to, and not in the container's. Both say so when it is. */
+bool clab_in_chroot(void);
+void clab_skip_in_chroot(void); /* the rest of the test */
 /* Content of a file in the instance's group of a v1 controller ("memory"), or of v2; the caller
  * frees it. */
 char *clab_cgroup_file(

@@ -597,7 +597,8 @@ static void test_logger_killed(void **state)
 	assert_int_equal(start(), 0);
 	clab_wait_log(ID, "on stderr");
 	kill(find_process("weft-log", clab.ctrd.dir), SIGKILL);
-	assert_int_equal(exec_it(), 0);
+	if (!clab_in_chroot())
+		assert_int_equal(exec_it(), 0);
 	assert_int_equal(clab.n_events, 0);
 	assert_int_equal(stop(), 0);
 	delete_();
@@ -631,6 +632,7 @@ static bool shim_socket_left(const char *id)
 
 static void test_many_rounds(void **state)
 {
+	bool chroot = clab_in_chroot();
 	unsigned fds = 0;
 
 	(void)state;
@@ -641,7 +643,7 @@ static void test_many_rounds(void **state)
 		assert_int_equal(start(), 0);
 		if (i == 0)
 			assert_true(shim_socket_left(ID));
-		if (i % 3 == 1)
+		if (i % 3 == 1 && !chroot)
 			assert_int_equal(exec_it(), 0);
 		if (i % 3 == 2)
 			assert_int_equal(pause_it(), 0);
@@ -673,7 +675,8 @@ static void test_image_in_use(void **state)
 	assert_int_equal(start(), 0);
 	remove_image(clab.ref);
 	collect();
-	assert_int_equal(exec_it(), 0); /* its files are there */
+	if (!clab_in_chroot())
+		assert_int_equal(exec_it(), 0); /* its files are there */
 	assert_int_equal(test_ctrd_lines(&clab.ctrd, "snapshots ls"), 3);
 	assert_int_equal(stop(), 0);
 	delete_();
