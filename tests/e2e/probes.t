@@ -101,10 +101,10 @@ tap 'ready by a command' ready_by_command
 tap 'alive by a command: replaced when it is not' alive_by_command
 tap 'three instances' scaled
 vip=$(service shop.live .vip)
-load_start scale 100 8 --close
+load_start scale 300 8 --close
 tap 'surplus ones are drained' scaled_down
 load_stop
-tap 'no request was lost' none_failed scale 50
+tap 'no request was lost' none_failed scale 20
 tap 'three again' scaled
 tap 'one that is killed is replaced' killed
 tap 'a number that cannot be' refusals
