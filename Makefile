@@ -28,6 +28,7 @@ ifneq ($(filter demo test,$(MAKECMDGOALS)),)
 demo test:
 	@scripts/preflight.sh $@
 	scripts/deps.sh
+	@scripts/preflight.sh $@
 	$(MAKE) -j$$(nproc) --no-print-directory all $(if $(filter test,$@),tests fuzz)
 	$(if $(filter demo,$@),scripts/demo.sh,tests/run.sh)
 else

@@ -29,7 +29,8 @@ def cores($a; $b; $virt):
 	+ [{t_ms: $ended, unikernel: ($trace[-1].unikernel // 0)}]) as $weights
 | ([$swaps[0].items[] | select(.state == "done")] | length) as $done
 | $load[0].total.failed as $failed
-| (if $failed == 0 and $done == 2 then "0 of \($load[0].total.requests) requests failed over 2 swaps."
+| ($failed == 0 and $done == 2) as $good
+| (if $good then "0 of \($load[0].total.requests) requests failed over 2 swaps."
 	else "FAILED: \($failed) of \($load[0].total.requests) requests failed; \($done) of 2 swaps completed." end) as $verdict
 | ([$load[0].series | (.[1].t - .[0].t)] | .[0] / 1000) as $step
 | {
@@ -44,7 +45,7 @@ def cores($a; $b; $virt):
 	runs: [{load: ($load[0] | del(.series)), swaps: $swaps[0].items, drops: $drops[0].items}],
 	page: {
 		what: "nginx in a container to the project's unikernel and back, \($load[0].rate) requests/s, \($load[0].connections) connections, open loop.",
-		when: $when, verdict: $verdict, failed: $failed,
+		when: $when, verdict: $verdict, good: $good,
 		phases: $phases, weights: $weights,
 		series: [$load[0].series[:-1][] | {t_ms: .t, rps: (.ok / $step), failed_rps: (.failed / $step),
 			p50_us: (.p50_us // 0), p90_us: (.p90_us // 0), p99_us: (.p99_us // 0)}],

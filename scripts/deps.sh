@@ -48,10 +48,15 @@ if [ ${#want[@]} -gt 0 ] && [ -n "${want[0]}" ]; then
 		chmod 755 "$policy"
 		trap 'rm -f "$have" "$log" "$policy"' EXIT
 	fi
-	apt-get update -qq >"$log" 2>&1 || true
-	apt-get install -y -qq --no-install-recommends "${want[@]}" >>"$log" 2>&1 || {
+	apt=(apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20)
+	# One list of several may be away: the download decides.
+	"${apt[@]}" -o APT::Update::Error-Mode=any update >"$log" 2>&1 ||
+		echo "deps: apt-get update failed ($(grep -m 1 '^[EW]:' "$log" || echo 'no reason given')); trying with the lists that are there" >&2
+	"${apt[@]}" install -y --no-install-recommends "${want[@]}" >>"$log" 2>&1 || {
 		tail -n 5 "$log" >&2
 		fail "apt-get could not install: ${want[*]}" \
 			'is this machine online, and does "apt-get update" work?'
 	}
 fi
+# The guest's TCP/IP, so that nothing is fetched later on.
+scripts/lwip-source.sh "${B:-build}/lwip"

@@ -12,7 +12,7 @@ LAB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 case ${B:-build} in /*) LAB_BUILD=$B ;; *) LAB_BUILD=$LAB_ROOT/${B:-build} ;; esac
 PATH=$PATH:/usr/sbin:/sbin
 LAB_NS='' LAB_DIR='' LAB_SOCKET='' LAB_CONTAINERD='' LAB_CONTAINERD_PID='' LAB_WEFTD_PID=''
-LAB_WEFTD_AS=()
+LAB_WEFTD_AS=() LAB_CTRD_NS=weft
 
 lab_die() {
 	printf 'error: %s\n' "$1" >&2
@@ -53,12 +53,12 @@ lab_gone() { ! kill -0 "$1" 2>/dev/null || [[ $(cat "/proc/$1/stat" 2>/dev/null)
 lab_open() {
 	LAB_NAME=$1-$$
 	LAB_NS=weft-$LAB_NAME
-	LAB_DIR=$(mktemp -d "/var/tmp/weft-$1.XXXXXX")
-	LAB_SOCKET=$LAB_DIR/weftd.sock
-	LAB_BPFFS=/sys/fs/bpf/weft-$LAB_NAME
 	trap lab_close EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
+	LAB_DIR=$(mktemp -d "/var/tmp/weft-$1.XXXXXX")
+	LAB_SOCKET=$LAB_DIR/weftd.sock
+	LAB_BPFFS=/sys/fs/bpf/weft-$LAB_NAME
 	ip netns add "$LAB_NS"
 	lab_in ip link set lo up
 }
@@ -69,6 +69,7 @@ lab_weft() { "$LAB_BUILD/weft" -H "unix:$LAB_SOCKET" "$@"; }
 lab_containerd() {
 	if [ -n "${WEFT_CONTAINERD:-}" ]; then
 		LAB_CONTAINERD=$WEFT_CONTAINERD
+		LAB_CTRD_NS=weft-$LAB_NAME # beside what else it runs
 		return
 	fi
 	LAB_CONTAINERD=$LAB_DIR/containerd.sock
@@ -100,7 +101,7 @@ lab_weftd() {
 	# And in a session of its own, as containerd: ^C is for us, who need both to clean up.
 	setsid nsenter --net="/run/netns/$LAB_NS" "${LAB_WEFTD_AS[@]}" "$LAB_BUILD/weftd" --role=all --node="$LAB_NAME" \
 		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
-		--containerd="$LAB_CONTAINERD" "$@" >>"$LAB_DIR/weftd.log" 2>&1 </dev/null &
+		--containerd="$LAB_CONTAINERD" --containerd-namespace="$LAB_CTRD_NS" "$@" >>"$LAB_DIR/weftd.log" 2>&1 </dev/null &
 	LAB_WEFTD_PID=$!
 	wait_for 20 lab_probed || {
 		tail -n 10 "$LAB_DIR/weftd.log" >&2
@@ -133,12 +134,13 @@ lab_close() {
 	if [ -d "$LAB_DIR/state" ]; then
 		lab_in "$LAB_BUILD/weftd" --purge --node="$LAB_NAME" --state-dir="$LAB_DIR/state" \
 			--socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
-			--containerd="$LAB_CONTAINERD" >>"$LAB_DIR/purge.log" 2>&1 || {
+			--containerd="$LAB_CONTAINERD" --containerd-namespace="$LAB_CTRD_NS" >>"$LAB_DIR/purge.log" 2>&1 || {
 			echo 'warning: not everything could be removed:' >&2
 			tail -n 20 "$LAB_DIR/purge.log" >&2
 			rc=1
 		}
 	fi
+	[ -z "${WEFT_CONTAINERD:-}" ] || ctr -a "$WEFT_CONTAINERD" namespaces rm "$LAB_CTRD_NS" >/dev/null 2>&1 || :
 	lab_end "$LAB_CONTAINERD_PID"
 	awk -v d="$LAB_DIR/" 'index($5, d) == 1 {print $5}' /proc/self/mountinfo | sort -r |
 		while read -r m; do umount -l "$m" 2>/dev/null || :; done

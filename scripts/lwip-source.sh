@@ -79,7 +79,8 @@ grep -qs deb-src "$tmp/etc/sources.list" "$tmp/etc/sources.list.d/src.sources" |
 apt=(apt-get -qq -o Dir::Etc::SourceList="$tmp/etc/sources.list"
 	-o Dir::Etc::SourceParts="$tmp/etc/sources.list.d" -o Dir::State="$tmp/state"
 	-o Dir::State::status="$tmp/state/status" -o Dir::Cache="$tmp/cache"
-	-o Acquire::Languages=none -o Acquire::Retries=2 -o Acquire::http::Timeout=30)
+	-o Acquire::Languages=none -o Acquire::Retries=1 -o Acquire::http::Timeout=20
+	-o Acquire::https::Timeout=20)
 # One mirror of several may be away: the download below decides.
 "${apt[@]}" update >"$tmp/log" 2>&1 || true
 (cd "$tmp/src" && "${apt[@]}" source lwip) >>"$tmp/log" 2>&1 || {

@@ -22,8 +22,20 @@ fi
 [ -e /sys/kernel/btf/vmlinux ] || lacks 'this kernel has no BTF (/sys/kernel/btf/vmlinux)' \
 	'boot a kernel with CONFIG_DEBUG_INFO_BTF=y, such as Debian'\''s'
 [ -e /dev/net/tun ] || lacks 'there is no /dev/net/tun, which qemu'\''s devices need' 'modprobe tun'
-[ -d /sys/fs/bpf ] || lacks 'there is no /sys/fs/bpf: this kernel or container has no BPF filesystem' \
-	'run on the host, or in a container with --privileged'
-grep -q . /proc/self/cgroup 2>/dev/null || lacks 'control groups are not mounted' \
+if [ ! -d /sys/fs/bpf ] || ! grep -qw bpf /proc/filesystems; then
+	lacks 'there is no /sys/fs/bpf: this kernel or container has no BPF filesystem' \
+		'run on the host, or in a container with --privileged'
+fi
+grep -qE ' - cgroup2? ' /proc/self/mountinfo || lacks 'control groups are not mounted' \
 	'mount -t cgroup2 none /sys/fs/cgroup'
+# Instances' devices, tried in a network namespace of their own once ip(8) is there.
+device() { # KIND WHO COMMAND
+	unshare --net sh -c "$3" 2>/dev/null || lacks "this kernel has no $1, which $2 need" \
+		"modprobe $1, or boot a kernel that has it; Debian's does"
+}
+if [ "$(id -u)" = 0 ] && command -v ip >/dev/null; then
+	veth='ip link add weft0 type veth peer name weft1'
+	device veth containers "$veth"
+	device macvtap guests "$veth && ip link add link weft0 name weft2 type macvtap mode bridge"
+fi
 exit $wrong

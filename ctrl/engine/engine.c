@@ -17,7 +17,7 @@
 
 static bool is_busy(const struct weft_engine *e)
 {
-	if (e->n_waiting)
+	if (e->n_waiting || e->purging)
 		return true;
 	for (struct service *s = e->services; s; s = s->next)
 		if (s->swap || s->deleting)
@@ -115,7 +115,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	images_tick(e, now);
 	tunnel_tick(e, now);
 	waiting_tick(e, now);
-	if (e->purging && !e->services && !e->instances) {
+	if (e->purging && !e->services && !e->instances && images_purged(e)) {
 		finish_purge(e);
 		return 0;
 	}

@@ -201,7 +201,7 @@ static bool wanted(struct weft_engine *e, const struct image *i)
 /* --- going through all that there are ------------------------------------------------------------
  */
 
-enum job_kind { JOB_LIST, JOB_REMOVE, JOB_PRUNE, JOB_COLLECT };
+enum job_kind { JOB_LIST, JOB_REMOVE, JOB_PRUNE, JOB_COLLECT, JOB_PURGE };
 
 struct found {
 	struct weft_runtime_image image;
@@ -254,6 +254,16 @@ static void job_end(struct image_job *job, int r, json_t *doc)
 		engine_call_finish(call, r, &err, doc);
 	else
 		json_decref(doc);
+}
+
+/* Of a purge nobody hears but by the log. */
+static void log_problems(const struct image_job *job)
+{
+	const json_t *text;
+	size_t i;
+
+	json_array_foreach (job->problems, i, text)
+		log_warning("images: %s", json_string_value(text));
 }
 
 static const char *digest_of(const char *ref)
@@ -332,6 +342,8 @@ static void remove_next(struct image_job *job)
 		}
 		return;
 	}
+	if (job->kind == JOB_PURGE)
+		log_problems(job);
 	none = json_array_size(job->removed) == 0 && job->err.code;
 	job_end(job, none ? -job->err.code : 0,
 		none ? NULL
@@ -397,6 +409,13 @@ static void choose_unwanted(struct image_job *job)
 	}
 }
 
+/* Those that were prepared for this state directory; no service or instance is left. */
+static void choose_own(struct image_job *job)
+{
+	for (unsigned k = 0; k < job->n; k++)
+		job->found[k].goes = find(job->engine, job->found[k].image.ref) != NULL;
+}
+
 static void all_found(struct image_job *job)
 {
 	int r = 0;
@@ -407,6 +426,8 @@ static void all_found(struct image_job *job)
 	}
 	if (job->kind == JOB_REMOVE)
 		r = choose_one(job);
+	else if (job->kind == JOB_PURGE)
+		choose_own(job);
 	else
 		choose_unwanted(job);
 	if (r < 0)
@@ -499,6 +520,16 @@ void images_tick(struct weft_engine *e, uint64_t now)
 	engine_logs_collect(e);
 	if (!e->image_jobs) /* else the next time */
 		(void)job_begin(e, JOB_COLLECT, NULL, NULL);
+}
+
+bool images_purged(struct weft_engine *e)
+{
+	if (!e->images_purge) {
+		e->images_purge = true;
+		if (e->images && job_begin(e, JOB_PURGE, NULL, NULL) < 0)
+			log_warning("images: they stay: out of memory");
+	}
+	return !e->image_jobs;
 }
 
 /* --- requests ------------------------------------------------------------------------------------

@@ -177,6 +177,7 @@ struct weft_engine {
 	struct image *images;
 	struct image_job *image_jobs; /* under way */
 	uint64_t images_ns;           /* when images are looked through next */
+	bool images_purge;            /* removing them has begun */
 	struct peer *peers;
 	uint64_t tunnel_ns; /* when the uplink and the ways to peers are looked at next */
 	struct weft_swap *swaps[MAX_SWAPS_KEPT]; /* ended, newest last */
@@ -373,6 +374,8 @@ int image_restore(void *engine, const char *name, const json_t *doc);
 /* That is what code means now. */
 void image_note(struct weft_engine *e, const char *code, const char *ref);
 void images_tick(struct weft_engine *e, uint64_t now);
+/* Once no service and no instance is left: begin to remove them, and say whether that has ended. */
+bool images_purged(struct weft_engine *e);
 int image_op(struct weft_engine_call *call, const struct weft_engine_op *op, struct weft_err *err);
 void image_jobs_free(struct weft_engine *e); /* once no runtime answers any more */
 void images_free(struct weft_engine *e);
