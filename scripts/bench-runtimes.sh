@@ -89,12 +89,8 @@ many() {
 }
 
 host() {
-	jq -n --arg kernel "$(uname -r)" --arg before "$load_before" --arg after "$(cut -d' ' -f1-3 /proc/loadavg)" \
-		--arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
-		--arg qemu "$(qemu-system-x86_64 --version | head -n 1)" --arg accel "$accel" \
-		--argjson cpus "$(nproc)" --arg os "$(. /etc/os-release && echo "$PRETTY_NAME")" \
-		'{kernel: $kernel, cpu: $cpu, cpus: $cpus, os: $os, qemu: $qemu, accelerator: $accel,
-			load_before: $before, load_after: $after}'
+	lab_host "$load_before" | jq --arg qemu "$(qemu-system-x86_64 --version | head -n 1)" --arg accel "$accel" \
+		'. + {qemu: $qemu, accelerator: $accel}'
 }
 
 lab_check bench-runtimes

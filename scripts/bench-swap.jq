@@ -25,8 +25,7 @@ def of(m): [$runs[] | select(.measure == m)];
 } as $metrics
 | {
 	name: "bench-swap", commit: $commit, when: $when,
-	host: {kernel: $kernel, cpu: $cpu, cpus: $cpus, os: $os, memory_mb: $memory_mb,
-		load_before: $before, load_after: $after},
+	host: $host,
 	kinds: $kinds,
 	errors: {keepalive: $keepalive[0].total.errors, close: $close[0].total.errors, latency: $load[0].total.errors},
 	targets: {failed_requests: 0, swaps: 100, p90_swap_ratio: 1.05, redis_lost_writes: 0},

@@ -26,6 +26,7 @@ pass() { read -rt "$1" <> <(:) || :; } # SECONDS
 
 usable() { lab_weft status -o json | jq -e --arg v "$1" 'any(.runtimes[]; .virtualization == $v and .usable)' >/dev/null; }
 
+declare -A loads=()
 load() { # NAME FLAGS...: in the background, steered by LAB_DIR/NAME.control
 	local name=$1
 	shift
@@ -33,13 +34,12 @@ load() { # NAME FLAGS...: in the background, steered by LAB_DIR/NAME.control
 	setsid nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weft-load" "http://$vip/" --duration 0 --name "$name" \
 		--control "$LAB_DIR/$name.control" --output "$LAB_DIR/$name.json" "$@" \
 		>"$LAB_DIR/$name.txt" 2>&1 </dev/null &
-	eval "load_$name=\$!"
+	loads[$name]=$!
 }
 tell() { printf '%s\n' "$2" >"$LAB_DIR/$1.control"; } # NAME COMMAND
 load_end() {
-	local pid=load_$1
 	tell "$1" stop
-	wait "${!pid}" || {
+	wait "${loads[$1]}" || {
 		cat "$LAB_DIR/$1.txt" >&2
 		lab_die "weft-load $1 failed"
 	}
@@ -131,11 +131,7 @@ redis() {
 
 report() {
 	jq -n --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \
-		--arg when "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --arg kernel "$(uname -r)" --argjson cpus "$(nproc)" \
-		--arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
-		--arg os "$(. /etc/os-release && echo "$PRETTY_NAME")" --arg before "$load_before" \
-		--arg after "$(cut -d' ' -f1-3 /proc/loadavg)" --argjson peak "$peak" \
-		--argjson memory_mb "$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)" \
+		--arg when "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --argjson host "$(lab_host "$load_before")" --argjson peak "$peak" \
 		--argjson kinds "$(printf '%s\n' "${kinds[@]}" | jq -R . | jq -sc .)" \
 		--slurpfile keepalive "$LAB_DIR/keepalive.json" --slurpfile close "$LAB_DIR/close.json" \
 		--slurpfile load "$LAB_DIR/latency.json" --slurpfile runs "$LAB_DIR/runs" \
