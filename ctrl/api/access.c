@@ -48,7 +48,9 @@ static void take_token(const struct weft_tokens *tokens, const char *auth, struc
 void weft_api_who_remote(
 	const struct weft_tokens *tokens, const char *auth, struct weft_api_who *ret)
 {
-	*ret = (struct weft_api_who){.text = "nobody", .why = "it has no token"};
+	*ret = (struct weft_api_who){.text = "nobody",
+		.why = "it has no token",
+		.next = "Authorization: Bearer TOKEN; weft token new makes one"};
 	if (auth)
 		take_token(tokens, auth, ret);
 }
@@ -60,7 +62,8 @@ void weft_api_who_local(int fd, gid_t gid, const struct weft_tokens *tokens, con
 	struct weft_api_who with = {0};
 	socklen_t size = sizeof(peer);
 
-	*ret = (struct weft_api_who){.why = "its user is neither root nor of the socket's group"};
+	*ret = (struct weft_api_who){.why = "its user is neither root nor of the socket's group",
+		.next = "sudo, or join that group; a token does not help here"};
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) {
 		ret->why = "who it is cannot be told";
 		return;
@@ -88,7 +91,7 @@ int weft_api_permit(const struct weft_api_who *who, const char *method, const ch
 	if (who->role == WEFT_API_NOBODY) {
 		weft_err_set(&err, EKEYREJECTED, "%.20s %.200s: the request is refused: %s", method,
 			path, who->why);
-		weft_err_hint(&err, "Authorization: Bearer TOKEN; weft token new makes one");
+		weft_err_hint(&err, "%s", who->next);
 	} else {
 		weft_err_set(&err, EACCES, "%.20s %.200s: needs the role %s, and %s has %s", method,
 			path, weft_api_role_name(needs), who->text, weft_api_role_name(who->role));

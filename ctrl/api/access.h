@@ -11,8 +11,9 @@
 
 struct weft_api_who {
 	enum weft_api_role role;
-	char text[96];   /* "uid 1000", "token ci", for the log and for errors */
-	const char *why; /* of a NOBODY: what is missing */
+	char text[96];    /* "uid 1000", "token ci", for the log and for errors */
+	const char *why;  /* of a NOBODY: what is missing */
+	const char *next; /* and what to do about it */
 };
 
 /* One that came by the unix socket, whose group is gid: root and that group may do everything,

@@ -197,7 +197,7 @@ as() { setpriv --reuid "$1" --regid "$2" --clear-groups curl -s --max-time 5 -o 
 peer_credentials() {
 	LAB_ANSWER=$(mktemp /tmp/weft-access-answer.XXXXXX) && chmod 666 "$LAB_ANSWER"
 	chmod 711 "$LAB_DIR" && chgrp 4711 "$LAB_SOCKET" && chmod 666 "$LAB_SOCKET"
-	same 'a stranger' 401 "$(as 65534 65534 /v1/status)" && grep -q 'neither root nor of the socket' "$LAB_ANSWER" &&
+	same 'a stranger' 401 "$(as 65534 65534 /v1/status)" && has "$(<"$LAB_ANSWER")" 'neither root nor of the socket' 'join that group' &&
 		same 'a stranger, healthz' 200 "$(as 65534 65534 /healthz)" &&
 		same 'group of the process' 200 "$(as 65534 0 /v1/status)" &&
 		same 'root' 200 "$(as 0 65534 /v1/status)" &&
