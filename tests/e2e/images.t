@@ -87,13 +87,13 @@ half() {
 	has "$out" 'warning: .*containerd' "$url"
 }
 
-lab_check images
+if ! why=$(lab_check test 2>&1); then tap_skip_all "$(head -n 1 <<<"$why")"; fi
 command -v busybox >/dev/null || tap_skip_all 'busybox is not installed'
 lab_image_nginx
 lab_open images
 lab_containerd
 lab_weftd
-serve || tap_skip_all 'no web server'
+tap 'a web server has an image' serve
 tap 'a unikernel is fetched by URL, once' pulls
 tap 'what cannot be had is said' refuses
 tap 'a service runs from it, and from a container image' deploys
@@ -101,4 +101,5 @@ tap 'what is wanted stays' keeps
 tap 'what nobody wants goes, whole' prunes
 tap 'by itself too, after a while' collects
 tap 'a runtime that is away is said' half
+tap 'the lab closes clean' lab_close
 tap_end

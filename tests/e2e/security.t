@@ -69,7 +69,10 @@ state_closed() { ! as_nobody ls "$LAB_DIR/state" && same 'mode' 700 "$(stat -c %
 maps_closed() { ! as_nobody ls "$LAB_BPFFS" && same 'mode' 700 "$(stat -c %a "$LAB_BPFFS")"; }
 
 # --- a neighbour on the network ------------------------------------------------------------------
-nothing_listens() { same 'listening sockets' '' "$(lab_in ss -Hltun | grep -v '127\.0\.0\.1\|\[::1\]')"; }
+nothing_listens() {
+	local all
+	all=$(lab_in ss -Hltun) && same 'listening sockets' '' "$(grep -v '127\.0\.0\.1\|\[::1\]' <<<"$all")"
+}
 
 # --- the log -------------------------------------------------------------------------------------
 no_secrets() {
