@@ -45,24 +45,6 @@ static int make_request(struct cli *cli, char **ret, struct weft_err *err)
 	return *ret ? 0 : weft_err_set(err, EINVAL, "weft instance attach: not UTF-8");
 }
 
-static void put_done(struct cli *cli, const struct cli_reply *reply, const char *what)
-{
-	_cleanup_(freep) char *line = NULL, *clean = NULL;
-
-	if (cli->output == CLI_JSON) {
-		cli_put_body(cli, reply, false);
-		return;
-	}
-	if (cli->output == CLI_NAME) {
-		cli_put_names(cli, reply->doc, "id");
-		return;
-	}
-	line = weft_strf("instance %s: %s", cli->args[0], what);
-	clean = line ? cli_clean(line, cli->io.utf8) : NULL;
-	if (clean)
-		fprintf(cli->io.out, "%s\n", clean);
-}
-
 int cli_cmd_instance_attach(struct cli *cli, struct weft_err *err)
 {
 	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
@@ -75,8 +57,7 @@ int cli_cmd_instance_attach(struct cli *cli, struct weft_err *err)
 		return r;
 	done = weft_strf("attached by %s, instance address %s", cli_str(reply.doc, "device", "?"),
 		cli_str(reply.doc, "inst_addr", "?"));
-	put_done(cli, &reply, done ? done : "attached");
-	return 0;
+	return cli_put_done(cli, &reply, "instance", "id", done);
 }
 
 int cli_cmd_instance_detach(struct cli *cli, struct weft_err *err)
@@ -85,7 +66,5 @@ int cli_cmd_instance_detach(struct cli *cli, struct weft_err *err)
 	_cleanup_(freep) char *path = cli_path("/v1/instances/", cli->args[0], "");
 	int r = path ? cli_call(cli, "DELETE", path, NULL, 0, &reply, err) : -ENOMEM;
 
-	if (r == 0)
-		put_done(cli, &reply, "detached");
-	return r;
+	return r < 0 ? r : cli_put_done(cli, &reply, "instance", "id", "detached");
 }

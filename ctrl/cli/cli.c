@@ -57,6 +57,7 @@ static bool want_color(const struct cli *cli)
 static int check_args(const struct cli *cli, struct weft_err *err)
 {
 	const struct cli_command *c = cli->command;
+	size_t named = cli->n_args;
 
 	if (cli->n_args < c->min_args || cli->n_args > c->max_args) {
 		if (cli->n_args > c->max_args)
@@ -67,7 +68,10 @@ static int check_args(const struct cli *cli, struct weft_err *err)
 		return weft_err_hint(
 			err, "usage: weft %s%s%s [FLAGS]", c->words, *c->args ? " " : "", c->args);
 	}
-	for (size_t i = 0; i < cli->n_args; i++)
+	/* what a command in an instance is given may well be empty */
+	if (c->run == cli_cmd_instance_exec)
+		named = c->min_args;
+	for (size_t i = 0; i < named; i++)
 		if (!*cli->args[i])
 			return weft_err_set(
 				err, EINVAL, "weft %s: an empty name names nothing", c->words);

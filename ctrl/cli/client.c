@@ -210,8 +210,9 @@ static int explain_transport(struct cli *cli, CURLcode c, bool too_large, struct
 		weft_err_set(err, ETIMEDOUT, "weftd at %s did not answer in time", cli->socket);
 		return weft_err_hint(err, "give it more with --timeout S, and look at weftd's log");
 	case CURLE_COULDNT_RESOLVE_HOST:
-		return weft_err_set(err, ECONNREFUSED,
-			"cannot reach weftd at %s: there is no such host", cli->socket);
+		weft_err_set(err, ECONNREFUSED, "cannot reach weftd at %s: there is no such host",
+			cli->socket);
+		return weft_err_hint(err, "is the name right? see -H and WEFT_HOST");
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CONNECT_ERROR:

@@ -18,7 +18,9 @@ static const char head[] =
 	"\t-o | --output) words='table wide json name' ;;\n"
 	"\t--color) words='auto always never' ;;\n"
 	"\t--service) words=$(_weft_names service) ;;\n"
-	"\t-f | --file | --netns) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\") && return ;;\n"
+	"\t--role) words='read operate admin' ;;\n"
+	"\t--format) words='vxlan raw' ;;\n"
+	"\t-f | --file | --netns | --ca | --token-file) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\") && return ;;\n"
 	"\tesac\n"
 	"\tif [ -n \"$words\" ]; then\n"
 	"\t\tmapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
@@ -57,6 +59,8 @@ static const char *names_of(const struct cli_command *c)
 		{"instance ", "NAME", "instance"},
 		{"logs", "ID", "instance"},
 		{"swap ", "ID", "swap"},
+		{"peer add", "NAME", ""},
+		{"peer ", "NAME", "peer"},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)

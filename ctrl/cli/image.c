@@ -105,18 +105,21 @@ int cli_cmd_image_pull(struct cli *cli, struct weft_err *err)
 	return 0;
 }
 
+static int remove_one(struct cli *cli, const char *name, const void *userdata, struct weft_err *err)
+{
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	_cleanup_(freep) char *path = cli_path("/v1/images?image=", name, "");
+	int r = path ? cli_call(cli, "DELETE", path, NULL, 0, &reply, err) : -ENOMEM;
+
+	(void)userdata;
+	if (r == 0)
+		put(cli, &reply, " removed");
+	return r;
+}
+
 int cli_cmd_image_remove(struct cli *cli, struct weft_err *err)
 {
-	for (size_t i = 0; i < cli->n_args; i++) {
-		_cleanup_(cli_reply_done) struct cli_reply reply = {0};
-		_cleanup_(freep) char *path = cli_path("/v1/images?image=", cli->args[i], "");
-		int r = path ? cli_call(cli, "DELETE", path, NULL, 0, &reply, err) : -ENOMEM;
-
-		if (r < 0)
-			return r;
-		put(cli, &reply, " removed");
-	}
-	return 0;
+	return cli_each(cli, "image", remove_one, NULL, err);
 }
 
 int cli_cmd_image_prune(struct cli *cli, struct weft_err *err)

@@ -5,38 +5,45 @@
 #include <string.h>
 
 #include "ctrl/base/util.h"
-#include "ctrl/cli/client.h"
+#include "ctrl/cli/show.h"
 
 #define EXEC_MS  30000 /* as the API has it */
 #define GRACE_MS 20000 /* for a command to be ended that took too long */
 
-static int change(struct cli *cli, const char *verb, const char *done, struct weft_err *err)
-{
-	for (size_t i = 0; i < cli->n_args; i++) {
-		_cleanup_(cli_reply_done) struct cli_reply reply = {0};
-		_cleanup_(freep) char *path = cli_path("/v1/instances/", cli->args[i], verb);
-		int r = path ? cli_call(cli, "POST", path, "", 0, &reply, err) : -ENOMEM;
+struct change {
+	const char *verb, *done;
+};
 
-		if (r < 0)
-			return r;
-		if (cli->output == CLI_JSON)
-			fprintf(cli->io.out, "%s\n", reply.body);
-		else if (cli->output == CLI_NAME)
-			fprintf(cli->io.out, "%s\n", cli->args[i]);
-		else
-			fprintf(cli->io.out, "instance %s %s\n", cli->args[i], done);
-	}
+static int change_one(struct cli *cli, const char *name, const void *userdata, struct weft_err *err)
+{
+	const struct change *change = userdata;
+	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
+	_cleanup_(freep) char *path = cli_path("/v1/instances/", name, change->verb);
+	int r = path ? cli_call(cli, "POST", path, "", 0, &reply, err) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	if (cli->output == CLI_JSON)
+		cli_put_body(cli, &reply, true);
+	else if (cli->output == CLI_NAME)
+		fprintf(cli->io.out, "%s\n", name);
+	else
+		fprintf(cli->io.out, "instance %s %s\n", name, change->done);
 	return 0;
 }
 
 int cli_cmd_instance_pause(struct cli *cli, struct weft_err *err)
 {
-	return change(cli, "/pause", "paused", err);
+	const struct change pause = {"/pause", "paused"};
+
+	return cli_each(cli, "instance", change_one, &pause, err);
 }
 
 int cli_cmd_instance_resume(struct cli *cli, struct weft_err *err)
 {
-	return change(cli, "/resume", "goes on", err);
+	const struct change resume = {"/resume", "goes on"};
+
+	return cli_each(cli, "instance", change_one, &resume, err);
 }
 
 static char *make_body(const struct cli *cli, uint64_t timeout_ms)

@@ -89,24 +89,6 @@ int cli_cmd_peer_show(struct cli *cli, struct weft_err *err)
 	return cli_show(cli, &view, err);
 }
 
-static void put_done(struct cli *cli, const struct cli_reply *reply, const char *what)
-{
-	_cleanup_(freep) char *line = NULL, *clean = NULL;
-
-	if (cli->output == CLI_JSON) {
-		cli_put_body(cli, reply, false);
-		return;
-	}
-	if (cli->output == CLI_NAME) {
-		cli_put_names(cli, reply->doc, "name");
-		return;
-	}
-	line = weft_strf("peer %s: %s", cli->args[0], what);
-	clean = line ? cli_clean(line, cli->io.utf8) : NULL;
-	if (clean)
-		fprintf(cli->io.out, "%s\n", clean);
-}
-
 static int make_request(struct cli *cli, char **ret, struct weft_err *err)
 {
 	json_auto_t *doc = NULL;
@@ -140,8 +122,7 @@ int cli_cmd_peer_add(struct cli *cli, struct weft_err *err)
 	done = *problem ? weft_strf("known, but there is no way to it yet: %s", problem)
 			: weft_strf("known, packets of up to %" PRIu64 " bytes fit the tunnel",
 				  cli_u64(reply.doc, "mtu"));
-	put_done(cli, &reply, done ? done : "known");
-	return 0;
+	return cli_put_done(cli, &reply, "peer", "name", done);
 }
 
 int cli_cmd_peer_remove(struct cli *cli, struct weft_err *err)
@@ -150,9 +131,7 @@ int cli_cmd_peer_remove(struct cli *cli, struct weft_err *err)
 	_cleanup_(freep) char *path = cli_path("/v1/peers/", cli->args[0], "");
 	int r = path ? cli_call(cli, "DELETE", path, NULL, 0, &reply, err) : -ENOMEM;
 
-	if (r == 0)
-		put_done(cli, &reply, "removed, with its instances");
-	return r;
+	return r < 0 ? r : cli_put_done(cli, &reply, "peer", "name", "removed, with its instances");
 }
 
 int cli_cmd_peer_export(struct cli *cli, struct weft_err *err)
@@ -194,6 +173,5 @@ int cli_cmd_peer_import(struct cli *cli, struct weft_err *err)
 	if (r < 0)
 		return r;
 	done = weft_strf("%" PRIu64 " instances", cli_u64(reply.doc, "instances"));
-	put_done(cli, &reply, done ? done : "told");
-	return 0;
+	return cli_put_done(cli, &reply, "peer", "name", done);
 }

@@ -172,7 +172,7 @@ int cli_cmd_service_set(struct cli *cli, struct weft_err *err)
 	_cleanup_(freep) char *path = cli_path("/v1/services/", cli->args[0], "/settings");
 	_cleanup_(freep) char *body = take_setting(cli->args[1], err);
 	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
-	const json_t *shortcut;
+	_cleanup_(freep) char *state = NULL, *done = NULL;
 	int r;
 
 	if (!body || !path)
@@ -180,18 +180,9 @@ int cli_cmd_service_set(struct cli *cli, struct weft_err *err)
 	r = cli_call(cli, "POST", path, body, strlen(body), &reply, err);
 	if (r < 0)
 		return r;
-	shortcut = json_object_get(reply.doc, "shortcut");
-	if (cli->output == CLI_JSON) {
-		cli_put_body(cli, &reply, false);
-	} else if (cli->output == CLI_NAME) {
-		cli_put_names(cli, reply.doc, "name");
-	} else {
-		_cleanup_(freep) char *state = cell_shortcut(cli, reply.doc, "shortcut");
-
-		fprintf(cli->io.out, "service %s: shortcut %s\n", cli->args[0],
-			state ? state : cli_str(shortcut, "state", "?"));
-	}
-	return 0;
+	state = cell_shortcut(cli, reply.doc, "shortcut");
+	done = state ? weft_strf("shortcut %s", state) : NULL;
+	return cli_put_done(cli, &reply, "service", "name", done);
 }
 
 static int is_gone(
@@ -201,12 +192,13 @@ static int is_gone(
 	return !reply;
 }
 
-static int delete_one(struct cli *cli, const char *name, struct weft_err *err)
+static int delete_one(struct cli *cli, const char *name, const void *userdata, struct weft_err *err)
 {
 	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
 	_cleanup_(freep) char *path = cli_path("/v1/services/", name, "");
 	int r = path ? cli_call(cli, "DELETE", path, NULL, 0, &reply, err) : -ENOMEM;
 
+	(void)userdata;
 	if (r < 0)
 		return r;
 	if (cli->wait) {
@@ -228,22 +220,7 @@ static int delete_one(struct cli *cli, const char *name, struct weft_err *err)
 	return 0;
 }
 
-/* Each is tried. The first failure decides the exit status, unless others went well. */
 int cli_cmd_service_delete(struct cli *cli, struct weft_err *err)
 {
-	size_t failed = 0;
-	int first = 0;
-
-	for (size_t i = 0; i < cli->n_args; i++) {
-		int r = delete_one(cli, cli->args[i], err);
-
-		if (r == 0)
-			continue;
-		if (!err->code)
-			weft_err_set(err, r, "service %s: %s", cli->args[i], strerror(-r));
-		cli_say_error(cli, err);
-		first = failed++ ? first : weft_err_exit(err->code);
-		*err = (struct weft_err){0};
-	}
-	return failed && failed < cli->n_args ? CLI_EXIT_PARTLY : first;
+	return cli_each(cli, "service", delete_one, NULL, err);
 }

@@ -38,6 +38,47 @@ void cli_put_names(const struct cli *cli, const json_t *doc, const char *key)
 		put_name(cli, item, key);
 }
 
+int cli_put_done(const struct cli *cli, const struct cli_reply *reply, const char *noun,
+	const char *key, const char *what)
+{
+	_cleanup_(freep) char *line = NULL, *clean = NULL;
+
+	if (cli->output == CLI_JSON) {
+		cli_put_body(cli, reply, false);
+		return 0;
+	}
+	if (cli->output == CLI_NAME) {
+		cli_put_names(cli, reply->doc, key);
+		return 0;
+	}
+	line = what ? weft_strf("%s %s: %s", noun, cli->args[0], what) : NULL;
+	clean = line ? cli_clean(line, cli->io.utf8) : NULL;
+	if (!clean)
+		return -ENOMEM;
+	fprintf(cli->io.out, "%s\n", clean);
+	return 0;
+}
+
+int cli_each(struct cli *cli, const char *noun, cli_one_t one, const void *userdata,
+	struct weft_err *err)
+{
+	size_t failed = 0;
+	int first = 0;
+
+	for (size_t i = 0; i < cli->n_args; i++) {
+		int r = one(cli, cli->args[i], userdata, err);
+
+		if (r == 0)
+			continue;
+		if (!err->code)
+			weft_err_set(err, r, "%s %s: %s", noun, cli->args[i], strerror(-r));
+		cli_say_error(cli, err);
+		first = failed++ ? first : weft_err_exit(err->code);
+		*err = (struct weft_err){0};
+	}
+	return failed && failed < cli->n_args ? CLI_EXIT_PARTLY : first;
+}
+
 /* --- what is shown of an answer ------------------------------------------------------------------
  */
 

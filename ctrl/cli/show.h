@@ -30,5 +30,16 @@ int cli_show(struct cli *cli, const struct cli_view *view, struct weft_err *err)
 void cli_put_body(const struct cli *cli, const struct cli_reply *reply, bool more);
 /* The key of the object, or of each of its items, a line each. */
 void cli_put_names(const struct cli *cli, const json_t *doc, const char *key);
+/* What was done to the object that the command names: "peer b: removed" for people, the answer for
+ * -o json, the answer's key for -o name. what may be NULL: out of memory. */
+int cli_put_done(const struct cli *cli, const struct cli_reply *reply, const char *noun,
+	const char *key, const char *what);
+
+/* one() for each of the names that the command was given. Each is tried; the first failure decides
+ * the exit status, unless others went well. */
+typedef int (*cli_one_t)(
+	struct cli *cli, const char *name, const void *userdata, struct weft_err *err);
+int cli_each(struct cli *cli, const char *noun, cli_one_t one, const void *userdata,
+	struct weft_err *err);
 
 #endif

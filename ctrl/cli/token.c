@@ -52,7 +52,7 @@ int cli_cmd_token_new(struct cli *cli, struct weft_err *err)
 	explicit_bzero(token, sizeof(token));
 	if (cli->tty)
 		cli_say(cli, "The first line is the token: keep it, it is not stored anywhere. The "
-			     "second belongs\ninto the list \"tokens\" of weftd's --tokens file; "
-			     "then: kill -HUP weftd");
+			     "second belongs into the list \"tokens\" of weftd's --tokens file; "
+			     "then: systemctl reload weftd, or SIGHUP");
 	return 0;
 }

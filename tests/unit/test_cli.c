@@ -385,6 +385,29 @@ static void applies_from_stdin_and_shows_positions(void **state)
 	cli_run_done(&r);
 }
 
+static void others_are_done_after_one_that_is_refused(void **state)
+{
+	static const char refusal[] =
+		"{\"error\": {\"code\": \"not_found\", \"message\": \"b: no such thing\"}}";
+	const struct fake_route *routes =
+		ROUTES(ROUTE("POST /v1/instances/a/pause", {.status = 200, .body = "{}"}),
+			ROUTE("POST /v1/instances/b/pause", {.status = 404, .body = refusal}),
+			ROUTE("DELETE /v1/images?image=a",
+				{.status = 200, .body = "{\"removed\": [\"a\"]}"}),
+			ROUTE("DELETE /v1/images?image=b", {.status = 404, .body = refusal}));
+	struct cli_run r = cli_run(routes, "instance pause b a");
+
+	(void)state;
+	assert_run(&r, 7, "instance a paused\n", "error: b: no such thing\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "instance pause b");
+	assert_run(&r, 3, "", "error: b: no such thing\n");
+	cli_run_done(&r);
+	r = cli_run(routes, "image remove b a");
+	assert_run(&r, 7, "image a removed\n", "error: b: no such thing\n");
+	cli_run_done(&r);
+}
+
 static void a_directory_is_applied_in_order_and_partly(void **state)
 {
 	char dir[] = "/tmp/weft-test-cli-XXXXXX", *line, *path[3], *req[2];
@@ -741,6 +764,7 @@ int main(void)
 		cmocka_unit_test(json_is_passed_on_byte_by_byte),
 		cmocka_unit_test(names_are_escaped_in_paths),
 		cmocka_unit_test(deletions_are_partly_done),
+		cmocka_unit_test(others_are_done_after_one_that_is_refused),
 		cmocka_unit_test(applies_from_stdin_and_shows_positions),
 		cmocka_unit_test(a_directory_is_applied_in_order_and_partly),
 		cmocka_unit_test(apply_waits_until_each_runs_or_failed),

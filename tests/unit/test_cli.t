@@ -86,7 +86,7 @@ completes() { # WANTED WORD...
 	shift
 	(
 		eval "$("$weft" completion)"
-		_weft_names() { [ "$1" != service ] || echo shop.db shop.web; }
+		_weft_names() { case $1 in service) echo shop.db shop.web ;; peer) echo edge-2 ;; esac; }
 		COMP_WORDS=(weft "$@") COMP_CWORD=$#
 		_weft
 		[ "${COMPREPLY[*]}" = "$want" ] || { echo "weft $*: ${COMPREPLY[*]}, should be $want" && false; }
@@ -107,6 +107,8 @@ trap 'rm -rf "$tmp"' EXIT
 check 'prints its version' starts_fast
 check 'is status when bare' bare_is_status
 check 'unreachable is 6' status 6 "$weft" -H "$no_daemon" swap list
+check 'arguments of what is run in an instance may be empty' status 6 "$weft" -H "$no_daemon" instance exec a.1 -- echo ''
+check 'an empty name names nothing' status 2 "$weft" -H "$no_daemon" instance exec '' -- echo
 check 'usage is 2' status 2 "$weft" frobnicate
 check 'writes ASCII in the C locale' speaks_ascii
 check 'writes UTF-8 in a UTF-8 locale' speaks_utf8
@@ -116,6 +118,8 @@ check 'completes the words of a command' completes 'list' dp lb ''
 check 'completes names' completes 'shop.db shop.web' service show ''
 check 'completes a name in part' completes 'shop.web' swap start shop.w
 check 'completes values' completes 'container' swap start shop.web --to c
+check 'completes peers' completes 'edge-2' peer remove ''
+check 'completes roles' completes 'operate' token new ci --role o
 check 'completes flags of the command' completes '--strategy' swap start shop.web --str
 check 'completes behind the value of a flag' completes 'list' -o json service l
 if command -v shellcheck >/dev/null; then
