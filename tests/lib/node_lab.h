@@ -7,6 +7,7 @@
 
 #include "ctrl/dataplane/peer.h"
 #include "tests/lib/dp_lab.h"
+#include "tests/lib/traffic.h"
 
 #define NODES     4 /* 1..3 */
 #define INSTANCES 64
@@ -28,10 +29,6 @@ extern int node_instance_ns[INSTANCES];
 void node_lab_open(void);
 void node_lab_close(void);
 
-void ns_enter(int ns);
-void ns_home(void);
-int ns_sh(int ns, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
 /* A namespace, linked to the others, without a data plane. */
 void node_make(struct node *node, unsigned n);
 void node_start(struct node *node, enum weft_dp_xdp xdp); /* open, uplink; again after stop */
@@ -49,16 +46,5 @@ void node_add_remote(struct node *node, uint32_t i, uint32_t service);
 void node_drop_instances(void);
 
 uint64_t node_drops(struct node *node, enum weft_drop reason);
-
-/* --- sockets in namespaces --- */
-int ns_listen(int ns, int type, const char *addr, uint16_t port);
-int ns_dial(int ns, const char *to, uint16_t port, int type);
-int ns_accept(int listener, char peer[64]);
-void sock_talk(int a, int b);
-/* size bytes from a to b, each of them checked. */
-void sock_bulk(int a, int b, size_t size);
-/* A reset, within some seconds. */
-void sock_is_reset(int fd);
-unsigned long long ns_csum_errors(int ns);
 
 #endif
