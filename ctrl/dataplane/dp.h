@@ -186,10 +186,9 @@ int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigne
 
 /* --- dp_publish.c --- */
 #define DP_PUBLISH_LINK "publish-tc" /* behind all else on the uplink */
-/* Have ports published at the device's (first) own address; none: at none. */
 /* Have ports published at the device's addresses; NULL: nowhere. */
 void dp_publish_at(struct weft_dp *dp, const char *device);
-/* generic: XDP runs in that mode in front of it. */
+/* And have the program run there; generic: XDP runs in that mode in front of it. */
 int dp_publish_attach(struct weft_dp *dp, uint32_t ifindex, const char *device, bool generic,
 	struct weft_err *err);
 void dp_publish_detach(const char *dir, uint32_t ifindex);

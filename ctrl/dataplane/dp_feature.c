@@ -187,7 +187,7 @@ static const struct row {
 		dp_probe_kern_ctx},
 	[DP_DECAP_FLAGS] = {"decap flags", "6.3",
 		"the inner packet's protocol where the outer has another",
-		"of other nodes' packets those of the other IP version take a detour",
+		"of other nodes' packets those of the other IP version are moved twice",
 		has_decap_flags},
 	[DP_XDP_LINK] = {"XDP links", "5.9", "XDP on the uplink",
 		"the uplink is served by TC alone", has_xdp_link},
