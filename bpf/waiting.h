@@ -62,13 +62,12 @@ static __always_inline bool has_waited(struct __sk_buff *skb)
 	return skb->mark && room && skb->mark == room->mark;
 }
 
-/* Is it worth to wait for what was refused with ret? */
-static __always_inline bool may_wait(
-	struct __sk_buff *skb, const struct packet *p, __u32 service, int ret)
+/* Is it worth to wait for what was refused with ret, and has not waited already? */
+static __always_inline bool may_wait(const struct packet *p, __u32 service, int ret)
 {
 	const struct weft_bpf_service *svc;
 
-	if (!p->opens || p->frag_first || p->frag_later || has_waited(skb))
+	if (!p->opens || p->frag_first || p->frag_later)
 		return false;
 	if (ret == DROP(UNKNOWN_ADDR))
 		return true;
@@ -124,7 +123,7 @@ static __always_inline bool waits(
 {
 	struct weft_waiting_head h = {};
 
-	if (!may_wait(skb, p, service, ret))
+	if (!may_wait(p, service, ret))
 		return false;
 	waiting_head(&h, p, from_id);
 	h.addr.word[2] = bpf_htonl(0xffff);
@@ -137,7 +136,7 @@ static __always_inline bool waits6(
 {
 	struct weft_waiting_head h = {};
 
-	if (!may_wait(skb, p, service, ret) ||
+	if (!may_wait(p, service, ret) ||
 		bpf_skb_load_bytes(skb, IP_OFF + IP6_DADDR_OFF, &h.addr, sizeof(h.addr)))
 		return false;
 	waiting_head(&h, p, from_id);
