@@ -140,6 +140,15 @@ static void what_takes_their_place(void **state)
 	assert_int_equal(status.xdp_used, WEFT_DP_XDP_OFF);
 	assert_string_equal(status.xdp, "off: the kernel has no links for XDP");
 	assert_string_equal(status.problem, "");
+
+	weft_dp_free(dp);
+	dp = must_open(NULL);
+	assert_string_equal(weft_dp_hook(dp), feature(dp, "tcx").has ? "tcx" : "clsact");
+	assert_int_equal(dp->kern_ctx, feature(dp, "kernel context").has);
+	assert_int_equal(weft_dp_uplink_set(dp, &uplink, &err), 0);
+	assert_int_equal(weft_dp_uplink_status(dp, &status), 0);
+	assert_int_equal(status.xdp_used,
+		feature(dp, "XDP links").has ? WEFT_DP_XDP_NATIVE : WEFT_DP_XDP_OFF);
 	close_dp(dp);
 }
 

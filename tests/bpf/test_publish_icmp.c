@@ -277,5 +277,5 @@ int main(void)
 	if (!lab_enter())
 		return 0;
 	lab_uplink_device();
-	return cmocka_run_group_tests_name("publish", tests, group_setup, group_teardown);
+	return cmocka_run_group_tests_name("publish_icmp", tests, group_setup, group_teardown);
 }
