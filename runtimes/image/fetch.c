@@ -31,9 +31,9 @@ bool weft_fetch_is_remote(const char *image)
 
 const char *weft_fetch_digest(const char *image)
 {
-	const char *at = strstr(image, is_url(image) ? DIGEST_WORD : "@sha256:");
+	const char *at = is_url(image) ? strstr(image, DIGEST_WORD) : NULL;
 
-	return at && is_url(image) ? at + strlen(DIGEST_WORD) : NULL;
+	return at ? at + strlen(DIGEST_WORD) : NULL;
 }
 
 int weft_fetch_check(const char *image, struct weft_err *err)

@@ -39,7 +39,7 @@ void weft_fetcher_set_pause(struct weft_fetcher *f, unsigned ms);
 bool weft_fetch_is_remote(const char *image);
 /* Is it a name of a kind that can be fetched? -ENOTSUP, -EINVAL. */
 int weft_fetch_check(const char *image, struct weft_err *err);
-/* The digest that the name itself asks for, 64 hex digits, or NULL. */
+/* The digest that a URL says its file has, or NULL; a reference's is its manifest's. */
 const char *weft_fetch_digest(const char *image);
 
 struct weft_fetched {

@@ -32,6 +32,8 @@ static int begin_writing(struct weft_fetch *f, const struct weft_http_head *head
 	f->begun = true;
 	if (head->status == 206 && head->range_start == f->size) {
 		f->total = head->length == UINT64_MAX ? 0 : f->size + head->length;
+		if (head->range_of != UINT64_MAX) /* it may send less than was asked for */
+			f->total = head->range_of;
 		return 0;
 	}
 	if (head->status == 206)
@@ -107,6 +109,19 @@ static int from_nothing(struct weft_fetch *f)
 	return fetch_begin_anew(f);
 }
 
+/* Nothing may have come: it is empty. */
+static int take_body(struct weft_fetch *f, const struct weft_http_head *head)
+{
+	int r = f->begun ? 0 : begin_writing(f, head);
+
+	if (r < 0 || f->size >= f->total)
+		return r;
+	f->away = true; /* what is missing is asked for */
+	return weft_err_set(&f->err, EPROTO,
+		"image %s: the server sends %llu bytes of %llu, and no more", f->image,
+		(unsigned long long)f->size, (unsigned long long)f->total);
+}
+
 static int take_result(struct weft_fetch *f, const struct weft_http_result *res)
 {
 	int status = res->head->status, r = res->r;
@@ -128,7 +143,7 @@ static int take_result(struct weft_fetch *f, const struct weft_http_result *res)
 		return 0;
 	}
 	if (status == 200 || status == 206)
-		return f->begun ? 0 : begin_writing(f, res->head); /* nothing came: it is empty */
+		return take_body(f, res->head);
 	f->away = worth_another(status);
 	return refused(f, status);
 }

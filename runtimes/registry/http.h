@@ -32,6 +32,7 @@ struct weft_http_head {
 	char authenticate[4096]; /* WWW-Authenticate; several are joined by ", " */
 	uint64_t length;         /* of the body, UINT64_MAX: not said */
 	uint64_t range_start;    /* 206: where it begins, UINT64_MAX: not said */
+	uint64_t range_of;       /* 206: of so many bytes in all, UINT64_MAX: not said */
 	unsigned retry_after_s;  /* 0: not said */
 };
 

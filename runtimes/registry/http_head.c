@@ -58,10 +58,13 @@ static bool number(const char *s, size_t n, uint64_t max, uint64_t *ret)
 /* "bytes 100-199/200" */
 static void range(struct weft_http_head *head, const char *s, size_t n)
 {
-	const char *dash = memchr(s, '-', n);
+	const char *dash = memchr(s, '-', n), *slash = memchr(s, '/', n);
 
 	if (dash && n > 6 && strncasecmp(s, "bytes ", 6) == 0 && dash > s + 6)
 		(void)number(s + 6, (size_t)(dash - s) - 6, UINT64_MAX - 1, &head->range_start);
+	if (slash) /* "*" is no number: not said */
+		(void)number(
+			slash + 1, (size_t)(s + n - slash) - 1, UINT64_MAX - 1, &head->range_of);
 }
 
 /* "HTTP/1.1 200 OK" */
@@ -70,7 +73,8 @@ static void begin(struct weft_http_head *head, const char *line, size_t size)
 	const char *space = memchr(line, ' ', size);
 	uint64_t status = 0;
 
-	*head = (struct weft_http_head){.length = UINT64_MAX, .range_start = UINT64_MAX};
+	*head = (struct weft_http_head){
+		.length = UINT64_MAX, .range_start = UINT64_MAX, .range_of = UINT64_MAX};
 	if (space && line + size - space > 3 && number(space + 1, 3, 999, &status))
 		head->status = (int)status;
 }

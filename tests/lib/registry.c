@@ -184,6 +184,7 @@ static reply_t send_body(struct MHD_Connection *c, struct body *b, size_t offset
 	_cleanup_(freep) char *range = NULL;
 	struct MHD_Response *r;
 	unsigned status = 200;
+	size_t whole;
 	reply_t q;
 
 	b->offset = offset;
@@ -194,6 +195,9 @@ static reply_t send_body(struct MHD_Connection *c, struct body *b, size_t offset
 	}
 	if (control->wrong_layer && b->size > LARGE)
 		b->data[b->size / 2] ^= 1;
+	whole = b->size;
+	if (control->short_ranges && b->offset > 0 && whole > b->offset + LARGE)
+		b->size = b->offset + (whole - b->offset) / 2;
 	if (b->offset > b->size) {
 		free(b->data);
 		free(b);
@@ -211,8 +215,8 @@ static reply_t send_body(struct MHD_Connection *c, struct body *b, size_t offset
 		MHD_add_response_header(r, "Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT");
 	if (b->offset > 0) {
 		status = 206;
-		range = weft_strf("bytes %zu-%zu/%zu", b->offset - control->wrong_range,
-			b->size - 1, b->size);
+		range = weft_strf(
+			"bytes %zu-%zu/%zu", b->offset - control->wrong_range, b->size - 1, whole);
 		MHD_add_response_header(r, "Content-Range", range);
 	}
 	q = MHD_queue_response(c, status, r);

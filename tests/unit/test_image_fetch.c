@@ -433,6 +433,13 @@ static void goes_on(void **state)
 	assert_true(lab.http.c->ranges >= 4);
 	assert_true(lab.http.c->sent < lab.size + 600000);
 
+	/* A part that is shorter than asked for is not the end. */
+	serve_image("web.tar.gz", 4);
+	lab.http.c->cuts = 1;
+	lab.http.c->short_ranges = true;
+	prepare(url("web.tar.gz"), 0);
+	test_registry_reset(&lab.http);
+
 	/* It does not do ranges; it sends others than asked for; it changes half-way. */
 	serve_image("web.tar.gz", 2);
 	lab.http.c->cuts = 2;

@@ -144,6 +144,7 @@ static void test_headers(void **state)
 	feed(&h, "Retry-After: 7\r\n");
 	assert_int_equal(h.length, 42);
 	assert_int_equal(h.range_start, 100);
+	assert_int_equal(h.range_of, 142);
 	assert_string_equal(h.content_type, "a/b; charset=x");
 	assert_string_equal(h.authenticate, "Basic, Bearer realm=\"x\"");
 	assert_int_equal(h.retry_after_s, 7);
