@@ -50,6 +50,31 @@ int weft_vm_find_running(
 	return 0;
 }
 
+/* Ask the monitor; answered gets the call as its userdata, and frees it. */
+static int call_new(struct weft_vm *vm, const char *command, weft_qmp_reply_t answered, bool pause,
+	weft_runtime_done_t done, void *userdata)
+{
+	struct weft_runtime *rt = vm->rt;
+	struct weft_vm_call *call;
+	int r;
+
+	if (!vm->qmp)
+		return -ENOTCONN;
+	call = calloc(1, sizeof(*call));
+	if (!call)
+		return -ENOMEM;
+	*call = (struct weft_vm_call){.vm = vm, .next = vm->calls, .pause = pause};
+	if (call->next)
+		call->next->prev = call;
+	vm->calls = call;
+	r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &call->answer);
+	if (r == 0)
+		r = weft_qmp_execute(vm->qmp, command, NULL, rt->hang_ms, answered, call);
+	if (r < 0)
+		call_free(call);
+	return r;
+}
+
 /* --- pause and resume ----------------------------------------------------------------------------
  */
 
@@ -75,7 +100,6 @@ static void on_changed(void *userdata, int r, const json_t *result, const struct
 static int change(struct weft_runtime *rt, const char *id, bool pause, weft_runtime_done_t done,
 	void *userdata, struct weft_err *err)
 {
-	struct weft_vm_call *call;
 	struct weft_vm *vm = NULL;
 	int r = weft_vm_find_running(rt, id, &vm, err);
 
@@ -84,24 +108,11 @@ static int change(struct weft_runtime *rt, const char *id, bool pause, weft_runt
 	if (vm->checkpoint)
 		return weft_err_set(
 			err, EBUSY, "instance %s: a checkpoint is being made of it", id);
-	call = calloc(1, sizeof(*call));
-	if (!call)
-		return weft_err_set(err, ENOMEM, "instance %s: out of memory", id);
-	*call = (struct weft_vm_call){.vm = vm, .next = vm->calls, .pause = pause};
-	if (call->next)
-		call->next->prev = call;
-	vm->calls = call;
-	r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &call->answer);
-	if (r == 0)
-		r = vm->qmp ? weft_qmp_execute(vm->qmp, pause ? "stop" : "cont", NULL, rt->hang_ms,
-				      on_changed, call)
-			    : -ENOTCONN;
-	if (r < 0) {
-		call_free(call);
+	r = call_new(vm, pause ? "stop" : "cont", on_changed, pause, done, userdata);
+	if (r < 0)
 		return weft_err_set(err, r, "instance %s: %s it: %s", id,
 			pause ? "pause" : "resume",
 			r == -ENOTCONN ? "its monitor does not answer" : strerror(-r));
-	}
 	vm->wants_paused = pause;
 	vm->changing++;
 	return 0;
@@ -138,29 +149,15 @@ static void on_checked(void *userdata, int r, const json_t *result, const struct
 int weft_vm_check(struct weft_runtime *rt, const char *id, weft_runtime_done_t done, void *userdata,
 	struct weft_err *err)
 {
-	struct weft_vm_call *call;
 	struct weft_vm *vm = NULL;
 	int r = weft_vm_find_running(rt, id, &vm, err);
 
 	if (r < 0)
 		return r;
-	call = calloc(1, sizeof(*call));
-	if (!call)
-		return weft_err_set(err, ENOMEM, "instance %s: out of memory", id);
-	*call = (struct weft_vm_call){.vm = vm, .next = vm->calls};
-	if (call->next)
-		call->next->prev = call;
-	vm->calls = call;
-	r = weft_deferred_done(&rt->owed, rt->config.event, done, userdata, &call->answer);
-	if (r == 0)
-		r = vm->qmp ? weft_qmp_execute(
-				      vm->qmp, "query-status", NULL, rt->hang_ms, on_checked, call)
-			    : -ENOTCONN;
-	if (r < 0) {
-		call_free(call);
-		return weft_err_set(err, r, "instance %s: its monitor does not answer", id);
-	}
-	return 0;
+	r = call_new(vm, "query-status", on_checked, false, done, userdata);
+	return r < 0 ? weft_err_set(err, r, "instance %s: its monitor does not answer: %s", id,
+			       strerror(-r))
+		     : 0;
 }
 
 /* --- kill ----------------------------------------------------------------------------------------
