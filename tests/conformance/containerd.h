@@ -53,8 +53,9 @@ static bool conf_ctrd_left(struct conf *c)
 	return false;
 }
 
-#define CONF_CONTAINERD                                                                    \
-	.ops = &weft_runtime_containerd, .open = conf_ctrd_open, .close = conf_ctrd_close, \
-	.left = conf_ctrd_left, .images = true, .netns = true, .status = true, .rotates = true
+#define CONF_CONTAINERD                                                                      \
+	.ops = &weft_runtime_containerd, .open = conf_ctrd_open, .close = conf_ctrd_close,   \
+	.left = conf_ctrd_left, .images = true, .netns = true, .exec = true, .status = true, \
+	.rotates = true
 
 #endif

@@ -44,7 +44,10 @@ struct conf_target {
 	bool netns;   /* instances live in a network namespace */
 	bool rotates; /* logs do not grow beyond spec.log_max_bytes */
 	bool exec;    /* programs can be run in an instance */
-	bool status;  /* the end of a program tells its exit status */
+	/* What a start says that fails since the guest has ended already, well and badly; NULL: its
+	 * end is an event. */
+	const char *early[2];
+	bool status; /* the end of a program tells its exit status */
 };
 
 int conf_main(const struct conf_target *target);

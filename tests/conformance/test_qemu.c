@@ -94,6 +94,7 @@ int main(void)
 		.open = open_,
 		.close = close_,
 		.images = true,
+		.early = {"guest shut down", "guest panicked"},
 		.rotates = true,
 	};
 

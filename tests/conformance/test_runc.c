@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/conformance/containerd.h"
+#include "tests/lib/ctrd_lab.h"
 
 static const char *missing(struct conf *c)
 {
@@ -9,12 +10,13 @@ static const char *missing(struct conf *c)
 
 int main(void)
 {
-	static const struct conf_target runc = {
+	struct conf_target runc = {
 		.name = "runc",
 		.virt = WEFT_VIRT_CONTAINER,
 		.missing = missing,
 		CONF_CONTAINERD,
 	};
 
+	runc.exec = !clab_in_chroot();
 	return conf_main(&runc);
 }
