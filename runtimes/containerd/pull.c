@@ -12,7 +12,6 @@
 
 #define AT_A_TIME 4
 #define IDLE_US   (5 * 1000000ULL) /* then connections to registries are closed */
-#define LEASE     "weft-pull-"
 
 static struct pull *pull_of(struct ctrd_op *op)
 {

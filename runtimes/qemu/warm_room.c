@@ -115,8 +115,8 @@ int weft_warm_trim(
 			path ? path : keep);
 		r = weft_remove_tree(path ? path : keep);
 		if (r < 0)
-			return weft_err_set(
-				err, r, "checkpoint %s: remove it: %s", path, strerror(-r));
+			return weft_err_set(err, r, "checkpoint %s: remove it: %s",
+				path ? path : keep, strerror(-r));
 		if (!path)
 			return weft_err_set(err, E2BIG,
 				"it takes %llu MiB, more than all of them may take",
