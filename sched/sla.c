@@ -255,6 +255,7 @@ int weft_sla_parse(const char *name, const char *text, size_t size, struct weft_
 	if (!sla)
 		return sla_no_memory(&doc);
 	root.value = json;
+	doc.sla = sla;
 	r = parse_root(&root, sla);
 	if (r < 0)
 		return r;
@@ -298,6 +299,9 @@ void weft_sla_free(struct weft_sla *sla)
 		return;
 	for (size_t i = 0; i < sla->n_services; i++)
 		free_service(&sla->services[i]);
+	for (size_t i = 0; i < sla->n_named; i++)
+		free(sla->ignored[i]);
+	free(sla->ignored);
 	free(sla->services);
 	free(sla->customer);
 	free(sla);

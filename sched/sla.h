@@ -44,7 +44,8 @@
  *
  * Unknown keys are permitted, as Oakestra's schema permits them, but a key one edit away from a
  * known one is refused as a typo. Oakestra's other known keys are checked for their type and have
- * no effect; `vcpu`, as its documentation writes, is taken for `vcpus`. */
+ * no effect; both are named in weft_sla.ignored; `vcpu`, as its documentation writes, is taken for
+ * `vcpus`. */
 #ifndef WEFT_SCHED_SLA_H
 #define WEFT_SCHED_SLA_H
 
@@ -180,6 +181,11 @@ struct weft_sla {
 	char *customer;
 	struct weft_sla_service *services; /* of all applications, in order */
 	size_t n_services;
+	/* Paths of the keys that are in it and do nothing here: unknown ones, and those of
+	 * Oakestra's that weft does not carry out and that ask for something. So many at most are
+	 * named, of n_ignored. */
+	char **ignored;
+	size_t n_named, n_ignored;
 };
 
 /* Read a descriptor. Never crashes on hostile text (at most 1 MiB). Every error has its position:

@@ -219,6 +219,36 @@ static int check_typo(const struct sla_at *at, const struct sla_keys *keys)
 	return 0;
 }
 
+/* 0, false, "", [] and {} ask for nothing. */
+static bool asks_nothing(const json_t *v)
+{
+	return json_is_false(v) || json_is_null(v) ||
+	       (json_is_number(v) && json_number_value(v) == 0) ||
+	       (json_is_string(v) && json_string_length(v) == 0) ||
+	       (json_is_array(v) && json_array_size(v) == 0) ||
+	       (json_is_object(v) && json_object_size(v) == 0);
+}
+
+static int ignore(const struct sla_at *at)
+{
+	struct weft_sla *sla = at->doc->sla;
+	char path[256] = "", clean[sizeof(path)];
+
+	sla->n_ignored++;
+	if (sla->n_named == SLA_IGNORED_MAX)
+		return 0;
+	if (!sla->ignored)
+		sla->ignored = calloc(SLA_IGNORED_MAX, sizeof(*sla->ignored));
+	render_path(at, path, sizeof(path));
+	sla_clean(clean, sizeof(clean), path);
+	if (sla->ignored)
+		sla->ignored[sla->n_named] = strdup(clean);
+	if (!sla->ignored || !sla->ignored[sla->n_named])
+		return sla_no_memory(at->doc);
+	sla->n_named++;
+	return 0;
+}
+
 int sla_check(const struct sla_at *at, const struct sla_keys *keys)
 {
 	int r = check_kind(at, SLA_OBJECT);
@@ -231,11 +261,13 @@ int sla_check(const struct sla_at *at, const struct sla_keys *keys)
 		const struct sla_key *key = sla_find_key(keys, member.key);
 
 		r = key ? check_kind(&member, key->kind) : check_typo(&member, keys);
+		if (r == 0 && (!key || (key->need == SLA_IGNORED && !asks_nothing(member.value))))
+			r = ignore(&member);
 	}
 	for (size_t i = 0; r == 0 && i < keys->n; i++) {
 		struct sla_at member = {at->doc, at, keys->keys[i].name, 0, NULL};
 
-		if (keys->keys[i].required && !json_object_get(at->value, member.key))
+		if (keys->keys[i].need == SLA_REQUIRED && !json_object_get(at->value, member.key))
 			r = sla_fail(&member, "required, but missing");
 	}
 	return r;

@@ -23,12 +23,14 @@
 #define SLA_VCPUS_MAX    1024U
 #define SLA_WEIGHT_MAX   1000U /* the data plane's */
 #define SLA_SECONDS_MAX  3600U
+#define SLA_IGNORED_MAX  64U /* that are named */
 
 struct sla_doc {
 	char name[200]; /* as shown */
 	const char *text;
 	size_t size;
 	struct weft_err *err; /* never NULL */
+	struct weft_sla *sla; /* gets the keys that are ignored */
 };
 
 /* A value, and the way to it from the root. Lives on the stack of whoever looks at it. */
@@ -50,10 +52,16 @@ enum sla_kind {
 	SLA_OBJECT,
 };
 
+enum sla_need {
+	SLA_OPTIONAL,
+	SLA_REQUIRED,
+	SLA_IGNORED, /* Oakestra's, without effect here */
+};
+
 struct sla_key {
 	const char *name;
 	enum sla_kind kind;
-	bool required;
+	enum sla_need need;
 };
 
 struct sla_keys {

@@ -72,6 +72,21 @@ static void put_items(struct cli *cli, const json_t *doc, struct result *result)
 	fflush(cli->io.out);
 }
 
+/* Whoever wrote them may count on them. */
+static void warn_ignored(struct cli *cli, const char *file, const json_t *doc)
+{
+	const json_t *key;
+	size_t i;
+
+	json_array_foreach (json_object_get(doc, "ignored"), i, key) {
+		const char *text = json_string_value(key);
+		_cleanup_(freep) char *clean = text ? cli_clean(text, cli->io.utf8) : NULL;
+
+		if (clean)
+			cli_say(cli, "warning: %s: %s: has no effect here", file, clean);
+	}
+}
+
 static int apply_file(
 	struct cli *cli, const char *file, bool more, struct result *result, struct weft_err *err)
 {
@@ -92,6 +107,7 @@ static int apply_file(
 	if (cli->output == CLI_JSON)
 		cli_put_body(cli, &reply, more);
 	put_items(cli, reply.doc, result);
+	warn_ignored(cli, shown, reply.doc);
 	return 0;
 }
 

@@ -201,6 +201,11 @@ static int check_existing(
 		return weft_err_hint(
 			err, "weft swap watch %s, or weft swap abort %s", s->swap->id, s->swap->id);
 	}
+	if (s->handover) {
+		/* It goes by what the descriptor says. */
+		weft_err_set(err, EBUSY, "service %s: its last handover is being undone", s->name);
+		return weft_err_hint(err, "apply it again in a moment");
+	}
 	for (size_t i = 0; i < spec->n_variants; i++)
 		keeps_active |= spec->variants[i].virt == s->active;
 	if (!keeps_active) {
@@ -383,10 +388,22 @@ static int carry_out(
 	return 0;
 }
 
+static json_t *ignored_keys(const struct weft_sla *sla)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < sla->n_named; i++)
+		json_array_append_new(list, json_string(sla->ignored[i]));
+	if (sla->n_ignored > sla->n_named)
+		json_array_append_new(
+			list, json_sprintf("%zu more", sla->n_ignored - sla->n_named));
+	return list;
+}
+
 int weft_engine_apply(struct weft_engine *e, const char *file, const char *text, size_t size,
 	json_t **ret, struct weft_err *err)
 {
-	json_auto_t *root = NULL, *items = json_array();
+	json_auto_t *root = NULL, *items = json_array(), *ignored = NULL;
 	struct weft_sla *sla = NULL;
 	struct plan *plans = NULL;
 	int r;
@@ -413,11 +430,12 @@ int weft_engine_apply(struct weft_engine *e, const char *file, const char *text,
 	for (size_t i = 0; plans && i < sla->n_services; i++)
 		free(plans[i].descriptor);
 	free(plans);
+	ignored = ignored_keys(sla);
 	weft_sla_free(sla);
 	if (r < 0)
 		return r;
 	engine_kick(e);
-	*ret = json_pack("{s:O}", "items", items);
+	*ret = json_pack("{s:O, s:O}", "items", items, "ignored", ignored);
 	return 0;
 }
 

@@ -447,6 +447,23 @@ static void a_directory_is_applied_in_order_and_partly(void **state)
 	free(req[1]);
 }
 
+static void apply_names_what_has_no_effect(void **state)
+{
+	(void)state;
+	struct cli_run r =
+		cli_run_with(ROUTES(ROUTE("POST /v1/apply?file=stdin",
+				     {.status = 200,
+					     .body = "{\"items\": [{\"name\": \"b.x\", \"action\": "
+						     "\"created\"}], \"ignored\": [\"args\", 5, "
+						     "\"a[0].vgpus\"]}"})),
+			"apply -f -", 0, "{}");
+
+	assert_run(&r, 0, "service b.x: created\n",
+		"warning: stdin: args: has no effect here\n"
+		"warning: stdin: a[0].vgpus: has no effect here\n");
+	cli_run_done(&r);
+}
+
 static void apply_waits_until_each_runs_or_failed(void **state)
 {
 	static const char items[] = "{\"items\": [{\"name\": \"a\", \"action\": \"created\"}, "
@@ -767,6 +784,7 @@ int main(void)
 		cmocka_unit_test(others_are_done_after_one_that_is_refused),
 		cmocka_unit_test(applies_from_stdin_and_shows_positions),
 		cmocka_unit_test(a_directory_is_applied_in_order_and_partly),
+		cmocka_unit_test(apply_names_what_has_no_effect),
 		cmocka_unit_test(apply_waits_until_each_runs_or_failed),
 		cmocka_unit_test(logs_are_passed_on),
 		cmocka_unit_test(doctor_looks_around_without_the_daemon),

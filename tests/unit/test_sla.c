@@ -112,6 +112,10 @@ static char *outcome(const char *file, const char *text, size_t size)
 		fprintf(f, "customer \"%s\", %zu services\n", sla->customer, sla->n_services);
 		for (size_t i = 0; i < sla->n_services; i++)
 			dump_service(f, &sla->services[i]);
+		for (size_t i = 0; i < sla->n_named; i++)
+			fprintf(f, "ignored %s\n", sla->ignored[i]);
+		if (sla->n_ignored > sla->n_named)
+			fprintf(f, "ignored: %zu in all\n", sla->n_ignored);
 	}
 	fclose(f);
 	return out;
