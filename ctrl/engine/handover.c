@@ -395,6 +395,11 @@ void handover_tick(struct service *s, uint64_t now)
 
 	if (s->swap->state != WEFT_SWAP_WARM || !s->swap->plan.handover || s->swap->error.code)
 		return;
+	if (h && h->stage == HANDED && s->swap->paused) {
+		/* By hand, for who knows how long: the old one is to write again meanwhile. */
+		handover_turned_back(s);
+		return;
+	}
 	if (h && h->stage == HANDED && wanted(h)->type == WEFT_HANDOVER_REDIS &&
 		now - h->paused_ns > FLIP_NS) {
 		h->began_ns = now;

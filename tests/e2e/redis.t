@@ -70,14 +70,29 @@ turned_back() {
 	same 'lost' 0 "$(redis_lost back)"
 }
 
-# What weft does itself, by hand.
+# What is being undone goes by the descriptor, which stays as it is until then.
+not_changed_meanwhile() {
+	# shellcheck disable=SC2016 # for the shell in the instance
+	redis_descriptor "$LAB_DIR/redis.json" '{"type": "exec", "command": ["/bin/sh", "-c", "case $1 in promote) exit 1 ;; resume) until [ \"$(redis-cli get undo)\" = 1 ]; do :; done; exit 1 ;; esac", "handover"]}'
+	lab_weft apply -f "$LAB_DIR/redis.json" || return 1
+	refused 1 'was rolled back' -- swap || return 1
+	redis_descriptor "$LAB_DIR/redis.json" '{"type": "redis"}'
+	refused 4 'its last handover is being undone' 'hint: apply it again' -- lab_weft apply -f "$LAB_DIR/redis.json" || return 1
+	lab_in redis-cli -h $redis_vip set undo 1
+	wait_for 20 lab_weft apply -f "$LAB_DIR/redis.json"
+}
+
+# What weft does itself, by hand; it begins when it is told to.
 by_command() {
 	local script
+	lab_in redis-cli -h $redis_vip set go 1
 	# shellcheck disable=SC2016 # for the shell in the instance
 	script='info() { redis-cli "$@" info replication; }
 		number() { o=${1##*$2:}; echo "${o%%[!0-9]*}"; }
 		case $1 in
-		sync) redis-cli replicaof "$2" 6379
+		sync) redis-cli -h "$2" incr asked
+			until [ "$(redis-cli -h "$2" get go)" = 1 ]; do :; done
+			redis-cli replicaof "$2" 6379
 			until case $(info) in *master_link_status:up*) ;; *) false ;; esac; do :; done ;;
 		pause) redis-cli client pause 600000 write ;;
 		promote) o=$(number "$(info -h "$2")" master_repl_offset)
@@ -88,6 +103,23 @@ by_command() {
 	redis_descriptor "$LAB_DIR/redis.json" "$(jq -n --arg s "$script" '{type: "exec", command: ["/bin/sh", "-c", $s, "handover"]}')"
 	lab_weft apply -f "$LAB_DIR/redis.json" && swapped_while_written command
 }
+
+# A swap that is paused by hand once all is handed over: the old one takes writes as long as it is.
+paused_amid() {
+	local handed asked
+	handed=$(handovers)
+	asked=$(lab_in redis-cli -h $redis_vip get asked)
+	lab_in redis-cli -h $redis_vip set go 0
+	lab_weft swap start shop.redis --to "$(redis_other)" || return 1
+	wait_for 60 key_is asked $((asked + 1)) && lab_weft swap pause "$(last_swap .id)" || return 1
+	lab_in redis-cli -h $redis_vip set go 1
+	wait_for 20 handed_again "$handed" && wait_for 20 takes_writes && state_is warm || return 1
+	lab_weft swap resume "$(last_swap .id)" && wait_for 60 state_is "done" && is_master && key_is paused yes
+}
+handovers() { grep -c ': handed over to ' "$LAB_DIR/weftd.log"; }
+handed_again() { [ "$(handovers)" -gt "$1" ]; }
+key_is() { [ "$(lab_in redis-cli -h $redis_vip get "$1")" = "$2" ]; }
+takes_writes() { [ "$(lab_in timeout 2 redis-cli -h $redis_vip set paused yes)" = OK ]; }
 
 refusals() {
 	lab_weft service scale shop.redis 2 || return 1
@@ -110,8 +142,10 @@ tap 'and back' swapped_while_written back_again
 tap 'every acknowledged write is there' none_lost back_again
 tap 'weftd killed amid a handover' killed_amid
 tap 'a handover by a command that fails is turned back' turned_back
+tap 'while it is undone the descriptor stays' not_changed_meanwhile
 tap 'a handover by a command' by_command
 tap 'every acknowledged write is there' none_lost command
+tap 'a swap paused amid a handover' paused_amid
 tap 'several replicas are refused' refusals
 OLD_DIR=$LAB_DIR
 tap 'the lab closes clean' lab_close
