@@ -127,7 +127,11 @@ async function keep(mine, task) {
 let seen = [];
 
 async function watchEvents() {
+	const mine = turn;
+
 	await follow(`v1/events?wait=${FOLLOW_S}&since=${seen[0]?.seq ?? 0}`, (e) => {
+		if (mine !== turn)
+			throw new Error("of an old token");
 		seen = [e, ...seen].slice(0, EVENTS);
 		view.events(seen);
 	});
