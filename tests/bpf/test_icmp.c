@@ -137,6 +137,26 @@ static void errors_find_back(void **state)
 	there_and_back(dp, &f);
 }
 
+/* Those about what was sent to a backend count against it; those about its answers do not. */
+static void errors_count_against_the_backend(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct weft_quality before, after;
+	struct lab_frame f, got;
+
+	assert_int_equal(weft_dp_instance_quality(dp, BACKEND, &before), 0);
+	lab_udp(&got, (struct lab_tuple){CLIENT, VIP, 3000, 53}, 20);
+	assert_int_equal(lab_run(dp, &got), LAB_REDIRECT);
+	error_about(&f, &got, BACKEND, 3, 3, 28);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	lab_udp(&got, (struct lab_tuple){BACKEND, "10.30.1.9", 53, 3000}, 20);
+	assert_int_equal(lab_run(dp, &got), LAB_REDIRECT);
+	error_about(&f, &got, CLIENT, 3, 3, 28);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_int_equal(weft_dp_instance_quality(dp, BACKEND, &after), 0);
+	assert_int_equal(after.unreachable - before.unreachable, 1);
+}
+
 /* Among many contents are those whose checksum comes out as 0 or 0xffff. */
 static void errors_of_any_content(void **state)
 {
@@ -407,6 +427,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(errors_find_back),
+		cmocka_unit_test(errors_count_against_the_backend),
 		cmocka_unit_test(errors_of_any_content),
 		cmocka_unit_test(errors_quoting_begun_checksums),
 		cmocka_unit_test(errors_that_are_dropped),

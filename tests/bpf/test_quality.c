@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is counted of how well a backend does: connections, resets, unreachables, and how long
- * requests take. */
+/* What is counted of how well a backend does: connections, resets, and how long requests take. */
 #include <arpa/inet.h>
 #include <linux/tcp.h>
 #include <setjmp.h>
