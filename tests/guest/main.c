@@ -106,11 +106,13 @@ static _Noreturn void end(void)
 /* Whoever is being answered is to get his answer; then everybody hears that we go. */
 static void shutdown(void)
 {
+	static bool begun;
 	static uint32_t since;
 
-	if (!since) {
+	if (!begun) {
 		console_printf("weft-guest %s: the power button was pressed\n", args.name);
-		since = clock_ms() | 1;
+		begun = true;
+		since = clock_ms();
 		stream_shutdown();
 	}
 	if (stream_count() == 0 || clock_ms() - since > SHUTDOWN_MS) {
