@@ -185,6 +185,15 @@ static __always_inline int error_read(
 	return ret ? ret : quoted_answer(q, ret_answer);
 }
 
+/* Does it say that nobody was reached, rather than how to reach them? */
+static __always_inline bool says_unreachable(struct __sk_buff *skb, const struct packet *p)
+{
+	__u8 what[2] = {}; /* type, code */
+
+	return !bpf_skb_load_bytes(skb, p->l4, what, sizeof(what)) && what[0] == ICMP_UNREACHABLE &&
+	       what[1] != ICMP_NEEDS_FRAG;
+}
+
 /* ICMP that is not echo, to a semantic address or, by a tunnel, to instance to_id: the verdict. On
  * its own, so that it is verified once and costs the others nothing. */
 __noinline int icmp_error(struct __sk_buff *skb, __u32 from_id, __u32 to_id)
@@ -209,7 +218,7 @@ __noinline int icmp_error(struct __sk_buff *skb, __u32 from_id, __u32 to_id)
 	if (ret)
 		return ret;
 	count_packet(skb, r.service, r.backend, r.reverse ? FROM_BACKEND : TO_BACKEND);
-	if (r.reverse)
+	if (r.reverse && says_unreachable(skb, &p))
 		quality_unreachable(r.backend);
 	return deliver(skb, r.to);
 }

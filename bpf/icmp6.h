@@ -166,6 +166,7 @@ __noinline int error6_finish(
 {
 	const struct weft_bpf_instance *from, *to;
 	const __be32 *source;
+	__u8 type = 0;
 	int ret;
 
 	if (!p || !q || !r)
@@ -183,7 +184,8 @@ __noinline int error6_finish(
 	if (ret)
 		return ret;
 	count_packet(skb, r->service, r->backend, r->reverse ? FROM_BACKEND : TO_BACKEND);
-	if (r->reverse)
+	if (r->reverse && !bpf_skb_load_bytes(skb, p->l4, &type, sizeof(type)) &&
+		type == ICMP6_UNREACHABLE)
 		quality_unreachable(r->backend);
 	return deliver(skb, to);
 }

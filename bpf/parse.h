@@ -35,6 +35,7 @@
 /* <linux/icmp.h> wants libc. */
 #define ICMP_ECHOREPLY     0
 #define ICMP_UNREACHABLE   3
+#define ICMP_NEEDS_FRAG    4 /* code */
 #define ICMP_ECHO          8
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER     12

@@ -9,11 +9,10 @@
 
 #include "bpf/reset.h"
 
-#define ICMP_ROOM       (IP_HLEN_MIN + sizeof(struct icmp_error))
-#define ICMP_QUOTE      8 /* of the transport header, as RFC 792 says */
-#define ICMP_HOST_UNR   1
-#define ICMP_PORT_UNR   3
-#define ICMP_NEEDS_FRAG 4
+#define ICMP_ROOM     (IP_HLEN_MIN + sizeof(struct icmp_error))
+#define ICMP_QUOTE    8 /* of the transport header, as RFC 792 says */
+#define ICMP_HOST_UNR 1
+#define ICMP_PORT_UNR 3
 
 /* A tick's allowance is what the processor has left in it: 50 in 67 ms, as many as Linux allows
  * itself in a burst. */

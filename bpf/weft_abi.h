@@ -328,7 +328,7 @@ struct weft_quality {
 	__u64 accepted;        /* by a SYN-ACK, again when it is repeated */
 	__u64 refused;         /* by a RST instead */
 	__u64 resets;          /* by a RST later, before the client had closed */
-	__u64 unreachable;     /* ICMP errors about what was sent to it */
+	__u64 unreachable;     /* ICMP says that what was sent to it did not arrive */
 	__u64 asked, answered; /* requests to be timed, and those that were */
 	__u32 latency[WEFT_LATENCY_BUCKETS];
 } __attribute__((aligned(64)));

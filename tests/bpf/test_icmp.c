@@ -137,7 +137,8 @@ static void errors_find_back(void **state)
 	there_and_back(dp, &f);
 }
 
-/* Those about what was sent to a backend count against it; those about its answers do not. */
+/* Those that say it was not reached count against a backend; those about the way to it, or about
+ * its answers, do not. */
 static void errors_count_against_the_backend(void **state)
 {
 	struct weft_dp *dp = *state;
@@ -147,6 +148,12 @@ static void errors_count_against_the_backend(void **state)
 	assert_int_equal(weft_dp_instance_quality(dp, BACKEND, &before), 0);
 	lab_udp(&got, (struct lab_tuple){CLIENT, VIP, 3000, 53}, 20);
 	assert_int_equal(lab_run(dp, &got), LAB_REDIRECT);
+	error_about(&f, &got, BACKEND, 3, 4, 28);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	error_about(&f, &got, BACKEND, 11, 0, 28);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_int_equal(weft_dp_instance_quality(dp, BACKEND, &after), 0);
+	assert_int_equal(after.unreachable, before.unreachable);
 	error_about(&f, &got, BACKEND, 3, 3, 28);
 	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
 	lab_udp(&got, (struct lab_tuple){BACKEND, "10.30.1.9", 53, 3000}, 20);
