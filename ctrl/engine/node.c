@@ -206,15 +206,15 @@ static uint32_t next_inst(struct weft_engine *e)
 
 uint32_t engine_next_id(struct weft_engine *e)
 {
+	bool taken[HOST_INSTANCE] = {};
 	uint32_t id = e->last_instance_id;
 
+	for (const struct instance *k = e->instances; k; k = k->next)
+		if (k->id < HOST_INSTANCE)
+			taken[k->id] = true;
 	for (uint32_t i = 1; i < HOST_INSTANCE; i++) {
-		bool taken = false;
-
 		id = id + 1 < HOST_INSTANCE ? id + 1 : 1;
-		for (struct instance *k = e->instances; k && !taken; k = k->next)
-			taken = k->id == id;
-		if (!taken)
+		if (!taken[id])
 			return id;
 	}
 	return 0;

@@ -149,7 +149,7 @@ struct item {
 struct import {
 	struct peer *peer;
 	struct item *items;
-	size_t n;
+	size_t n, n_fresh;
 };
 
 static void import_done(struct import *im)
@@ -294,8 +294,18 @@ static int read_items(struct import *im, const json_t *doc, struct weft_err *err
 	return 0;
 }
 
+/* Numbers go round: one is handed out twice if more are asked for than there are. */
+static size_t numbers_left(const struct weft_engine *e)
+{
+	size_t left = HOST_INSTANCE - 1;
+
+	for (const struct instance *i = e->instances; i && left; i = i->next)
+		left--;
+	return left;
+}
+
 /* One that is the same as before keeps its place in the data plane, and its flows. */
-static int find_or_make(const struct import *im, struct item *it, struct weft_err *err)
+static int find_or_make(struct import *im, struct item *it, struct weft_err *err)
 {
 	struct weft_engine *e = im->peer->engine;
 	struct instance *i = instance_find(e, it->name);
@@ -310,10 +320,12 @@ static int find_or_make(const struct import *im, struct item *it, struct weft_er
 	if (!i)
 		return weft_err_set(err, ENOMEM, "out of memory");
 	it->fresh = i;
-	i->id = engine_next_id(e);
-	if (!i->id)
-		return weft_err_set(err, ENODEV, "node %s: no number is left for instance %s",
+	i->id = im->n_fresh++ < numbers_left(e) ? engine_next_id(e) : 0;
+	if (!i->id) {
+		weft_err_set(err, ENOSPC, "node %s: no number is left for instance %s",
 			e->config.node, it->name);
+		return weft_err_hint(err, "remove services or peers");
+	}
 	e->last_instance_id = i->id;
 	i->ns_addr = it->ns;
 	i->inst_addr = it->inst;
