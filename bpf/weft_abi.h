@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* What the TC program and user space share: the layout of every map, the flow table's word and how
  * it ages, and the reasons for which packets are dropped. Maps are pinned and outlive the daemon:
- * whoever changes the size or the meaning of anything here raises WEFT_ABI_LAYOUT. */
+ * whoever changes the size or the meaning of anything here raises WEFT_ABI_LAYOUT and adds the
+ * step that leads there (ctrl/dataplane/dp_migrate.c). */
 #ifndef WEFT_ABI_H
 #define WEFT_ABI_H
 
 #include <linux/types.h>
 
-#define WEFT_ABI_LAYOUT 2
+#define WEFT_ABI_LAYOUT 3
 
 /* The overlay, in host byte order: 10.16.0.0/12 as a whole, and in it the semantic range
  * 10.30.0.0/16 of service and instance addresses. */
@@ -97,6 +98,7 @@ struct weft_meta {
 	__u64 seed[2];      /* of the flow hash: must outlive the program, like the flows */
 	__u32 epoch;        /* the last one given to an instance or a service */
 	__u32 pad;
+	char version[32]; /* of the weftd that made or took it over last */
 };
 
 enum weft_device {
@@ -589,7 +591,7 @@ struct weft_shortcut_counters {
 
 _Static_assert(WEFT_DROP_COUNT <= WEFT_DROP_SLOTS, "drop counters");
 _Static_assert(WEFT_EVENT_COUNT <= WEFT_EVENT_SLOTS, "event counters");
-_Static_assert(sizeof(struct weft_meta) == 32, "layout");
+_Static_assert(sizeof(struct weft_meta) == 64, "layout");
 _Static_assert(sizeof(struct weft_bpf_instance) == 64, "layout");
 _Static_assert(sizeof(struct weft_bpf_service) == 128, "layout");
 _Static_assert(sizeof(struct weft_addr6) == 16, "layout");

@@ -138,6 +138,35 @@ char *dp_pin_name(const char *dir, const char *name); /* of a link that is no in
 /* The error of a step that the kernel refused: not root, or errno's own text. Returns -code. */
 int dp_refused(struct weft_err *err, int code, const char *what);
 
+/* --- dp_migrate.c: from one layout to the next --- */
+struct dp_layout {
+	uint32_t number;  /* 0: half made */
+	char version[32]; /* of the weftd that made or took it over last; "": not known */
+};
+/* What is pinned in dir, of whatever layout. -ENOENT: nothing; -EBADMSG: no data plane's. */
+int dp_layout_read(const char *dir, struct dp_layout *ret);
+/* A map that a step changes: elements keep their keys, and convert makes each new one, which is
+ * zeroed, from the old one (of per-CPU maps, each processor's). NULL: it is not carried over. */
+struct dp_map_change {
+	const char *map;
+	uint32_t value_size; /* in the new layout */
+	void (*convert)(const void *old, void *fresh);
+};
+/* From a layout to the one above it; arrays end with one that has no map, no changes. One of the
+ * changes is meta's. What programs write into a changed map while they are being replaced is lost,
+ * and of flows those that are opened then: lost says so to people. NULL: nothing is. */
+struct dp_step {
+	uint32_t from;
+	const struct dp_map_change *changes;
+	const char *lost;
+};
+extern const struct dp_step *const dp_steps;
+/* Have dir go all steps there are from its layout on, in their order. The programs run on with the
+ * old maps until they are replaced by ones that have the new. When it fails nothing has changed. */
+int dp_migrate(const char *dir, const struct dp_step *list, struct weft_err *err);
+/* End what a daemon that was killed had begun. */
+int dp_migrate_recover(const char *dir);
+
 /* --- dp_attach.c --- */
 /* Make the program run on ifindex for instance id, whatever it was attached to before. 1: the
  * device got a clsact qdisc for it, */

@@ -63,13 +63,21 @@ void dp_grace(struct weft_dp *dp, uint64_t since_ns)
 
 static int layout_error(const char *dir, struct weft_err *err)
 {
-	weft_err_set(err, EEXIST,
-		"%s: the data plane there was made by another version of weft, whose tables this "
-		"one cannot read",
-		dir);
+	struct dp_layout is;
+
+	if (dp_layout_read(dir, &is) == 0 && is.number != WEFT_ABI_LAYOUT)
+		weft_err_set(err, EEXIST,
+			"%s: the data plane there was made by %s%s, whose tables (layout %u) "
+			"weft " WEFT_VERSION " (layout %u) cannot read",
+			dir, is.version[0] ? "weft " : "another version of weft", is.version,
+			is.number, WEFT_ABI_LAYOUT);
+	else
+		weft_err_set(
+			err, EEXIST, "%s: what is pinned there is no data plane of weft's", dir);
 	return weft_err_hint(err,
-		"open connections are lost with it: when that may be, rm -r %s and start weftd "
-		"again, which sets everything up anew",
+		"it goes on as it is: start the weftd that made it, or a newer one. Or, if open "
+		"connections may be lost: rm -r %s, then start this one, which sets everything up "
+		"anew",
 		dir);
 }
 
@@ -78,23 +86,24 @@ static int read_meta(const char *dir, struct weft_meta *ret, struct weft_err *er
 {
 	_cleanup_(freep) char *path = dp_pin_map(dir, "meta");
 	_cleanup_(closep) int fd = -1;
-	struct bpf_map_info info = {0};
-	uint32_t size = sizeof(info), key = 0;
 	struct weft_meta meta;
+	struct dp_layout is;
+	uint32_t key = 0;
+	int r;
 
 	if (!path)
 		return weft_err_set(err, ENOMEM, "out of memory");
-	fd = bpf_obj_get(path);
-	if (fd == -ENOENT)
+	r = dp_layout_read(dir, &is);
+	if (r == -ENOENT || (r == 0 && !is.number))
 		return 0;
-	if (fd < 0)
-		return dp_refused(err, fd, path);
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.value_size != sizeof(meta) ||
-		bpf_map_lookup_elem(fd, &key, &meta) < 0)
+	if (r < 0 && r != -EBADMSG)
+		return dp_refused(err, r, path);
+	if (r < 0 || is.number != WEFT_ABI_LAYOUT)
 		return layout_error(dir, err);
-	if (!meta.layout)
-		return 0;
-	if (meta.layout != WEFT_ABI_LAYOUT || !meta.flow_buckets)
+	fd = bpf_obj_get(path);
+	if (fd < 0 || bpf_map_lookup_elem(fd, &key, &meta) < 0)
+		return dp_refused(err, fd < 0 ? fd : errno, path);
+	if (!meta.flow_buckets)
 		return layout_error(dir, err);
 	*ret = meta;
 	return 1;
@@ -305,6 +314,9 @@ static int open_prepared(
 	struct weft_meta meta;
 	int r, found;
 
+	r = dp_migrate(dp->dir, dp_steps, err);
+	if (r < 0)
+		return r;
 	found = read_meta(dp->dir, &meta, err);
 	if (found < 0)
 		return found;
@@ -313,6 +325,7 @@ static int open_prepared(
 		r = view(dp, err);
 	if (r < 0)
 		return r;
+	snprintf(dp->meta->version, sizeof(dp->meta->version), "%s", WEFT_VERSION);
 	dp->tcx = !config->clsact && dp_has(dp, DP_TCX);
 	r = found ? take_over(dp, err) : 0;
 	if (r == 0)

@@ -172,6 +172,9 @@ int weft_dp_destroy(const char *bpffs_dir, struct weft_err *err)
 		return errno == ENOENT ? 0 : dp_refused(err, errno, bpffs_dir);
 	if (fs.f_type != BPF_FS_MAGIC)
 		return weft_err_set(err, EINVAL, "%s: not on a bpffs, so no data plane", bpffs_dir);
+	r = dp_migrate_recover(bpffs_dir);
+	if (r < 0)
+		return dp_refused(err, r, bpffs_dir);
 	detach_all(bpffs_dir);
 	dp_sockmap_detach(bpffs_dir);
 	r = remove_pins(bpffs_dir);

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From an older layout's pins to this one's: backends, weights and flows are what they were. The
+ * older ones are made here, of the present ones: layout 2 as it was, and a layout 1 of the test's
+ * own, whose instances and services look otherwise. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <bpf/bpf.h>
+
+#include "ctrl/base/util.h"
+#include "ctrl/dataplane/dp.h"
+#include "tests/lib/dp_lab.h"
+
+#define VIP "10.30.0.1"
+
+struct meta2 {
+	__u32 layout, flow_buckets;
+	__u64 seed[2];
+	__u32 epoch, pad;
+};
+struct instance1 {
+	__u32 epoch, generation, ifindex;
+	__u16 service, peer;
+	__be32 inst_addr, ns_addr;
+	__u8 mac[6], device, active;
+};
+struct service1 {
+	__be32 vip;
+	__u32 epoch;
+};
+
+/* --- there ---------------------------------------------------------------------------------------
+ */
+
+static void instance_2(const void *old, void *fresh)
+{
+	const struct instance1 *o = old;
+	struct weft_bpf_instance *f = fresh;
+
+	*f = (struct weft_bpf_instance){
+		.ns_addr = o->ns_addr,
+		.inst_addr = o->inst_addr,
+		.ifindex = o->ifindex,
+		.service = o->service,
+		.device = o->device,
+		.active = o->active,
+		.generation = o->generation,
+		.epoch = o->epoch,
+		.peer = o->peer,
+	};
+	memcpy(f->mac, o->mac, sizeof(f->mac));
+}
+
+static void service_2(const void *old, void *fresh)
+{
+	const struct service1 *o = old;
+	struct weft_bpf_service *f = fresh;
+
+	f->epoch = o->epoch;
+	f->vip[WEFT_POLICY_RR] = o->vip;
+}
+
+static void meta_2(const void *old, void *fresh)
+{
+	memcpy(fresh, old, sizeof(struct meta2));
+}
+
+static const struct dp_map_change to_2[] = {
+	{"instances", sizeof(struct weft_bpf_instance), instance_2},
+	{"services", sizeof(struct weft_bpf_service), service_2},
+	{"meta", sizeof(struct meta2), meta_2},
+	{0},
+};
+
+/* --- and back ------------------------------------------------------------------------------------
+ */
+
+static void instance_1(const void *present, void *old)
+{
+	const struct weft_bpf_instance *p = present;
+	struct instance1 *o = old;
+
+	*o = (struct instance1){p->epoch, p->generation, p->ifindex, p->service, p->peer,
+		p->inst_addr, p->ns_addr, {0}, p->device, p->active};
+	memcpy(o->mac, p->mac, sizeof(o->mac));
+}
+
+static void service_1(const void *present, void *old)
+{
+	const struct weft_bpf_service *p = present;
+
+	*(struct service1 *)old = (struct service1){p->vip[WEFT_POLICY_RR], p->epoch};
+}
+
+static uint32_t older; /* the layout that meta is to say */
+
+static void meta_old(const void *present, void *old)
+{
+	const struct weft_meta *p = present;
+
+	*(struct meta2 *)old =
+		(struct meta2){older, p->flow_buckets, {p->seed[0], p->seed[1]}, p->epoch, 0};
+}
+
+/* Put an array of elements of that size in the place of what is pinned. */
+static void replace(const char *name, uint32_t size, void (*convert)(const void *, void *))
+{
+	_cleanup_(freep) char *path = dp_pin_map(LAB_PINS, name);
+	_cleanup_(closep) int present = bpf_obj_get(path);
+	struct bpf_map_info info = {0};
+	uint32_t n = sizeof(info);
+	_cleanup_(closep) int old = -1;
+	_Alignas(64) char a[512], b[512];
+
+	assert_int_equal(bpf_obj_get_info_by_fd(present, &info, &n), 0);
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = info.map_flags);
+	old = bpf_map_create(
+		(enum bpf_map_type)info.type, name, info.key_size, size, info.max_entries, &opts);
+	assert_true(old >= 0);
+	for (uint32_t key = 0; key < info.max_entries; key++) {
+		assert_int_equal(bpf_map_lookup_elem(present, &key, a), 0);
+		memset(b, 0, sizeof(b));
+		convert(a, b);
+		assert_int_equal(bpf_map_update_elem(old, &key, b, BPF_ANY), 0);
+	}
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(bpf_obj_pin(old, path), 0);
+}
+
+static void make_older(uint32_t layout)
+{
+	if (layout < 2) {
+		replace("instances", sizeof(struct instance1), instance_1);
+		replace("services", sizeof(struct service1), service_1);
+	}
+	older = layout;
+	replace("meta", sizeof(struct meta2), meta_old);
+}
+
+/* --- a data plane with something in it -----------------------------------------------------------
+ */
+
+#define FLOWS 40
+
+static struct weft_dp *open_dp(void)
+{
+	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .max_flows = 4096};
+	struct weft_err err = {0};
+	struct weft_dp *dp;
+
+	if (weft_dp_open(&config, &dp, &err) < 0)
+		fail_msg("%s", err.msg);
+	return dp;
+}
+
+static int segment(struct weft_dp *dp, uint16_t sport, uint8_t flags)
+{
+	struct lab_frame f;
+
+	lab_tcp(&f, (struct lab_tuple){3, VIP, sport, 80}, flags, 1);
+	return lab_run(dp, &f) == LAB_REDIRECT ? lab_receiver(&f) : -1;
+}
+
+static void fill(struct weft_dp *dp, int backend[FLOWS])
+{
+	struct weft_dp_weight w[] = {{1, 3}, {2, 1}};
+
+	lab_service(dp, 1, VIP);
+	for (uint32_t n = 1; n <= 3; n++)
+		lab_add(dp, n, n < 3);
+	lab_weights(dp, 1, w, 2);
+	for (uint16_t i = 0; i < FLOWS; i++)
+		backend[i] = segment(dp, (uint16_t)(100 + i), LAB_SYN);
+}
+
+static void is_as_before(struct weft_dp *dp, const int backend[FLOWS])
+{
+	struct weft_dp_counters c;
+	unsigned n[3] = {0};
+	uint64_t before;
+
+	assert_int_equal(dp->meta->layout, WEFT_ABI_LAYOUT);
+	assert_string_equal(dp->meta->version, WEFT_VERSION);
+	for (uint16_t i = 0; i < FLOWS; i++)
+		assert_int_equal(segment(dp, (uint16_t)(100 + i), LAB_ACK), backend[i]);
+	weft_dp_service_counters(dp, 1, &c);
+	assert_true(c.flows >= FLOWS && c.packets >= c.flows);
+	before = c.flows;
+	for (uint16_t i = 0; i < 40; i++)
+		n[segment(dp, (uint16_t)(before * 64 + i), LAB_SYN)]++;
+	assert_int_equal(n[1], 30);
+	assert_int_equal(n[2], 10);
+	weft_dp_service_counters(dp, 1, &c);
+	assert_int_equal(c.flows, before + 40);
+}
+
+static int leave(void **state)
+{
+	(void)state;
+	weft_dp_destroy(LAB_PINS, NULL);
+	for (int n = 1; n <= 3; n++)
+		lab_sh("ip link del v%d 2>/dev/null", n);
+	return 0;
+}
+
+static int layouts(uint32_t *ret)
+{
+	struct dp_layout is;
+	int r = dp_layout_read(LAB_PINS, &is);
+
+	*ret = r == 0 ? is.number : 0;
+	return r;
+}
+
+/* --- tests ---------------------------------------------------------------------------------------
+ */
+
+static void layout_2(void **state)
+{
+	struct weft_dp *dp = open_dp();
+	uint32_t epoch, layout;
+	int backend[FLOWS];
+
+	(void)state;
+	fill(dp, backend);
+	epoch = dp->meta->epoch;
+	weft_dp_free(dp);
+	make_older(2);
+	assert_int_equal(layouts(&layout), 0);
+	assert_int_equal(layout, 2);
+	dp = open_dp();
+	assert_int_equal(dp->meta->epoch, epoch);
+	is_as_before(dp, backend);
+	weft_dp_free(dp);
+	dp = open_dp();
+	is_as_before(dp, backend);
+	weft_dp_free(dp);
+}
+
+static void two_steps(void **state)
+{
+	const struct dp_step list[] = {{1, to_2, NULL}, dp_steps[0], {0}};
+	struct weft_dp *dp = open_dp();
+	struct weft_err err = {0};
+	int backend[FLOWS];
+	uint32_t layout;
+
+	(void)state;
+	fill(dp, backend);
+	weft_dp_free(dp);
+	make_older(1);
+	assert_int_equal(dp_migrate(LAB_PINS, list, &err), 0);
+	assert_int_equal(layouts(&layout), 0);
+	assert_int_equal(layout, 3);
+	dp = open_dp();
+	is_as_before(dp, backend);
+	weft_dp_free(dp);
+}
+
+/* What a layout cannot take over is left behind, and the rest is not. */
+static void without_flows(void **state)
+{
+	static const struct dp_map_change changes[] = {
+		{"flows", 0, NULL}, {"meta", sizeof(struct meta2), meta_2}, {0}};
+	const struct dp_step list[] = {{1, changes, "open connections are lost"}, {0}};
+	struct weft_dp *dp = open_dp();
+	struct weft_err err = {0};
+	int backend[FLOWS];
+
+	(void)state;
+	fill(dp, backend);
+	weft_dp_free(dp);
+	older = 1;
+	replace("meta", sizeof(struct meta2), meta_old);
+	assert_int_equal(dp_migrate(LAB_PINS, list, &err), 0);
+	dp = open_dp();
+	assert_int_equal(lab_live(dp, 1) + lab_live(dp, 2), 0);
+	assert_int_equal(segment(dp, 100, LAB_ACK), 3); /* a reset */
+	assert_in_range(segment(dp, 100, LAB_SYN), 1, 2);
+	weft_dp_free(dp);
+}
+
+/* A step that fails half way has changed nothing. */
+static void failing_step(void **state)
+{
+	static const struct dp_map_change no_meta[] = {
+		{"services", sizeof(struct weft_bpf_service), service_2}, {0}};
+	static const struct dp_map_change too_big[] = {
+		{"services", UINT32_MAX, service_2}, {"meta", sizeof(struct meta2), meta_2}, {0}};
+	static const struct dp_map_change *const bad[] = {no_meta, too_big};
+	const struct dp_step good[] = {{1, to_2, NULL}, {0}};
+	struct weft_dp *dp = open_dp();
+	int backend[FLOWS];
+	uint32_t layout;
+
+	(void)state;
+	fill(dp, backend);
+	weft_dp_free(dp);
+	make_older(1);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		const struct dp_step list[] = {{1, bad[i], NULL}, {0}};
+		struct weft_err err = {0};
+
+		assert_true(dp_migrate(LAB_PINS, list, &err) < 0);
+		assert_non_null(strstr(err.msg, "from layout 1 to 2"));
+		assert_int_equal(layouts(&layout), 0);
+		assert_int_equal(layout, 1);
+		assert_int_equal(access(LAB_PINS "/next", F_OK), -1);
+	}
+	assert_int_equal(dp_migrate(LAB_PINS, good, &(struct weft_err){0}), 0);
+	dp = open_dp();
+	is_as_before(dp, backend);
+	weft_dp_free(dp);
+}
+
+/* kill -9 at any moment of it; the one between the two renames besides. */
+static void killed_amid(void **state)
+{
+	const struct dp_step list[] = {{1, to_2, NULL}, dp_steps[0], {0}};
+	struct weft_dp *dp = open_dp();
+	struct weft_err err = {0};
+	int backend[FLOWS];
+	uint32_t layout;
+
+	(void)state;
+	fill(dp, backend);
+	for (int round = 0; round < 5; round++) {
+		struct timespec moment = {.tv_nsec = round * 6100000L};
+		pid_t pid;
+
+		weft_dp_free(dp);
+		make_older(1);
+		pid = fork();
+		if (pid == 0)
+			_exit(dp_migrate(LAB_PINS, list, &err) < 0);
+		nanosleep(&moment, NULL);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		assert_int_equal(dp_migrate(LAB_PINS, list, &err), 0);
+		dp = open_dp();
+		is_as_before(dp, backend);
+		assert_int_equal(access(LAB_PINS "/next", F_OK), -1);
+		assert_int_equal(access(LAB_PINS "/old", F_OK), -1);
+	}
+	weft_dp_free(dp);
+	assert_int_equal(rename(LAB_PINS "/maps", LAB_PINS "/next"), 0);
+	assert_int_equal(mkdir(LAB_PINS "/old", 0700), 0);
+	assert_true(layouts(&layout) == -ENOENT);
+	dp = open_dp();
+	is_as_before(dp, backend);
+	weft_dp_free(dp);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(layout_2, leave),
+		cmocka_unit_test_teardown(two_steps, leave),
+		cmocka_unit_test_teardown(without_flows, leave),
+		cmocka_unit_test_teardown(failing_step, leave),
+		cmocka_unit_test_teardown(killed_amid, leave),
+	};
+
+	if (!lab_enter())
+		return 0;
+	return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);
+}
