@@ -140,8 +140,6 @@ struct weft_runtime_spec {
 struct weft_runtime_stats {
 	uint64_t cpu_ns; /* CPU time used since start by all that the instance costs */
 	uint64_t memory_bytes;
-	uint64_t rx_bytes, rx_packets; /* its network, as it sees it; 0 where nobody counts */
-	uint64_t tx_bytes, tx_packets;
 	uint32_t pid; /* the instance's main process as the host sees it, 0: none */
 	/* Beside cpu_ns and memory_bytes: what of the runtime stands by for this instance alone but
 	 * outside of its limits (containerd's shim, the log's writer). */

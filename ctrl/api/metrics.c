@@ -67,6 +67,14 @@ static const struct column instance_columns[] = {
 		1e-9, NULL},
 	{"weft_instance_helper_memory_bytes", "gauge", "Memory of what stands by for the instance.",
 		"helper_memory_bytes", 1, NULL},
+	{"weft_instance_network_receive_bytes_total", "counter", "Bytes that the instance got.",
+		"rx_bytes", 1, NULL},
+	{"weft_instance_network_receive_packets_total", "counter", "Packets that the instance got.",
+		"rx_packets", 1, NULL},
+	{"weft_instance_network_transmit_bytes_total", "counter", "Bytes that the instance sent.",
+		"tx_bytes", 1, NULL},
+	{"weft_instance_network_transmit_packets_total", "counter",
+		"Packets that the instance sent.", "tx_packets", 1, NULL},
 };
 
 static const struct label of_runtime[LABELS_MAX] = {
@@ -240,6 +248,53 @@ static int put_status(FILE *f, struct weft_engine *e, struct weft_err *err)
 	return 0;
 }
 
+static void put_histogram(FILE *f, const char *metric, const struct label *labels, json_t *item)
+{
+	const json_t *count = json_object_get(item, "count");
+	json_auto_t *row = json_deep_copy(item);
+	json_t *bucket;
+	char le[32];
+	size_t i;
+
+	json_array_foreach (json_object_get(item, "buckets"), i, bucket) {
+		snprintf(le, sizeof(le), "%g", json_number_value(json_array_get(bucket, 0)));
+		json_object_set_new(row, "le", json_string(le));
+		fprintf(f, "%s_bucket", metric);
+		put_labels(f, labels, row);
+		fprintf(f, " %.17g\n", json_number_value(json_array_get(bucket, 1)));
+	}
+	json_object_set_new(row, "le", json_string("+Inf"));
+	fprintf(f, "%s_bucket", metric);
+	put_labels(f, labels, row);
+	json_object_del(row, "le");
+	fprintf(f, " %.17g\n%s_sum", json_number_value(count), metric);
+	put_labels(f, labels, row);
+	fprintf(f, " %.17g\n%s_count", json_number_value(json_object_get(item, "sum_s")), metric);
+	put_labels(f, labels, row);
+	fprintf(f, " %.17g\n", json_number_value(count));
+}
+
+static int put_spans(FILE *f, struct weft_engine *e, struct weft_err *err)
+{
+	static const struct label of_span[LABELS_MAX] = {
+		{"phase", "phase"}, {"virtualization", "virtualization"}, {"le", "le"}};
+	const char *metric = "weft_instance_phase_seconds";
+	json_auto_t *doc = NULL;
+	json_t *item;
+	size_t i;
+	int r = weft_engine_spans(e, &doc, err);
+
+	if (r < 0)
+		return r;
+	fprintf(f,
+		"# HELP %s How long it took to prepare an image, to start an instance, from then "
+		"to its first answer, and to stop it.\n# TYPE %s histogram\n",
+		metric, metric);
+	json_array_foreach (json_object_get(doc, "items"), i, item)
+		put_histogram(f, metric, of_span, item);
+	return 0;
+}
+
 /* Of this process, by the names that every exporter gives them. */
 static void put_process(FILE *f)
 {
@@ -284,6 +339,8 @@ int api_metrics(struct weft_engine *e, const struct weft_api_request *q, const c
 		r = put_list(f, e, weft_engine_swaps, TABLE(of_swap, swap_columns), runs, err);
 	if (r == 0)
 		r = put_list(f, e, weft_engine_dp_drops, TABLE(of_drop, drop_columns), NULL, err);
+	if (r == 0)
+		r = put_spans(f, e, err);
 	put_process(f);
 	if (fclose(f) != 0 && r == 0)
 		r = -ENOMEM;

@@ -1,11 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "ctrl/base/util.h"
 #include "ctrl/cli/show.h"
 #include "ctrl/cli/table.h"
 #include "ctrl/cli/value.h"
+
+/* A number of one of its objects: "times.start_ms". */
+static char *cell_in(const struct cli *cli, const json_t *row, const char *key,
+	char *(*cell)(const struct cli *cli, const json_t *row, const char *key))
+{
+	const char *dot = strchr(key, '.');
+	_cleanup_(freep) char *name = strndup(key, (size_t)(dot - key));
+
+	return name ? cell(cli, json_object_get(row, name), dot + 1) : NULL;
+}
+
+static char *cell_ms(const struct cli *cli, const json_t *row, const char *key)
+{
+	double ms = json_number_value(json_object_get(row, key));
+
+	return ms > 0 ? strdup(cli_fmt_ns((uint64_t)(ms * 1e6), cli->io.utf8).s)
+		      : cli_cell_text(cli, NULL, key);
+}
+
+static char *cell_time(const struct cli *cli, const json_t *row, const char *key)
+{
+	return cell_in(cli, row, key, cell_ms);
+}
+
+static char *cell_cpus(const struct cli *cli, const json_t *row, const char *key)
+{
+	const json_t *v = json_object_get(row, key);
+
+	return json_is_number(v) ? weft_strf("%.0f%%", json_number_value(v) * 100)
+				 : cli_cell_text(cli, NULL, key);
+}
+
+static char *cell_rate(const struct cli *cli, const json_t *row, const char *key)
+{
+	return cell_in(cli, row, key, cell_cpus);
+}
 
 static const struct cli_column columns[] = {
 	{"INSTANCE", "id", cli_cell_text, 0},
@@ -17,7 +54,15 @@ static const struct cli_column columns[] = {
 	{"FLOWS", "flows", cli_cell_count, CLI_COL_RIGHT},
 	{"CPU", "cpu_ns", cli_cell_cpu, CLI_COL_RIGHT},
 	{"MEMORY", "memory_bytes", cli_cell_bytes, CLI_COL_RIGHT},
+	{"RX", "rx_bytes", cli_cell_bytes, CLI_COL_RIGHT},
+	{"TX", "tx_bytes", cli_cell_bytes, CLI_COL_RIGHT},
 	{"AGE", "created_ms", cli_cell_age, CLI_COL_RIGHT},
+	{"CPU/S", "rates.cpu", cell_rate, CLI_COL_WIDE | CLI_COL_RIGHT},
+	{"RX-PACKETS", "rx_packets", cli_cell_count, CLI_COL_WIDE | CLI_COL_RIGHT},
+	{"TX-PACKETS", "tx_packets", cli_cell_count, CLI_COL_WIDE | CLI_COL_RIGHT},
+	{"PREPARE", "times.prepare_ms", cell_time, CLI_COL_WIDE | CLI_COL_RIGHT},
+	{"START", "times.start_ms", cell_time, CLI_COL_WIDE | CLI_COL_RIGHT},
+	{"FIRST-ANSWER", "times.first_answer_ms", cell_time, CLI_COL_WIDE | CLI_COL_RIGHT},
 	{"ARCH", "arch", cli_cell_text, CLI_COL_WIDE},
 	{"NODE", "node", cli_cell_text, CLI_COL_WIDE},
 	{"PID", "pid", cli_cell_text, CLI_COL_WIDE | CLI_COL_RIGHT},

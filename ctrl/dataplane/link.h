@@ -83,4 +83,17 @@ struct weft_link_way {
 };
 int weft_link_way(uint32_t host_ifindex, struct weft_link_way *ret, struct weft_err *err);
 
+/* What an instance has got and sent since its interface was made, as it sees it. Packets that a
+ * segment was made of, or is cut into, are one. */
+struct weft_link_counters {
+	uint64_t rx_bytes, rx_packets, tx_bytes, tx_packets;
+};
+/* Reads them, in the namespace that it was made in; many a second. */
+struct weft_link_reader;
+int weft_link_reader_new(struct weft_link_reader **ret, struct weft_err *err);
+void weft_link_reader_free(struct weft_link_reader *reader); /* NULL is fine */
+/* By the host side of an instance. -ENODEV: it is not there. */
+int weft_link_read(
+	struct weft_link_reader *reader, uint32_t host_ifindex, struct weft_link_counters *ret);
+
 #endif

@@ -111,6 +111,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 		else
 			service_reconcile(s, now);
 	}
+	numbers_tick(e, now);
 	policy_tick(e, now);
 	images_tick(e, now);
 	tunnel_tick(e, now);
@@ -311,6 +312,8 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 	if (r == 0)
 		r = engine_runtimes_open(e, err);
 	if (r == 0)
+		r = weft_link_reader_new(&e->reader, err);
+	if (r == 0)
 		r = watch_links(e, err);
 	if (r == 0)
 		r = restore(e, err);
@@ -341,6 +344,7 @@ void weft_engine_free(struct weft_engine *e)
 	waiting_close(e);
 	sd_event_source_disable_unref(e->links_io);
 	weft_link_watch_free(e->links);
+	weft_link_reader_free(e->reader);
 	for (unsigned i = 0; i < N_RUNTIMES; i++)
 		if (e->runtimes[i].rt)
 			e->runtimes[i].ops->free_(e->runtimes[i].rt);

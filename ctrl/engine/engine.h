@@ -203,5 +203,8 @@ int weft_engine_dp_flows(
 int weft_engine_dp_stats(
 	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
 int weft_engine_dp_drops(struct weft_engine *e, json_t **ret, struct weft_err *err);
+/* How long the parts of instances' lives took since the daemon started: {"items": [{"phase",
+ * "virtualization", "count", "sum_s", "buckets": [[highest s, how many up to there]]}]}. */
+int weft_engine_spans(struct weft_engine *e, json_t **ret, struct weft_err *err);
 
 #endif

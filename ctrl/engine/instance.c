@@ -164,10 +164,14 @@ void instance_say(const struct instance *inst, const char *action)
 {
 	const char *error = inst->error.code ? inst->error.msg : NULL;
 
-	weft_events_add(inst->engine->events, "instance", action, inst->name,
-		json_pack("{s:s*, s:s, s:s*}", "service",
-			inst->service ? inst->service->name : NULL, "virtualization",
-			instance_kind(inst), "error", error));
+	json_t *data = json_pack("{s:s*, s:s, s:s*}", "service",
+		inst->service ? inst->service->name : NULL, "virtualization", instance_kind(inst),
+		"error", error);
+
+	if (strcmp(action, "removed") == 0 && inst->span_us[SPAN_STOP])
+		json_object_set_new(
+			data, "stop_ms", json_real((double)inst->span_us[SPAN_STOP] / 1000.0));
+	weft_events_add(inst->engine->events, "instance", action, inst->name, data);
 }
 
 void instance_set_phase(struct instance *inst, enum phase phase)
@@ -215,6 +219,7 @@ static void on_deleted(void *userdata, int r, const struct weft_err *err)
 	if (dir)
 		weft_remove_tree(dir);
 	inst->released = true;
+	instance_span_end(inst, SPAN_STOP);
 	engine_kick(e);
 	if (inst->phase == PHASE_FAILED && !inst->unwanted)
 		return; /* its record stays for people to see */
@@ -265,6 +270,7 @@ static void stop_now(struct instance *inst)
 		return;
 	}
 	inst->busy = true;
+	instance_span_begin(inst, SPAN_STOP);
 	r = slot->ops->stop(slot->rt, inst->name, STOP_GRACE_MS, on_stopped, inst, &err);
 	if (r < 0)
 		on_stopped(inst, refused(inst, r, &err), &err);
@@ -376,6 +382,7 @@ static void on_asked(struct instance *inst, int r, const struct weft_err *err)
 		weft_err_hint(&why, "weft logs %s", inst->name);
 		instance_fail(inst, &why);
 	} else if (inst->phase == PHASE_WARMING) {
+		instance_span_end(inst, SPAN_FIRST_ANSWER);
 		ready(inst);
 	} else {
 		inst->guard_failures = 0;
@@ -410,6 +417,7 @@ static void on_started(void *userdata, int r, const struct weft_err *err)
 	if (!goes_on(inst, r, err))
 		return;
 	inst->started_ms = weft_realtime_ms();
+	instance_span_end(inst, SPAN_START);
 	warm(inst);
 }
 
@@ -428,6 +436,9 @@ static void on_prepared(
 	inst->image = ref ? strdup(ref) : NULL;
 	if (ref && slot->ops->images)
 		image_note(inst->engine, inst->code, ref);
+	instance_span_end(inst, SPAN_PREPARE);
+	instance_span_begin(inst, SPAN_START);
+	instance_span_begin(inst, SPAN_FIRST_ANSWER);
 	instance_set_phase(inst, PHASE_STARTING);
 	if (instance_network_add(inst, &e) < 0) {
 		instance_fail(inst, &e);
@@ -451,6 +462,7 @@ void instance_start(struct instance *inst)
 
 	inst->busy = true;
 	instance_say(inst, phase_name(inst->phase));
+	instance_span_begin(inst, SPAN_PREPARE);
 	r = slot->ops->prepare(
 		slot->rt, inst->code[0] ? inst->code : NULL, inst->arch, on_prepared, inst, &err);
 	if (r < 0)

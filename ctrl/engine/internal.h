@@ -85,6 +85,24 @@ struct guard {
 	unsigned looks;                           /* and how many there were */
 };
 
+/* numbers.c: what an instance uses, and how long the parts of its life took */
+enum span {
+	SPAN_PREPARE,      /* its image */
+	SPAN_START,        /* from then until its process runs */
+	SPAN_FIRST_ANSWER, /* likewise, until its readiness probe is answered */
+	SPAN_STOP,         /* from being asked to end until nothing is left of it */
+	SPAN_COUNT,
+};
+struct usage {
+	uint64_t at_ns; /* 0: never */
+	uint64_t cpu_ns;
+	struct weft_link_counters net;
+};
+#define SPAN_BOUNDS 14
+struct span_sum {
+	uint64_t count, sum_us, below[SPAN_BOUNDS]; /* in the bucket of each bound */
+};
+
 struct peer;
 
 /* How an attached instance, which weft did not start, is found; or one of another node. */
@@ -144,6 +162,11 @@ struct instance {
 	uint64_t live_ns;       /* when it is due; 0: not yet told */
 	unsigned live_failures; /* in a row */
 
+	uint64_t span_ns[SPAN_COUNT]; /* when it began; 0: it has not, or ended */
+	uint64_t span_us[SPAN_COUNT]; /* how long it took; 0: not known */
+	struct usage usage, earlier;  /* the last two looks at it */
+	uint64_t usage_ms;            /* when the last was */
+
 	bool paused;                /* stands still, and gets no new flows */
 	uint64_t fetched, to_fetch; /* PREPARING: bytes of its image; 0: not told */
 };
@@ -189,6 +212,9 @@ struct weft_engine {
 	uint64_t sweep_ns;  /* when they are counted next, at the latest */
 	uint64_t policy_ns; /* when measurements are looked at next */
 	struct weft_link_watch *links;
+	struct weft_link_reader *reader;
+	uint64_t numbers_ns; /* when instances are looked at next */
+	struct span_sum spans[WEFT_VIRT_COUNT][SPAN_COUNT];
 	struct weft_dp_waiting *waiting; /* NULL: none waits */
 	sd_event_source *waiting_io;
 	unsigned n_waiting;
@@ -429,6 +455,17 @@ void waiting_close(struct weft_engine *e);
 void waiting_for(struct service *s); /* whether its callers wait while it has no backend */
 json_t *view_waiting(const struct weft_engine *e);
 
+/* numbers.c */
+void numbers_tick(struct weft_engine *e, uint64_t now);
+/* What its runtime says it uses; all 0 where nobody knows. */
+void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret);
+void instance_span_begin(struct instance *inst, enum span span);
+void instance_span_end(struct instance *inst, enum span span); /* one that has not begun: nothing */
+json_t *view_spans(const struct instance *inst);
+/* Adds what it uses to doc. */
+void view_usage(const struct instance *inst, json_t *doc);
+void instance_spans_from_json(struct instance *inst, const json_t *doc);
+
 /* trace.c: end those that run */
 void traces_free(struct weft_engine *e);
 
@@ -439,8 +476,6 @@ json_t *view_published_at(const struct service *s);
 json_t *view_published_at6(const struct service *s);
 json_t *view_counters(const struct weft_dp_counters *c);
 int view_items(json_t *list, json_t **ret); /* takes list over */
-/* What its runtime says it uses; all 0 where nobody knows. */
-void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret);
 json_t *view_service(const struct service *s);
 json_t *view_instance(const struct instance *inst);
 json_t *view_swap(const struct service *s, const struct weft_swap *swap);

@@ -24,6 +24,7 @@ int instance_store(struct instance *inst, struct weft_err *err)
 		inst->error.code);
 
 	instance_ipv6_to_json(inst, doc);
+	json_object_set_new(doc, "times", view_spans(inst));
 	return weft_store_put(inst->engine->store, "instance", inst->name, doc, err);
 }
 
@@ -59,6 +60,7 @@ static int unpack(struct instance *inst, const json_t *doc, const char **ret_ser
 	inst->created_ms = (uint64_t)created;
 	inst->started_ms = (uint64_t)started;
 	inst->ready_ms = (uint64_t)ready;
+	instance_spans_from_json(inst, json_object_get(doc, "times"));
 	if (code_nr)
 		weft_err_set(&inst->error, code_nr, "%s", error);
 	return inst->code ? 0 : -ENOMEM;

@@ -100,30 +100,18 @@ json_t *view_service(const struct service *s)
 		"published_at6", view_published_at6(s));
 }
 
-void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)
-{
-	struct runtime_slot *slot;
-
-	*ret = (struct weft_runtime_stats){0};
-	if (inst->borrowed || inst->phase < PHASE_STARTING || inst->phase > PHASE_STOPPING)
-		return;
-	slot = engine_runtime(inst->engine, inst->virt);
-	slot->ops->stats(slot->rt, inst->name, ret);
-}
-
 json_t *view_instance(const struct instance *inst)
 {
 	struct weft_engine *e = inst->engine;
-	struct weft_runtime_stats stats = {0};
 	struct weft_dp_counters c = {0};
 	bool remote = inst->borrowed && inst->borrowed->peer;
 	char mac[18], detail[96];
+	json_t *doc;
 
-	instance_stats(inst, &stats);
 	weft_dp_instance_counters(e->dp, inst->id, &c);
-	return json_pack(
+	doc = json_pack(
 		"{s:s, s:s?, s:s, s:s?, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s?, s:s, s:i, s:i, "
-		"s:i, s:I, s:I, s:I, s:I, s:s, s:I, s:o, s:o, s:o}",
+		"s:s, s:I, s:o, s:o, s:o}",
 		"id", inst->name, "service", inst->service ? inst->service->name : NULL,
 		"virtualization", instance_kind(inst), "arch",
 		inst->borrowed ? NULL : weft_arch_name(inst->arch), "node",
@@ -134,12 +122,11 @@ json_t *view_instance(const struct instance *inst)
 		view_address6(&inst->inst_addr6), "mac", instance_mac(inst, mac), "network",
 		inst->borrowed ? NULL : weft_net_kind_name(inst->net), "device",
 		inst->ifindex ? inst->device : "", "weight", (int)inst->weight[WEFT_DP_RR], "flows",
-		(int)e->flows[inst->id], "pid", (int)stats.pid, "cpu_ns", (json_int_t)stats.cpu_ns,
-		"memory_bytes", (json_int_t)stats.memory_bytes, "helper_cpu_ns",
-		(json_int_t)stats.helper_cpu_ns, "helper_memory_bytes",
-		(json_int_t)stats.helper_memory_bytes, "image", inst->code, "created_ms",
+		(int)e->flows[inst->id], "image", inst->code, "created_ms",
 		(json_int_t)inst->created_ms, "started_ms", time_or_null(inst->started_ms),
 		"ready_ms", time_or_null(inst->ready_ms), "counters", view_counters(&c));
+	view_usage(inst, doc);
+	return doc;
 }
 
 json_t *view_swap(const struct service *s, const struct weft_swap *swap)

@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,40 +16,6 @@
 #define MAX_TEXT 65536
 #define SHIM     "containerd-shim" /* as the kernel keeps it, cut at 15 characters */
 #define LOGGER   "weft-log"
-
-/* --- network -------------------------------------------------------------------------------------
- */
-
-/* "  eth0: rx_bytes rx_packets errs drop fifo frame compressed multicast tx_bytes tx_packets ..."
- */
-static void add_interface(const char *line, struct weft_runtime_stats *s)
-{
-	const char *numbers = strchr(line, ':');
-	uint64_t rx, rx_packets, tx, tx_packets;
-
-	line += strspn(line, " ");
-	if (!numbers || strncmp(line, "lo:", 3) == 0)
-		return;
-	if (sscanf(numbers + 1,
-		    "%" SCNu64 " %" SCNu64 " %*u %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64, &rx,
-		    &rx_packets, &tx, &tx_packets) != 4)
-		return;
-	s->rx_bytes += rx;
-	s->rx_packets += rx_packets;
-	s->tx_bytes += tx;
-	s->tx_packets += tx_packets;
-}
-
-static void read_network(uint32_t pid, struct weft_runtime_stats *s)
-{
-	_cleanup_(fclosep) FILE *f = NULL;
-	char path[64], line[512];
-
-	snprintf(path, sizeof(path), "/proc/%u/net/dev", pid);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		add_interface(line, s);
-}
 
 /* --- helpers -------------------------------------------------------------------------------------
  */
@@ -182,7 +147,6 @@ int ctrd_stats(struct weft_runtime *rt, const char *id, struct weft_runtime_stat
 	r = weft_cgroup_read(inst->cgroup, &stats.cpu_ns, &stats.memory_bytes);
 	if (r < 0)
 		return r;
-	read_network(inst->pid, &stats);
 	read_helpers(inst, &stats);
 	*ret = stats;
 	return 0;

@@ -114,6 +114,7 @@ tap 'it runs' wait_for 60 is_ready
 tap 'the volume is seen' page_is 'from the node'
 tap 'limits hold' limits_hold
 tap 'what it costs beside is told' costs_told
+tap 'its network is counted' network_counted
 tap 'exec' exec_says
 tap "the command's status is passed on" exec_status
 tap 'exec that cannot be' exec_refused

@@ -107,6 +107,7 @@ tap 'a guest runs with all that its descriptor says' deploys
 tap 'its qemu was told memory, processors, volume, environment and arguments' is_told
 tap 'it has the limits' is_limited
 tap 'what it uses is counted' counts
+tap 'so is its network' network_counted
 tap 'the second one of a guest that is asked to starts from a checkpoint' asked_for
 if [ -n "$have_vm" ]; then
 	tap 'a Linux VM serves with a real nginx' vm_serves

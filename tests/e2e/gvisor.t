@@ -7,41 +7,12 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/tap.sh
 . scripts/lab.sh
+. tests/lib/e2e.sh
 
-vip=10.30.0.2
 page=8000000   # bytes
 upload=1000000 # nginx takes up to 1 MiB
 
 swap_to() { lab_weft swap start shop.web --to "$1" --duration 2s --drain 15s --wait --timeout 60; }
-active() { same 'active variant' "$1" "$(lab_weft service show shop.web -o json | jq -r .active)"; }
-answers_as() { has "$(lab_in curl -s --max-time 5 "http://$vip/")" "$1"; }
-
-load_start() {
-	mkfifo "$LAB_DIR/control"
-	exec 7<>"$LAB_DIR/control"
-	setsid nsenter --net="/run/netns/$LAB_NS" "$LAB_BUILD/weft-load" "http://$vip/" --rate 200 \
-		--connections 8 --duration 120s --control "$LAB_DIR/control" --output "$LAB_DIR/load.json" \
-		>"$LAB_DIR/load.txt" 2>&1 </dev/null 7>&- &
-	LOAD=$!
-}
-
-load_stop() {
-	printf 'stop\n' >&7
-	wait "$LOAD"
-	exec 7>&-
-}
-
-none_failed() { # AT_LEAST
-	local sent failed
-	sent=$(jq .total.requests "$LAB_DIR/load.json") || return 1
-	failed=$(jq .total.failed "$LAB_DIR/load.json") || return 1
-	[ "$failed" = 0 ] && [ "$sent" -ge "$1" ] || {
-		jq -c .total "$LAB_DIR/load.json"
-		lab_weft dp drops list
-		tail -n 40 "$LAB_DIR/weftd.log"
-		return 1
-	}
-}
 
 # Sentry and gofer are in the group that the numbers come from.
 both_charged() {
@@ -83,7 +54,7 @@ sandbox='.applications[0].microservices[0].variants += [{virtualization: "gvisor
 lab_descriptor "$LAB_DIR/shop.json" "$sandbox"
 
 tap 'the service runs as a container' lab_weft apply -f "$LAB_DIR/shop.json" --wait --timeout 60
-load_start
+load_start load 200 8
 tap 'container → gvisor' swap_to gvisor
 tap 'gVisor is the active variant' active gvisor
 tap 'the sandbox serves the same image' answers_as container
@@ -93,7 +64,7 @@ tap 'the unikernel serves' answers_as unikernel
 tap 'unikernel → container' swap_to container
 tap 'the container is the active variant' active container
 load_stop
-tap 'no request was lost' none_failed 1000
+tap 'no request was lost' none_failed load 1000
 
 LAB_NGINX=$LAB_DIR/large.tar
 scripts/mkimage-nginx.sh "$LAB_NGINX" weft.local/large:latest $page >/dev/null 2>&1
@@ -105,6 +76,7 @@ tap 'a large page from a container' lab_weft apply -f "$LAB_DIR/large.json" --wa
 PAGE=$(lab_in curl -s --max-time 20 "http://$vip/" | sha256sum)
 tap 'the same service as a sandbox' lab_weft swap start shop.large --to gvisor --duration 0.1s \
 	--drain 5s --wait --timeout 60
+tap 'its network is counted' network_counted shop.large
 tap 'large pages come whole' download
 tap 'a large body goes in' upload
 tap 'the lab closes clean' lab_close

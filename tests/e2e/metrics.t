@@ -26,10 +26,14 @@ promtool_clean() { scrape | promtool check metrics; }
 names() { # of the metrics in an expression
 	grep -oE '\b(weft|process)_[a-z_]+\b' | sort -u
 }
+series() { # names in the answer; a histogram has three
+	awk '/^# TYPE/ { print $3; if ($4 == "histogram") { print $3 "_bucket"; print $3 "_sum"; print $3 "_count" } }' \
+		"$LAB_DIR/metrics" | sort -u
+}
 known() { # FILTER FILE: expressions
 	local missing
 	scrape >/dev/null
-	missing=$(jq -r "$1" "$2" | names | comm -23 - <(grep '^# TYPE' "$LAB_DIR/metrics" | cut -d' ' -f3 | sort -u))
+	missing=$(jq -r "$1" "$2" | names | comm -23 - <(series))
 	[ "$(jq -r "$1" "$2" | names | wc -l)" -gt 3 ] && same 'unknown metrics' '' "$missing"
 }
 rules_known() {
@@ -48,6 +52,34 @@ asked() {
 		above 'weft_service_new_flows_total{service="shop.web"}' 19 &&
 		is "weft_instance_ready{weft_instance=\"$id\",service=\"shop.web\",virtualization=\"native\"}" 1 &&
 		above "weft_instance_memory_bytes{weft_instance=\"$id\",service=\"shop.web\",virtualization=\"native\"}" 4096
+}
+labels() { echo "{weft_instance=\"$1\",service=\"shop.web\",virtualization=\"native\"}"; }
+network() { # what 20 calls are at least, by whichever of the two they were answered
+	local id
+	id=$(lab_weft instance list -o json | jq -r '.items | max_by(.tx_packets).id')
+	above "weft_instance_network_receive_packets_total$(labels "$id")" 29 &&
+		above "weft_instance_network_receive_bytes_total$(labels "$id")" 1999 &&
+		above "weft_instance_network_transmit_packets_total$(labels "$id")" 29 &&
+		above "weft_instance_network_transmit_bytes_total$(labels "$id")" 1999
+}
+rates() { # are worked out while requests come
+	lab_in curl -sf --max-time 2 -o /dev/null http://10.30.0.2/
+	lab_weft instance list -o json | jq -e 'any(.items[].rates; . != null and .interval_s >= 1 and
+		.rx_bytes > 0 and .tx_packets > 0 and .cpu >= 0)'
+}
+phase='phase="first_answer",virtualization="native"'
+times() { # of both instances, in whole and one by one
+	is "weft_instance_phase_seconds_count{$phase}" 2 &&
+		is "weft_instance_phase_seconds_bucket{$phase,le=\"+Inf\"}" 2 &&
+		above "weft_instance_phase_seconds_sum{$phase}" 0 &&
+		is 'weft_instance_phase_seconds_count{phase="start",virtualization="native"}' 2 || return 1
+	lab_weft instance list -o json | jq -e 'all(.items[].times;
+		.prepare_ms > 0 and .start_ms > 0 and .first_answer_ms > .start_ms and .stop_ms == null)'
+}
+stopped() { # once one has ended, that is counted, and in its last event
+	lab_weft service scale shop.web 1 || return 1
+	wait_for 20 is 'weft_instance_phase_seconds_count{phase="stop",virtualization="native"}' 1 || return 1
+	api '/v1/events?since=0' | jq -e '[.items[] | select(.kind == "instance" and .action == "removed")][0].data.stop_ms > 0'
 }
 drop='weft_dataplane_drops_total{reason="unknown_addr"}'
 counted() {
@@ -90,6 +122,10 @@ tap 'well and ready' well
 tap 'a service runs' service
 tap 'the type is that of Prometheus' typed
 tap 'its numbers are true' asked
+tap 'the network of instances is counted' network
+tap 'what goes on is worked out every two seconds' wait_for 20 rates
+tap 'the phases of a start are timed' times
+tap 'the end is timed' stopped
 tap 'a runtime and its version' labels_escaped
 if command -v promtool >/dev/null; then
 	tap 'promtool has nothing to say' promtool_clean

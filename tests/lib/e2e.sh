@@ -3,6 +3,7 @@
 # What end-to-end tests of shop.web share: its load, its swaps, what is left behind. Sourced after
 # tests/lib/tap.sh and scripts/lab.sh.
 #   load_start NAME RATE CONNECTIONS [FLAGS]   until load_stop
+#   network_counted [SERVICE]                  the link of its one instance has the bytes of calls, both ways
 #   none_failed NAME AT_LEAST                  so many requests were sent, and each was answered
 vip=10.30.0.2
 
@@ -33,6 +34,19 @@ none_failed() {
 		jq -c '.total' "$LAB_DIR/$1.json"
 		lab_weft dp drops list
 		tail -n 20 "$LAB_DIR/weftd.log"
+		return 1
+	}
+}
+
+network_counted() {
+	local before i of='[.items[] | select(.service == $s)][0]' service=${1:-shop.web}
+	before=$(lab_weft instance list -o json | jq -c --arg s "$service" "$of | [.rx_packets, .rx_bytes, .tx_packets, .tx_bytes]")
+	for i in 1 2 3 4 5 6 7 8; do
+		lab_in curl -sf --max-time 20 -o /dev/null "http://$vip/" || return 1
+	done
+	lab_weft instance list -o json | jq -e --arg s "$service" --argjson b "$before" "$of | .rx_packets >= \$b[0] + 24
+		and .rx_bytes >= \$b[1] + 2000 and .tx_packets >= \$b[2] + 24 and .tx_bytes >= \$b[3] + 2000" || {
+		echo "before: $before, $i calls"
 		return 1
 	}
 }

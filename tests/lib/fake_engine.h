@@ -75,6 +75,7 @@ FAKE_ITEM(weights_reset)
 FAKE_ITEM(dp_lb)
 FAKE_ITEM(dp_flows)
 FAKE_LIST(dp_drops)
+FAKE_LIST(spans)
 FAKE_ITEM(dp_stats)
 
 int weft_engine_weights_set(struct weft_engine *e, const char *service,

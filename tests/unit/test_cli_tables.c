@@ -67,7 +67,9 @@ static const char instance_doc[] =
 	"\"arch\": \"amd64\", \"node\": \"edge-1\", \"phase\": \"ready\", \"detail\": \"\", "
 	"\"ns_addr\": \"10.18.0.2\", \"inst_addr\": \"10.30.1.1\", \"ns_addr6\": \"fc00::2\", \"inst_addr6\": null, \"mac\": \"02:00:0a:12:00:02\", "
 	"\"network\": \"veth\", \"device\": \"weft0.1\", \"weight\": 100, \"flows\": 12, \"pid\": 4121, \"cpu_ns\": "
-	"190400000, \"memory_bytes\": 9751756, \"image\": \"sha256:9c1\", \"created_ms\": @90, "
+	"190400000, \"memory_bytes\": 9751756, \"rx_bytes\": 20480, \"rx_packets\": 12345, \"tx_bytes\": 3250586, \"tx_packets\": 42, "
+	"\"rates\": {\"t_ms\": 1700000000000, \"interval_s\": 2.0, \"cpu\": 0.256, \"rx_bytes\": 1.5}, "
+	"\"times\": {\"prepare_ms\": 1.25, \"start_ms\": 42.0, \"first_answer_ms\": 71.5, \"stop_ms\": null}, \"image\": \"sha256:9c1\", \"created_ms\": @90, "
 	"\"started_ms\": @90, \"ready_ms\": @89}";
 
 static const char swap_doc[] =
@@ -165,9 +167,10 @@ static const struct {
 		"container  amd64,arm64  64 MiB      1  veth     file:///images/nginx.tar\n"
 		"unikernel  amd64        32 MiB      1  macvtap  file:///images/web.tar.gz\n"},
 	{"instance list", "GET /v1/instances", instance_doc, 1,
-		"INSTANCE    SERVICE   RUNTIME    PHASE  ADDRESS    WEIGHT  FLOWS    CPU   MEMORY  AGE\n"
-		"shop.web.1  shop.web  container  ready  10.18.0.2     100     12  190ms  9.3 MiB   "
-		"1m\n"},
+		"INSTANCE    SERVICE   RUNTIME    PHASE  ADDRESS    WEIGHT  FLOWS    CPU   MEMORY  "
+		"    RX       TX  AGE\n"
+		"shop.web.1  shop.web  container  ready  10.18.0.2     100     12  190ms  9.3 MiB  "
+		"20 KiB  3.1 MiB   1m\n"},
 	{"instance show shop.web.1", "GET /v1/instances/shop.web.1", instance_doc, 0,
 		"INSTANCE      shop.web.1\n"
 		"SERVICE       shop.web\n"
@@ -178,7 +181,15 @@ static const struct {
 		"FLOWS         12\n"
 		"CPU           190ms\n"
 		"MEMORY        9.3 MiB\n"
+		"RX            20 KiB\n"
+		"TX            3.1 MiB\n"
 		"AGE           1m\n"
+		"CPU/S         26%\n"
+		"RX-PACKETS    12k\n"
+		"TX-PACKETS    42\n"
+		"PREPARE       1.2ms\n"
+		"START         42ms\n"
+		"FIRST-ANSWER  72ms\n"
 		"ARCH          amd64\n"
 		"NODE          edge-1\n"
 		"PID           4121\n"

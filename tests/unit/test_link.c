@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/ethtool.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
@@ -202,6 +203,32 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* As the kernel says it at the instance's own end, where something may come by itself. */
+static struct weft_link_counters at_its_end(const char *netns)
+{
+	const char *text =
+		sh(netns, "awk '$1 == \"eth0:\" {print $2, $3, $10, $11}' /proc/net/dev");
+	struct weft_link_counters c = {0};
+
+	assert_int_equal(sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &c.rx_bytes,
+				 &c.rx_packets, &c.tx_bytes, &c.tx_packets),
+		4);
+	return c;
+}
+
+static void expect_counted(struct weft_link_reader *reader, const char *netns, uint32_t ifindex)
+{
+	struct weft_link_counters before = at_its_end(netns), c = {0}, after;
+
+	assert_int_equal(weft_link_read(reader, ifindex, &c), 0);
+	after = at_its_end(netns);
+	assert_in_range(c.rx_bytes, before.rx_bytes, after.rx_bytes);
+	assert_in_range(c.rx_packets, before.rx_packets, after.rx_packets);
+	assert_in_range(c.tx_bytes, before.tx_bytes, after.tx_bytes);
+	assert_in_range(c.tx_packets, before.tx_packets, after.tx_packets);
+	assert_true(c.rx_bytes > 3000 && c.rx_packets > 2 && c.tx_bytes > 3000 && c.tx_packets > 2);
+}
+
 static void udp_echo(const char *from_ns, const char *to_ns, const char *to)
 {
 	_cleanup_(closep) int client = socket_in(from_ns, AF_INET, SOCK_DGRAM, 0);
@@ -227,6 +254,7 @@ static void test_veth_carries_udp(void **state)
 {
 	struct weft_link_veth a = veth("wtl-a", ns_a, mac_a, "10.77.1.2", "10.77.1.1");
 	struct weft_link_veth b = veth("wtl-b", ns_b, mac_b, "10.77.1.3", "10.77.1.1");
+	struct weft_link_reader *reader = NULL;
 	uint32_t ifindex = 0, index_b = 0;
 	char text[64];
 
@@ -258,6 +286,14 @@ static void test_veth_carries_udp(void **state)
 		 "ip link set wtl-a master wtl-br && ip link set wtl-b master wtl-br");
 	udp_echo(ns_a, ns_b, "10.77.1.3");
 	udp_echo(ns_b, ns_a, "10.77.1.2");
+
+	ok(weft_link_reader_new(&reader, &err));
+	expect_counted(reader, ns_a, ifindex);
+	expect_counted(reader, ns_b, index_b);
+	assert_int_equal(weft_link_del("wtl-a"), 0);
+	assert_int_equal(weft_link_read(reader, ifindex, &(struct weft_link_counters){0}), -ENODEV);
+	expect_counted(reader, ns_b, index_b);
+	weft_link_reader_free(reader);
 }
 
 static void test_gateway_outside_of_the_prefix(void **state)
@@ -437,6 +473,8 @@ static void test_macvtap_is_the_right_one(void **state)
 
 static void test_tap_carries_frames(void **state)
 {
+	struct weft_link_reader *reader = NULL;
+	struct weft_link_counters c = {0};
 	uint32_t ifindex = 0;
 	int fd = -1, no = -1;
 
@@ -449,6 +487,11 @@ static void test_tap_carries_frames(void **state)
 		"mtu 1400");
 	inject(NULL, "wtl-tap", mac_vm, "for the guest");
 	expect_frame(fd, "for the guest");
+	ok(weft_link_reader_new(&reader, &err));
+	assert_int_equal(weft_link_read(reader, ifindex, &c), 0);
+	assert_true(c.rx_packets > 0 && c.rx_bytes > 0); /* what the host sends, the guest gets */
+	assert_int_equal(c.tx_packets, 0);
+	weft_link_reader_free(reader);
 	assert_int_equal(weft_link_tap_add("wtl-tap", 0, &no, &ifindex, &err), -EEXIST);
 	assert_int_equal(no, -1);
 	close(fd);
