@@ -10,6 +10,10 @@
 /* Takes doc over, which may be NULL: -ENOMEM then. */
 int api_answer(struct weft_api_response *ret, int status, json_t *doc);
 
+/* If-Match, of a request that names its resource in its body. */
+int api_unchanged(struct weft_engine *e, const struct weft_api_request *q,
+	enum weft_engine_kind kind, const char *name, struct weft_err *err);
+
 /* name is what the path's '*' stands for. */
 #define API_REQUEST(fn)                                                                   \
 	int fn(struct weft_engine *e, const struct weft_api_request *q, const char *name, \
@@ -17,6 +21,7 @@ int api_answer(struct weft_api_response *ret, int status, json_t *doc);
 API_REQUEST(api_apply);
 API_REQUEST(api_logs);
 API_REQUEST(api_events);
+API_REQUEST(api_watch);
 API_REQUEST(api_weights);
 API_REQUEST(api_settings);
 API_REQUEST(api_scale);

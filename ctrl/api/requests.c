@@ -13,11 +13,22 @@ int api_apply(struct weft_engine *e, const struct weft_api_request *q, const cha
 	struct weft_api_response *ret, struct weft_err *err)
 {
 	const char *file = q->query(q->userdata, "file");
+	const char *dry_run = q->query(q->userdata, "dry_run");
+	struct weft_engine_descriptor d = {
+		.file = file ? file : "descriptor",
+		.text = q->body,
+		.size = q->body_size,
+		.version = q->version,
+		.dry_run = dry_run && strcmp(dry_run, "1") == 0,
+	};
 	json_t *doc = NULL;
-	int r;
+	int r = 0;
 
 	(void)name;
-	r = weft_engine_apply(e, file ? file : "descriptor", q->body, q->body_size, &doc, err);
+	if (dry_run && !d.dry_run && strcmp(dry_run, "0") != 0)
+		r = weft_err_set(err, EINVAL, "dry_run: \"%.40s\" is neither 0 nor 1", dry_run);
+	if (r == 0)
+		r = weft_engine_apply(e, &d, &doc, err);
 	return r < 0 ? r : api_answer(ret, 200, doc);
 }
 
@@ -81,6 +92,56 @@ int api_events(struct weft_engine *e, const struct weft_api_request *q, const ch
 		.follow = true,
 		.since = since,
 		.follow_s = (unsigned)wait,
+	};
+	return 0;
+}
+
+/* kind=service,swap; all when it is not given */
+static int get_kinds(const struct weft_api_request *q, unsigned *ret, struct weft_err *err)
+{
+	const char *text = q->query(q->userdata, "kind");
+	unsigned kinds = 0;
+
+	for (const char *p = text; p;) {
+		size_t n = strcspn(p, ",");
+		int kind = weft_engine_kind_parse(p, n);
+
+		if (kind < 0) {
+			weft_err_set(err, EINVAL, "kind: there is no kind \"%.*s\"",
+				(int)(n < 40 ? n : 40), p);
+			return weft_err_hint(
+				err, "some of service, instance, swap, peer: kind=service,swap");
+		}
+		kinds |= 1U << kind;
+		p = p[n] ? p + n + 1 : NULL;
+	}
+	*ret = text ? kinds : (1U << WEFT_ENGINE_KINDS) - 1;
+	return 0;
+}
+
+int api_watch(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	uint64_t since = 0, wait = 0;
+	unsigned kinds = 0;
+	int from = get_number(q, "since", INT64_MAX, &since, err), r;
+
+	(void)name;
+	r = from < 0 ? from : get_number(q, "wait", WEFT_API_MAX_FOLLOW, &wait, err);
+	if (r >= 0)
+		r = get_kinds(q, &kinds, err);
+	if (r >= 0 && from > 0)
+		r = weft_engine_watch_check(e, since, err);
+	if (r < 0)
+		return r;
+	*ret = (struct weft_api_response){
+		.status = 200,
+		.type = "application/x-ndjson",
+		.follow = true,
+		.since = since,
+		.follow_s = (unsigned)wait,
+		.kinds = kinds,
+		.list = from == 0,
 	};
 	return 0;
 }
@@ -283,6 +344,8 @@ int api_swap(struct weft_engine *e, const struct weft_api_request *q, const char
 	if (r == 0)
 		r = get_swap(doc, &swap, err);
 	if (r == 0)
+		r = api_unchanged(e, q, WEFT_ENGINE_SERVICE, swap.service, err);
+	if (r == 0)
 		r = weft_engine_swap_start(e, &swap, &view, err);
 	return r < 0 ? r : api_answer(ret, 201, view);
 }
@@ -350,6 +413,8 @@ int api_peer(struct weft_engine *e, const struct weft_api_request *q, const char
 		r = get_int(doc, "peer", "port", &p.port, err);
 	if (r == 0)
 		r = get_int(doc, "peer", "mtu", &p.mtu, err);
+	if (r == 0)
+		r = api_unchanged(e, q, WEFT_ENGINE_PEER, p.name, err);
 	if (r == 0)
 		r = weft_engine_peer_set(e, &p, &view, err);
 	return r < 0 ? r : api_answer(ret, 201, view);

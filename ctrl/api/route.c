@@ -21,6 +21,7 @@ int api_answer(struct weft_api_response *ret, int status, json_t *doc)
 	ret->status = status;
 	ret->type = "application/json";
 	ret->body = json_dumps(doc, JSON_COMPACT);
+	ret->version = (uint64_t)json_integer_value(json_object_get(doc, "version"));
 	json_decref(doc);
 	return ret->body ? 0 : -ENOMEM;
 }
@@ -81,6 +82,7 @@ static const struct route {
 	{"POST", "/v1/swaps/*/resume", 200, NULL, weft_engine_swap_resume, NULL},
 	{"POST", "/v1/swaps/*/rollback", 202, NULL, weft_engine_swap_rollback, NULL},
 	{"GET", "/v1/events", 200, NULL, NULL, api_events},
+	{"GET", "/v1/watch", 200, NULL, NULL, api_watch},
 	{"GET", "/v1/dp/lb", 200, NULL, NULL, api_dp_lb},
 	{"GET", "/v1/dp/flows", 200, NULL, NULL, api_dp_flows},
 	{"GET", "/v1/dp/drops", 200, weft_engine_dp_drops, NULL, NULL},
@@ -155,12 +157,80 @@ static void refuse(const struct weft_api_request *q, const char *methods, struct
 	}
 }
 
-static int run(struct weft_engine *e, const struct route *route, const char *name,
-	const struct weft_api_request *q, struct weft_api_response *ret, struct weft_err *err)
+/* The kind of the resource that the path names, or -1. */
+static int kind_of(const char *pattern)
 {
-	json_t *doc = NULL;
-	int r;
+	for (int kind = 0; kind < WEFT_ENGINE_KINDS; kind++) {
+		char prefix[32];
 
+		snprintf(prefix, sizeof(prefix), "/v1/%ss/*",
+			weft_engine_kind_name((enum weft_engine_kind)kind));
+		if (strncmp(pattern, prefix, strlen(prefix)) == 0)
+			return kind;
+	}
+	return -1;
+}
+
+/* Its body says what it is about, and whoever reads that looks at the version, too. */
+static bool looks_itself(const struct route *route)
+{
+	return route->request == api_apply || route->request == api_swap ||
+	       route->request == api_peer;
+}
+
+/* If-Match: 12, "12" as ETags are written, or *. */
+static int read_if_match(const char *text, uint64_t *ret, struct weft_err *err)
+{
+	char number[24] = "";
+	size_t n = strlen(text);
+
+	if (strcmp(text, "*") == 0)
+		return 0;
+	if (n > 2 && text[0] == '"' && text[n - 1] == '"' && n - 2 < sizeof(number))
+		memcpy(number, text + 1, n - 2);
+	else if (n < sizeof(number))
+		memcpy(number, text, n);
+	if (weft_parse_u64(number, 0, INT64_MAX, ret) == 0)
+		return 0;
+	weft_err_set(err, EINVAL, "If-Match: %.40s is not a version", text);
+	return weft_err_hint(err, "one number, as a resource's \"version\" is: If-Match: \"12\"");
+}
+
+int api_unchanged(struct weft_engine *e, const struct weft_api_request *q,
+	enum weft_engine_kind kind, const char *name, struct weft_err *err)
+{
+	if (q->version == WEFT_ENGINE_ANY_VERSION)
+		return 0;
+	return weft_engine_unchanged(e, kind, name, q->version, err);
+}
+
+static int check_version(struct weft_engine *e, const struct route *route, const char *name,
+	struct weft_api_request *q, struct weft_err *err)
+{
+	int kind = kind_of(route->pattern), r;
+
+	q->version = WEFT_ENGINE_ANY_VERSION;
+	if (!q->if_match || strcmp(q->method, "GET") == 0)
+		return 0;
+	r = read_if_match(q->if_match, &q->version, err);
+	if (r < 0 || q->version == WEFT_ENGINE_ANY_VERSION || looks_itself(route))
+		return r;
+	if (kind < 0)
+		return weft_err_set(err, EINVAL,
+			"If-Match: %.20s %.200s is about no resource that has a version", q->method,
+			q->path);
+	return api_unchanged(e, q, (enum weft_engine_kind)kind, name, err);
+}
+
+static int run(struct weft_engine *e, const struct route *route, const char *name,
+	const struct weft_api_request *request, struct weft_api_response *ret, struct weft_err *err)
+{
+	struct weft_api_request copy = *request, *q = &copy;
+	json_t *doc = NULL;
+	int r = check_version(e, route, name, q, err);
+
+	if (r < 0)
+		return r;
 	if (route->request)
 		return route->request(e, q, name, ret, err);
 	r = route->list ? route->list(e, &doc, err) : route->item(e, name, &doc, err);

@@ -21,6 +21,8 @@ struct weft_api_request {
 	size_t body_size;
 	const char *(*query)(void *userdata, const char *key); /* NULL: not given */
 	void *userdata;
+	const char *if_match; /* the header If-Match: "12"; NULL: not given */
+	uint64_t version;     /* weft_api_route() makes that of it */
 };
 
 struct weft_api_response {
@@ -35,6 +37,11 @@ struct weft_api_response {
 	bool follow;
 	uint64_t since;
 	unsigned follow_s;
+	unsigned kinds; /* not events, but the resources of these kinds (bits) that have changed ...
+			 */
+	bool list;      /* ... after they were listed, instead of after since */
+
+	uint64_t version; /* of the resource that body has; 0: none */
 
 	/* Above 0: the answer comes out of this pipe (pipe.h), which the caller closes. */
 	int pipe;

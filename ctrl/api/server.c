@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <gnutls/gnutls.h>
+#include <inttypes.h>
 #include <microhttpd.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -105,6 +106,7 @@ static enum MHD_Result reply(struct MHD_Connection *c, struct weft_api_response 
 	struct MHD_Response *r =
 		MHD_create_response_from_buffer(strlen(a->body), a->body, MHD_RESPMEM_MUST_FREE);
 	enum MHD_Result q;
+	char tag[24];
 
 	if (!r) {
 		free(a->body);
@@ -115,6 +117,10 @@ static enum MHD_Result reply(struct MHD_Connection *c, struct weft_api_response 
 	MHD_add_response_header(r, "Content-Security-Policy", POLICY);
 	MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
 	MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
+	if (a->version) {
+		snprintf(tag, sizeof(tag), "\"%" PRIu64 "\"", a->version);
+		MHD_add_response_header(r, "ETag", tag);
+	}
 	if (a->status == MHD_HTTP_UNAUTHORIZED)
 		MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
 	q = MHD_queue_response(c, (unsigned)a->status, r);
@@ -195,8 +201,8 @@ static void prefer_sse(struct MHD_Connection *c, struct weft_api_response *respo
 	if (!accept || !strstr(accept, WEFT_API_SSE))
 		return;
 	response->type = WEFT_API_SSE;
-	if (last)
-		weft_parse_u64(last, 0, INT64_MAX, &response->since);
+	if (last && weft_parse_u64(last, 0, INT64_MAX, &response->since) == 0)
+		response->list = false;
 }
 
 /* A response that is not whole yet is begun, and its end is another's affair. */
@@ -245,8 +251,14 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 		weft_err_set(&err, E2BIG, "request: larger than %u bytes", WEFT_API_MAX_BODY);
 		weft_api_error(&err, 0, &response);
 	} else {
-		struct weft_api_request request = {
-			method, url, b->text ? b->text : "", b->size, query, c};
+		struct weft_api_request request = {.method = method,
+			.path = url,
+			.body = b->text ? b->text : "",
+			.body_size = b->size,
+			.query = query,
+			.userdata = c,
+			.if_match = MHD_lookup_connection_value(
+				c, MHD_HEADER_KIND, MHD_HTTP_HEADER_IF_MATCH)};
 
 		weft_api_route(api->engine, &request, &response);
 		return send_response(api, c, b, &response);
@@ -446,7 +458,7 @@ static int open_remote(struct weft_api *api, sd_event *event, struct weft_err *e
 
 static int watch(struct weft_api *api, sd_event *event, struct weft_err *err)
 {
-	int r = weft_api_streams_open(event, weft_engine_events(api->engine), &api->streams);
+	int r = weft_api_streams_open(event, api->engine, &api->streams);
 
 	if (r >= 0)
 		r = sd_event_add_time(

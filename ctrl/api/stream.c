@@ -18,13 +18,19 @@ struct stream {
 	struct stream *next;
 	struct weft_api_streams *all;
 	struct MHD_Connection *connection;
-	uint64_t at; /* the event that comes next */
-	size_t off;  /* so much of its line is sent */
+	uint64_t at;    /* events: that comes next; resources: their changes are said up to there */
+	unsigned kinds; /* of resources, 0: events */
+	json_t *queue;  /* what is known of them, and is sent next; NULL: nothing */
+	size_t queued;  /* so many of it were taken out */
+	bool over;      /* nothing comes after that */
+	char *frame;    /* NULL: none is under way */
+	size_t off;     /* so much of it is sent */
 	uint64_t end_ns, beat_ns;
 	bool suspended, sse;
 };
 
 struct weft_api_streams {
+	struct weft_engine *engine;
 	struct weft_events *log;
 	sd_event_source *timer;
 	struct stream *list;
@@ -51,21 +57,23 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
-int weft_api_streams_open(sd_event *event, struct weft_events *log, struct weft_api_streams **ret)
+int weft_api_streams_open(
+	sd_event *event, struct weft_engine *engine, struct weft_api_streams **ret)
 {
 	struct weft_api_streams *all = calloc(1, sizeof(*all));
 	int r;
 
 	if (!all)
 		return -ENOMEM;
-	all->log = log;
+	all->engine = engine;
+	all->log = weft_engine_events(engine);
 	r = sd_event_add_time(event, &all->timer, CLOCK_MONOTONIC, 0, 0, on_timer, all);
 	if (r < 0) {
 		free(all);
 		return r;
 	}
 	sd_event_source_set_enabled(all->timer, SD_EVENT_OFF);
-	weft_events_listen(log, on_news, all);
+	weft_events_listen(all->log, on_news, all);
 	*ret = all;
 	return 0;
 }
@@ -79,72 +87,88 @@ void weft_api_streams_free(struct weft_api_streams *all)
 	free(all);
 }
 
-/* What of one part of a frame fits into buf: parts before it, and what is sent of it, count into
- * t->off. */
-static size_t put_part(struct stream *t, const char *part, size_t *before, char *buf, size_t max)
+/* A line, or what a browser's EventSource reads. */
+static char *framed(const struct stream *t, uint64_t id, const char *line)
 {
-	size_t size = strlen(part), n = 0;
-
-	if (t->off >= *before && t->off < *before + size) {
-		size_t from = t->off - *before;
-
-		n = size - from < max ? size - from : max;
-		memcpy(buf, part + from, n);
-		t->off += n;
-	}
-	*before += size;
-	return n;
+	if (!t->sse)
+		return weft_strf("%s\n", line);
+	return weft_strf("id: %" PRIu64 "\ndata: %s\n\n", id, line);
 }
 
-/* What of the next event's frame fits into buf: its line, or what a browser's EventSource reads. */
-static size_t put_line(struct stream *t, const char *line, char *buf, size_t max)
-{
-	char head[48] = "";
-	const char *const parts[] = {head, line, t->sse ? "\n\n" : "\n"};
-	size_t before = 0, n = 0;
-
-	if (t->sse)
-		snprintf(head, sizeof(head), "id: %" PRIu64 "\ndata: ", t->at);
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-		n += put_part(t, parts[i], &before, buf + n, max - n);
-	if (t->off == before) {
-		t->at++;
-		t->off = 0;
-	}
-	return n;
-}
-
-static const char *next_line(struct stream *t)
+static char *next_event(struct stream *t)
 {
 	const struct weft_events *log = t->all->log;
 	const char *line = NULL;
 
-	/* One that was half sent when it was forgotten cannot be ended any more. */
-	if (t->at < weft_events_first(log)) {
+	if (t->at < weft_events_first(log))
 		t->at = weft_events_first(log);
-		t->off = 0;
-	}
 	while (t->at <= weft_events_last(log) && !(line = weft_events_line(log, t->at)))
 		t->at++;
-	return line;
+	return line ? framed(t, t->at++, line) : NULL;
+}
+
+/* It was too slow: the last that it is told. */
+static char *behind(struct stream *t, const struct weft_err *err)
+{
+	struct weft_api_response a = {0};
+	char *frame;
+
+	weft_api_error(err, 0, &a);
+	frame = a.body ? framed(t, t->at, a.body) : NULL;
+	free(a.body);
+	t->over = true;
+	return frame;
+}
+
+/* An id is said only with the last of its changes: who comes back with it has seen them all. */
+static char *next_change(struct stream *t)
+{
+	struct weft_err err = {0};
+	_cleanup_(freep) char *line = NULL;
+	const json_t *item;
+
+	if (t->queued == json_array_size(t->queue)) {
+		json_decref(t->queue);
+		t->queue = NULL;
+		t->queued = 0;
+		if (weft_engine_watch_next(t->all->engine, t->kinds, &t->at, &t->queue, &err) < 0)
+			return behind(t, &err);
+	}
+	item = json_array_get(t->queue, t->queued);
+	line = item ? json_dumps(item, JSON_COMPACT) : NULL;
+	if (!line)
+		return NULL;
+	if (++t->queued < json_array_size(t->queue) && t->sse)
+		return weft_strf("data: %s\n\n", line);
+	return framed(t, t->at, line);
+}
+
+static size_t send_frame(struct stream *t, char *buf, size_t max)
+{
+	size_t left = strlen(t->frame) - t->off, n = left < max ? left : max;
+
+	memcpy(buf, t->frame + t->off, n);
+	t->off += n;
+	if (n == left) {
+		free(TAKE_PTR(t->frame));
+		t->off = 0;
+	}
+	return n;
 }
 
 static ssize_t reader(void *cls, uint64_t pos, char *buf, size_t max)
 {
 	struct stream *t = cls;
 	uint64_t now = weft_now_ns();
-	bool torn = t->off && t->at < weft_events_first(t->all->log);
-	const char *line;
 
 	(void)pos;
-	if (torn)
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	line = next_line(t);
-	if (line) {
+	if (!t->frame && !t->over)
+		t->frame = t->kinds ? next_change(t) : next_event(t);
+	if (t->frame) {
 		t->beat_ns = now + BEAT_NS;
-		return (ssize_t)put_line(t, line, buf, max);
+		return (ssize_t)send_frame(t, buf, max);
 	}
-	if (t->all->ending || now >= t->end_ns)
+	if (t->all->ending || t->over || now >= t->end_ns)
 		return MHD_CONTENT_READER_END_OF_STREAM;
 	if (now >= t->beat_ns) {
 		t->beat_ns = now + BEAT_NS;
@@ -170,6 +194,8 @@ static void on_gone(void *cls)
 			break;
 		}
 	t->all->n--;
+	json_decref(t->queue);
+	free(t->frame);
 	free(t);
 }
 
@@ -182,6 +208,15 @@ static void arm(struct weft_api_streams *all)
 	sd_event_source_set_enabled(all->timer, SD_EVENT_ONESHOT);
 }
 
+static int begin_watch(struct stream *t, const struct weft_api_response *a, struct weft_err *err)
+{
+	struct weft_engine *e = t->all->engine;
+
+	if (!a->list)
+		return weft_engine_watch_check(e, a->since, err);
+	return weft_engine_watch_list(e, t->kinds, &t->queue, &t->at);
+}
+
 int weft_api_stream_start(struct weft_api_streams *all, struct MHD_Connection *c,
 	const struct weft_api_response *a, struct weft_err *err)
 {
@@ -189,6 +224,7 @@ int weft_api_stream_start(struct weft_api_streams *all, struct MHD_Connection *c
 	struct MHD_Response *r;
 	struct stream *t;
 	enum MHD_Result q;
+	int failed;
 
 	if (all->n >= WEFT_API_MAX_STREAMS) {
 		weft_err_set(err, ENODEV, "%u clients follow the events already", all->n);
@@ -200,11 +236,18 @@ int weft_api_stream_start(struct weft_api_streams *all, struct MHD_Connection *c
 	t->all = all;
 	t->connection = c;
 	t->sse = strcmp(a->type, WEFT_API_SSE) == 0;
-	t->at = weft_events_next(all->log, a->since);
+	t->kinds = a->kinds;
+	t->at = a->kinds ? a->since : weft_events_next(all->log, a->since);
+	failed = t->kinds ? begin_watch(t, a, err) : 0;
+	if (failed < 0) {
+		free(t);
+		return failed;
+	}
 	t->end_ns = now + a->follow_s * 1000000000ULL;
 	t->beat_ns = now + BEAT_NS;
 	r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, reader, t, on_gone);
 	if (!r) {
+		json_decref(t->queue);
 		free(t);
 		return weft_err_set(err, ENOMEM, "out of memory");
 	}

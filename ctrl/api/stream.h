@@ -15,13 +15,14 @@
 
 struct weft_api_streams;
 
-/* log must outlive it. */
-int weft_api_streams_open(sd_event *event, struct weft_events *log, struct weft_api_streams **ret);
+/* engine must outlive it. */
+int weft_api_streams_open(
+	sd_event *event, struct weft_engine *engine, struct weft_api_streams **ret);
 /* Once the daemon whose connections they are has stopped. */
 void weft_api_streams_free(struct weft_api_streams *all);
 
 /* Answer c with what a says is to be followed: Server-Sent Events if a's type is WEFT_API_SSE.
- * -ENODEV with err: too many are. */
+ * -ENODEV with err: too many are; -ESTALE: what it asks for is not known any more. */
 int weft_api_stream_start(struct weft_api_streams *all, struct MHD_Connection *c,
 	const struct weft_api_response *a, struct weft_err *err);
 /* Let those that have something to send go on; true: MHD_run() has work to do. */

@@ -21,6 +21,7 @@ static const struct {
 	{EEXIST, "conflict", 409, 4},
 	{EBUSY, "conflict", 409, 4},
 	{EADDRINUSE, "conflict", 409, 4},
+	{ESTALE, "gone", 410, 1},
 	{ETIMEDOUT, "timeout", 504, 5},
 	{ECONNREFUSED, "unreachable", 503, 6},
 	{EACCES, "forbidden", 403, 1},

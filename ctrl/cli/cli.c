@@ -162,6 +162,7 @@ int weft_cli(int argc, char *argv[], const struct cli_io *io)
 		.weight = UINT64_MAX,
 		.port = UINT64_MAX,
 		.mtu = UINT64_MAX,
+		.if_version = UINT64_MAX,
 		.signal_fd = -1,
 	};
 	struct weft_err err = {0};

@@ -47,7 +47,7 @@ struct cli {
 	const char *address, *format;
 	/* UINT64_MAX: not given */
 	uint64_t timeout_ms, duration_ms, drain_ms, hold_ms, at_a_time, tail, since, weight, port,
-		mtu;
+		mtu, if_version;
 
 	bool colored, tty;
 	uint64_t deadline_ns; /* weft_now_ns() at which --timeout is over; 0: none */
@@ -76,6 +76,7 @@ enum {
 	CLI_OPT_DURATION = 1 << 10,
 	CLI_OPT_ROLE = 1 << 11,
 	CLI_OPT_PEER = 1 << 12, /* --address, --port, --format, --mtu */
+	CLI_OPT_VERSION = 1 << 13,
 };
 
 struct cli_command {
@@ -107,7 +108,7 @@ bool cli_help_noun(FILE *f, const char *noun);             /* false: no such nou
 int cli_unknown_command(char *const *words, size_t n, struct weft_err *err);
 const struct cli_command *cli_find_command(char *const *words, size_t n, size_t *ret_used);
 
-/* apply.c: a file, or "-": what comes in at the terminal; of at most 1 MiB. */
+/* descriptor.c: a file, or "-": what comes in at the terminal; of at most 1 MiB. */
 int cli_read_file(
 	struct cli *cli, const char *file, char **ret, size_t *ret_size, struct weft_err *err);
 
@@ -118,6 +119,8 @@ void cli_say_error(struct cli *cli, const struct weft_err *err);
 /* handlers */
 int cli_cmd_status(struct cli *cli, struct weft_err *err);
 int cli_cmd_apply(struct cli *cli, struct weft_err *err);
+int cli_cmd_diff(struct cli *cli, struct weft_err *err);
+int cli_cmd_delete(struct cli *cli, struct weft_err *err);
 int cli_cmd_service_list(struct cli *cli, struct weft_err *err);
 int cli_cmd_service_show(struct cli *cli, struct weft_err *err);
 int cli_cmd_service_set(struct cli *cli, struct weft_err *err);

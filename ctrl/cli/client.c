@@ -2,6 +2,7 @@
 #include "ctrl/cli/client.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/un.h>
@@ -378,6 +379,16 @@ static CURLcode perform(struct cli *cli, const char *method, const char *path, c
 	CURLcode c;
 
 	headers = curl_slist_append(NULL, "Expect:");
+	if (cli->if_version != UINT64_MAX && strcmp(method, "GET") != 0) {
+		char match[48];
+		struct curl_slist *more;
+
+		snprintf(match, sizeof(match), "If-Match: \"%" PRIu64 "\"", cli->if_version);
+		more = curl_slist_append(headers, match);
+		if (!more)
+			curl_slist_free_all(headers);
+		headers = more; /* without it the request would be another one */
+	}
 	if (!url || !headers) {
 		curl_slist_free_all(headers);
 		return CURLE_OUT_OF_MEMORY;

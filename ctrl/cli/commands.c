@@ -10,26 +10,32 @@ const struct cli_command cli_commands[] = {
 	{"doctor", "", 0, 0, 0, cli_cmd_doctor, "what works here, what does not, and what to do",
 		"Asks weftd; when it cannot be reached, looks at what weftd would need on this "
 		"machine."},
-	{"apply", "", 0, 0, CLI_OPT_FILE | CLI_OPT_WAIT, cli_cmd_apply,
+	{"apply", "", 0, 0, CLI_OPT_FILE | CLI_OPT_WAIT | CLI_OPT_VERSION, cli_cmd_apply,
 		"create or update the services of a descriptor",
 		"An error comes with its place: FILE:LINE:COL. --wait returns when every service "
 		"runs or has\nfailed, after 5 minutes at the latest unless --timeout "
 		"says otherwise."},
+	{"diff", "", 0, 0, CLI_OPT_FILE, cli_cmd_diff, "what apply would change",
+		"Ends with 0 when that is nothing, with 1 when it is something, with 2 or more when "
+		"it cannot\nbe said. Its last line is how to apply that and nothing else: refused "
+		"if somebody else\nwas faster."},
+	{"delete", "", 0, 0, CLI_OPT_FILE | CLI_OPT_WAIT | CLI_OPT_VERSION, cli_cmd_delete,
+		"remove the services of a descriptor", NULL},
 	{"service list", "", 0, 0, SHOWN, cli_cmd_service_list, "services", NULL},
 	{"service show", "NAME", 1, 1, SHOWN, cli_cmd_service_show, "one service and its variants",
 		NULL},
-	{"service set", "NAME shortcut=on|off", 2, 2, 0, cli_cmd_service_set,
+	{"service set", "NAME shortcut=on|off", 2, 2, CLI_OPT_VERSION, cli_cmd_service_set,
 		"change a running service",
 		"shortcut: TCP between containers and native processes of this node goes from "
 		"socket to socket.\nWhat is set holds until a changed descriptor is applied."},
-	{"service delete", "NAME...", 1, 1000, CLI_OPT_WAIT, cli_cmd_service_delete,
-		"remove services and their instances", NULL},
-	{"service scale", "NAME N", 2, 2, 0, cli_cmd_service_scale,
+	{"service delete", "NAME...", 1, 1000, CLI_OPT_WAIT | CLI_OPT_VERSION,
+		cli_cmd_service_delete, "remove services and their instances", NULL},
+	{"service scale", "NAME N", 2, 2, CLI_OPT_VERSION, cli_cmd_service_scale,
 		"have so many instances of a service",
 		"Those that are too many are drained first. The number is kept, until the "
 		"descriptor is applied\nwith another."},
-	{"service weights", "NAME [INSTANCE=N...]", 1, 1000, CLI_OPT_RESET, cli_cmd_service_weights,
-		"show or set the shares of new flows",
+	{"service weights", "NAME [INSTANCE=N...]", 1, 1000, CLI_OPT_RESET | CLI_OPT_VERSION,
+		cli_cmd_service_weights, "show or set the shares of new flows",
 		"An instance is named by its name or its number; one that is not named gets none. "
 		"The shares\nstay until --reset gives them back, or a swap is done."},
 	{"instance list", "", 0, 0, SHOWN, cli_cmd_instance_list, "instances", NULL},

@@ -28,6 +28,7 @@ enum {
 	ID_WAIT,
 	ID_TAIL,
 	ID_SINCE,
+	ID_IF_VERSION,
 	ID_RESET,
 	ID_SERVICE,
 	ID_DEVICE,
@@ -54,7 +55,7 @@ static const struct {
 	const char *help;
 } options[] = {
 	{"file", 'f', "FILE", CLI_OPT_FILE,
-		"what to read: a file or - for stdin; apply: also a directory of *.json"},
+		"what to read: a file, - for stdin, or (descriptors) a directory of *.json"},
 	{"to", ID_TO, "VIRT", CLI_OPT_TO, "container, gvisor, unikernel or native"},
 	{"strategy", ID_STRATEGY, "S", CLI_OPT_TO,
 		"how traffic shifts: linear, exponential, at-once, canary or blue-green"},
@@ -69,6 +70,8 @@ static const struct {
 	{"drain", ID_DRAIN, "TIME", CLI_OPT_TO, "deadline for the old instance's flows to end"},
 	{"tail", ID_TAIL, "N", CLI_OPT_TAIL, "the last N lines (default 100)"},
 	{"since", ID_SINCE, "SEQ", CLI_OPT_SINCE, "only what came after event number SEQ"},
+	{"if-version", ID_IF_VERSION, "N", CLI_OPT_VERSION,
+		"only if nobody has changed it after version N"},
 	{"reset", ID_RESET, NULL, CLI_OPT_RESET, "give the shares back to weft: equal ones"},
 	{"service", ID_SERVICE, "NAME", CLI_OPT_SERVICE, "of this service only"},
 	{"device", ID_DEVICE, "NAME", CLI_OPT_ATTACH,
@@ -329,6 +332,9 @@ static int take_option(struct cli *cli, int id, const char *arg, struct weft_err
 	case ID_SINCE:
 		return take_number(
 			"--since", arg, 0, INT64_MAX, "an event's number", &cli->since, err);
+	case ID_IF_VERSION:
+		return take_number(
+			"--if-version", arg, 0, INT64_MAX, "a version", &cli->if_version, err);
 	case ID_WEIGHT:
 		return take_number("--weight", arg, 0, UINT32_MAX, "a weight", &cli->weight, err);
 	case ID_PORT:

@@ -104,6 +104,7 @@ static const struct cli_column columns[] = {
 	{"IDS", "instances", cli_cell_text, CLI_COL_WIDE},
 	{"RESTARTS", "restarts", cli_cell_count, CLI_COL_WIDE},
 	{"NEXT-TRY", "retry_ms", cell_retry, CLI_COL_WIDE},
+	{"VERSION", "version", cli_cell_text, CLI_COL_WIDE},
 	{"DETAIL", "detail", cli_cell_text, CLI_COL_WIDE},
 };
 
@@ -192,13 +193,12 @@ static int is_gone(
 	return !reply;
 }
 
-static int delete_one(struct cli *cli, const char *name, const void *userdata, struct weft_err *err)
+int cli_delete_service(struct cli *cli, const char *name, bool more, struct weft_err *err)
 {
 	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
 	_cleanup_(freep) char *path = cli_path("/v1/services/", name, "");
 	int r = path ? cli_call(cli, "DELETE", path, NULL, 0, &reply, err) : -ENOMEM;
 
-	(void)userdata;
 	if (r < 0)
 		return r;
 	if (cli->wait) {
@@ -212,12 +212,18 @@ static int delete_one(struct cli *cli, const char *name, const void *userdata, s
 			return r;
 	}
 	if (cli->output == CLI_JSON)
-		cli_put_body(cli, &reply, cli->n_args > 1);
+		cli_put_body(cli, &reply, more);
 	else if (cli->output == CLI_NAME)
 		fprintf(cli->io.out, "%s\n", name);
 	else
 		fprintf(cli->io.out, "service %s: %s\n", name, cli->wait ? "deleted" : "deleting");
 	return 0;
+}
+
+static int delete_one(struct cli *cli, const char *name, const void *userdata, struct weft_err *err)
+{
+	(void)userdata;
+	return cli_delete_service(cli, name, cli->n_args > 1, err);
 }
 
 int cli_cmd_service_delete(struct cli *cli, struct weft_err *err)

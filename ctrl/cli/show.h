@@ -35,6 +35,11 @@ void cli_put_names(const struct cli *cli, const json_t *doc, const char *key);
 int cli_put_done(const struct cli *cli, const struct cli_reply *reply, const char *noun,
 	const char *key, const char *what);
 
+/* diff.c: an element of "changes": "memory 100 -> 200", or NULL. */
+char *cli_fmt_change(const struct cli *cli, const json_t *change);
+/* service.c: and say so; with --wait once it is gone. more: others may follow. */
+int cli_delete_service(struct cli *cli, const char *name, bool more, struct weft_err *err);
+
 /* one() for each of the names that the command was given. Each is tried; the first failure decides
  * the exit status, unless others went well. */
 typedef int (*cli_one_t)(

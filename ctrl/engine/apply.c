@@ -18,6 +18,7 @@ static const char *const actions[] = {
 
 struct plan {
 	struct service *existing; /* NULL: a new one */
+	uint64_t before;          /* its version, 0: a new one */
 	char *descriptor;
 	const struct weft_sla_service *spec;
 	enum action action;
@@ -217,11 +218,14 @@ static int check_existing(
 	return 0;
 }
 
-static int check(struct weft_engine *e, struct plan *p, struct weft_err *err)
+static int check(struct weft_engine *e, struct plan *p, uint64_t version, struct weft_err *err)
 {
-	int r;
+	int r = weft_engine_unchanged(e, WEFT_ENGINE_SERVICE, p->spec->short_name, version, err);
 
+	if (r < 0)
+		return r;
 	p->existing = service_find(e, p->spec->short_name);
+	p->before = p->existing ? p->existing->version : 0;
 	if (!p->existing)
 		p->action = CREATED;
 	else if (!p->existing->deleting && strcmp(p->existing->descriptor, p->descriptor) == 0)
@@ -359,8 +363,7 @@ static int update(struct plan *p, struct weft_err *err)
 	return 0;
 }
 
-static int carry_out(
-	struct weft_engine *e, struct plan *plans, size_t n, json_t *items, struct weft_err *err)
+static int carry_out(struct weft_engine *e, struct plan *plans, size_t n, struct weft_err *err)
 {
 	/* Those that want a certain address come first: no other is given it by chance. */
 	for (int certain = 1; certain >= 0; certain--)
@@ -381,11 +384,30 @@ static int carry_out(
 				weft_events_add(e->events, "service", actions[p->action],
 					p->spec->short_name, NULL);
 		}
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(
-			items, json_pack("{s:s, s:s}", "name", plans[i].spec->short_name, "action",
-				       actions[plans[i].action]));
 	return 0;
+}
+
+/* Before the plan is carried out: what it changes. After that its version is put in. */
+static json_t *view_plan(const struct plan *p)
+{
+	json_auto_t *after = json_loads(p->descriptor, 0, NULL);
+	json_auto_t *before =
+		p->existing ? json_loads(p->existing->descriptor, 0, NULL) : json_null();
+	json_t *changes = json_array();
+
+	if (p->action == UPDATED)
+		descriptor_changes(before, after, changes);
+	return json_pack("{s:s, s:s, s:o, s:I}", "name", p->spec->short_name, "action",
+		actions[p->action], "changes", changes, "version", (json_int_t)p->before);
+}
+
+static void put_version(struct weft_engine *e, json_t *item)
+{
+	const char *name = json_string_value(json_object_get(item, "name"));
+	const struct service *s = service_find(e, name);
+
+	if (s)
+		view_version(item, s->version);
 }
 
 static json_t *ignored_keys(const struct weft_sla *sla)
@@ -400,33 +422,49 @@ static json_t *ignored_keys(const struct weft_sla *sla)
 	return list;
 }
 
-int weft_engine_apply(struct weft_engine *e, const char *file, const char *text, size_t size,
-	json_t **ret, struct weft_err *err)
+/* All of it is checked, and nothing done. plans has an element per service, whose
+ * descriptors are the caller's to free. */
+static int make_plans(struct weft_engine *e, const struct weft_engine_descriptor *d,
+	const struct weft_sla *sla, struct plan *plans, struct weft_err *err)
 {
-	json_auto_t *root = NULL, *items = json_array(), *ignored = NULL;
-	struct weft_sla *sla = NULL;
-	struct plan *plans = NULL;
-	int r;
+	json_auto_t *root = json_loadb(d->text, d->size, 0, NULL);
+	int r = root && plans ? 0 : weft_err_set(err, ENOMEM, "out of memory");
 
-	if (e->purging)
-		return weft_err_set(err, EBUSY, "this node is being purged");
-	r = weft_sla_parse(file, text, size, &sla, err);
-	if (r < 0)
-		return r;
-	root = json_loadb(text, size, 0, NULL);
-	plans = calloc(sla->n_services + 1, sizeof(*plans));
-	if (!root || !plans)
-		r = weft_err_set(err, ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < sla->n_services; i++) {
 		plans[i].spec = &sla->services[i];
 		plans[i].descriptor = single(root, i);
-		r = plans[i].descriptor ? check(e, &plans[i], err)
+		r = plans[i].descriptor ? check(e, &plans[i], d->version, err)
 					: weft_err_set(err, ENOMEM, "out of memory");
 		if (r == 0)
 			r = check_ports_between(&plans[i], plans, i, err);
 	}
-	if (r == 0)
-		r = carry_out(e, plans, sla->n_services, items, err);
+	return r;
+}
+
+int weft_engine_apply(struct weft_engine *e, const struct weft_engine_descriptor *d, json_t **ret,
+	struct weft_err *err)
+{
+	json_auto_t *items = json_array(), *ignored = NULL;
+	struct weft_sla *sla = NULL;
+	struct plan *plans = NULL;
+	json_t *item;
+	size_t n;
+	int r;
+
+	if (e->purging)
+		return weft_err_set(err, EBUSY, "this node is being purged");
+	r = weft_sla_parse(d->file, d->text, d->size, &sla, err);
+	if (r < 0)
+		return r;
+	plans = calloc(sla->n_services + 1, sizeof(*plans));
+	r = make_plans(e, d, sla, plans, err);
+	for (size_t i = 0; r == 0 && i < sla->n_services; i++)
+		json_array_append_new(items, view_plan(&plans[i]));
+	if (r == 0 && !d->dry_run)
+		r = carry_out(e, plans, sla->n_services, err);
+	json_array_foreach (items, n, item)
+		if (r == 0 && !d->dry_run)
+			put_version(e, item);
 	for (size_t i = 0; plans && i < sla->n_services; i++)
 		free(plans[i].descriptor);
 	free(plans);
@@ -435,8 +473,9 @@ int weft_engine_apply(struct weft_engine *e, const char *file, const char *text,
 	if (r < 0)
 		return r;
 	engine_kick(e);
-	*ret = json_pack("{s:O, s:O}", "items", items, "ignored", ignored);
-	return 0;
+	*ret = json_pack("{s:O, s:O, s:I}", "items", items, "ignored", ignored, "version",
+		(json_int_t)weft_engine_version(e));
+	return *ret ? 0 : -ENOMEM;
 }
 
 int weft_engine_service_delete(

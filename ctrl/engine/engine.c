@@ -204,6 +204,7 @@ static int restore(struct weft_engine *e, struct weft_err *err)
 				 : weft_err_set(err, r, "the state in %s cannot be read",
 					   e->config.state_dir);
 	forget_strangers(e);
+	versions_open(e);
 	uplink_enter(e);
 	weights_recall(e);
 	for (struct service *s = e->services; s; s = s->next) {

@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
@@ -53,9 +54,43 @@ WEFT_DEFINE_CLEANUP(struct weft_engine *, weft_engine_free);
 /* Remove every service, instance, link and pin; done is called once nothing is left. */
 void weft_engine_purge(struct weft_engine *e, void (*done)(void *userdata), void *userdata);
 
-/* Read a descriptor and want what it says; file is the name its errors carry. */
-int weft_engine_apply(struct weft_engine *e, const char *file, const char *text, size_t size,
-	json_t **ret, struct weft_err *err);
+/* Versions: the number of the event (events.h) that told a resource's last change. They grow over
+ * the whole node, so that one number says up to where somebody has seen it all. */
+#define WEFT_ENGINE_ANY_VERSION UINT64_MAX
+enum weft_engine_kind {
+	WEFT_ENGINE_SERVICE,
+	WEFT_ENGINE_INSTANCE,
+	WEFT_ENGINE_SWAP,
+	WEFT_ENGINE_PEER,
+	WEFT_ENGINE_KINDS,
+};
+const char *weft_engine_kind_name(enum weft_engine_kind kind); /* "service" */
+int weft_engine_kind_parse(const char *name, size_t size);     /* or -EINVAL */
+/* -EBUSY with err: the resource has changed after version; of a service, what is wanted of it has.
+ * One that is not there has not, unless it was removed after version. */
+int weft_engine_unchanged(struct weft_engine *e, enum weft_engine_kind kind, const char *name,
+	uint64_t version, struct weft_err *err);
+uint64_t weft_engine_version(struct weft_engine *e); /* of the last change of any */
+
+/* What there is of some kinds (bits), and up to which version; then what has changed after a
+ * version, which becomes that of the changes in *ret. Elements are as ctrl/schema/api.md has them.
+ * 1, or 0: nothing has changed. -ESTALE with err: what has is not known any more. */
+int weft_engine_watch_list(
+	struct weft_engine *e, unsigned kinds, json_t **ret, uint64_t *ret_version);
+int weft_engine_watch_check(struct weft_engine *e, uint64_t version, struct weft_err *err);
+int weft_engine_watch_next(struct weft_engine *e, unsigned kinds, uint64_t *version, json_t **ret,
+	struct weft_err *err);
+
+/* Read a descriptor and want what it says. */
+struct weft_engine_descriptor {
+	const char *file; /* the name that errors carry */
+	const char *text;
+	size_t size;
+	uint64_t version; /* its services have not changed after it, or: WEFT_ENGINE_ANY_VERSION */
+	bool dry_run;     /* only say what would change */
+};
+int weft_engine_apply(struct weft_engine *e, const struct weft_engine_descriptor *d, json_t **ret,
+	struct weft_err *err);
 
 int weft_engine_services(struct weft_engine *e, json_t **ret, struct weft_err *err);
 int weft_engine_service(

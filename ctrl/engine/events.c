@@ -24,6 +24,8 @@ struct weft_events {
 	bool complained;
 	void (*news)(void *userdata);
 	void *userdata;
+	weft_events_observe_t observe;
+	void *observer;
 };
 
 static char **place(struct weft_events *l, uint64_t seq)
@@ -210,6 +212,8 @@ void weft_events_add(struct weft_events *l, const char *kind, const char *action
 	}
 	keep(l, l->last + 1, line);
 	write_line(l, line);
+	if (l->observe)
+		l->observe(l->observer, l->last, doc);
 	if (l->news)
 		l->news(l->userdata);
 }
@@ -232,6 +236,23 @@ const char *weft_events_line(const struct weft_events *l, uint64_t seq)
 uint64_t weft_events_next(const struct weft_events *l, uint64_t since)
 {
 	return since > l->last || since < l->first ? l->first : since + 1;
+}
+
+void weft_events_observe(struct weft_events *l, weft_events_observe_t observe, void *userdata)
+{
+	l->observe = observe;
+	l->observer = userdata;
+}
+
+void weft_events_replay(const struct weft_events *l, weft_events_observe_t observe, void *userdata)
+{
+	for (uint64_t seq = l->first; seq <= l->last; seq++) {
+		const char *line = weft_events_line(l, seq);
+		json_auto_t *doc = line ? json_loads(line, 0, NULL) : NULL;
+
+		if (doc)
+			observe(userdata, seq, doc);
+	}
 }
 
 void weft_events_listen(struct weft_events *l, void (*news)(void *userdata), void *userdata)

@@ -36,6 +36,13 @@ const char *weft_events_line(const struct weft_events *l, uint64_t seq);
  * another log, of which nothing is known here. */
 uint64_t weft_events_next(const struct weft_events *l, uint64_t since);
 
+/* Be called with each event, before the listener is: the engine, which gives what it is about that
+ * number as its version. */
+typedef void (*weft_events_observe_t)(void *userdata, uint64_t seq, const json_t *event);
+void weft_events_observe(struct weft_events *l, weft_events_observe_t observe, void *userdata);
+/* The same for those that are held, the oldest first. */
+void weft_events_replay(const struct weft_events *l, weft_events_observe_t observe, void *userdata);
+
 /* Be called after each event; there is one listener. */
 void weft_events_listen(struct weft_events *l, void (*news)(void *userdata), void *userdata);
 

@@ -233,6 +233,9 @@ static int put_hand(struct service *s, struct hand_weight *hand, unsigned n, str
 	s->hand = hand;
 	s->n_hand = n;
 	r = service_store(s, err);
+	if (r == 0 && (hand || before))
+		weft_events_add(s->engine->events, "service", "updated", s->name,
+			json_pack("{s:s}", "weights", hand ? "by hand" : "weft's own"));
 	if (r == 0) {
 		for (unsigned i = 0; i < n_before; i++)
 			free(before[i].instance);

@@ -61,6 +61,8 @@ struct service {
 	bool shortcut;               /* wanted: by the descriptor, until somebody says otherwise */
 	struct weft_err no_shortcut; /* why there is none though */
 	char *weights_said[WEFT_DP_POLICIES]; /* in the event log, as text */
+	uint64_t version;        /* version.c: the event that told its last change, ... */
+	uint64_t wanted_version; /* ... and the last one of what is wanted of it */
 
 	struct weft_swap *swap;             /* the running one */
 	uint64_t swap_entered_ns;           /* when this daemon saw it enter its state ... */
@@ -169,6 +171,9 @@ struct instance {
 
 	bool paused;                /* stands still, and gets no new flows */
 	uint64_t fetched, to_fetch; /* PREPARING: bytes of its image; 0: not told */
+
+	uint64_t version;     /* version.c */
+	uint32_t weight_said; /* at that version */
 };
 
 struct runtime_slot {
@@ -226,6 +231,10 @@ struct weft_engine {
 	void (*purged)(void *userdata);
 	void *purged_userdata;
 };
+
+/* changes.c: what differs between two descriptors of one service, appended to list: {"key", "from",
+ * "to"}, of which a missing one is not there. */
+void descriptor_changes(const json_t *before, const json_t *after, json_t *list);
 
 /* node.c: addresses, capacity, runtimes */
 struct runtime_slot *engine_runtime(struct weft_engine *e, enum weft_virt virt);
@@ -285,6 +294,9 @@ json_t *vips6_to_json(const struct service *s, bool served);
 int vips6_from_json(struct service *s, const json_t *doc);
 int instance_ipv6_from_json(struct instance *inst, const json_t *doc);
 void instance_ipv6_to_json(const struct instance *inst, json_t *doc);
+
+/* version.c: each resource's version is the number of the event that told its last change */
+void versions_open(struct weft_engine *e); /* once everything is restored */
 
 /* policy.c: the policies that go by measurements */
 void policy_tick(struct weft_engine *e, uint64_t now);
@@ -479,6 +491,8 @@ int view_items(json_t *list, json_t **ret); /* takes list over */
 json_t *view_service(const struct service *s);
 json_t *view_instance(const struct instance *inst);
 json_t *view_swap(const struct service *s, const struct weft_swap *swap);
+json_t *view_peer(const struct peer *p);             /* peer.c */
+json_t *view_version(json_t *doc, uint64_t version); /* doc with it */
 
 /* engine.c: do the next tick soon */
 void engine_kick(struct weft_engine *e);

@@ -237,18 +237,19 @@ static uint16_t port_of(const struct peer *p)
 	return (uint16_t)((own ? own : WEFT_DP_TUNNEL_PORT) + (p->format == WEFT_DP_VXLAN));
 }
 
-static json_t *view_peer(const struct peer *p)
+json_t *view_peer(const struct peer *p)
 {
 	char addr[INET6_ADDRSTRLEN], local[INET6_ADDRSTRLEN] = "";
 	struct weft_dp_peer_status s = {0};
 
 	if (weft_dp_peer_status(p->engine->dp, p->id, &s) == 0 && s.mtu)
 		address_text(&s.local, local);
-	return json_pack(
-		"{s:s, s:s, s:i, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-		"name", p->name, "address", address_text(&p->addr, addr), "port", (int)port_of(p),
-		"format", weft_dp_format_name(p->format), "local", local, "problem", s.problem,
-		"mtu", (int)s.mtu, "mtu_most", (int)p->mtu, "instances", (int)count_instances(p),
+	return json_pack("{s:I, s:s, s:s, s:i, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:I, s:I, s:I, "
+			 "s:I, s:I, s:I}",
+		"version", (json_int_t)p->version, "name", p->name, "address",
+		address_text(&p->addr, addr), "port", (int)port_of(p), "format",
+		weft_dp_format_name(p->format), "local", local, "problem", s.problem, "mtu",
+		(int)s.mtu, "mtu_most", (int)p->mtu, "instances", (int)count_instances(p),
 		"packets", (json_int_t)s.packets, "bytes", (json_int_t)s.bytes, "rx_packets",
 		(json_int_t)s.rx_packets, "rx_bytes", (json_int_t)s.rx_bytes, "drops",
 		(json_int_t)s.drops, "created_ms", (json_int_t)p->created_ms, "imported_ms",

@@ -17,6 +17,7 @@ struct peer {
 	uint32_t mtu; /* of the underlay, 0: as routes say */
 	uint64_t created_ms, imported_ms;
 	char problem[160]; /* as it was said last */
+	uint64_t version;  /* version.c */
 };
 
 /* peer.c */

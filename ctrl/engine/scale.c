@@ -24,6 +24,7 @@ int weft_engine_service_scale(struct weft_engine *e, const char *name, int64_t r
 {
 	struct service *s = service_find(e, name);
 	_cleanup_(freep) char *text = NULL;
+	struct weft_engine_descriptor d = {.version = WEFT_ENGINE_ANY_VERSION};
 	json_t *applied = NULL;
 	int r;
 
@@ -37,7 +38,10 @@ int weft_engine_service_scale(struct weft_engine *e, const char *name, int64_t r
 	text = with_replicas(s, (unsigned)replicas);
 	if (!text)
 		return weft_err_set(err, ENOMEM, "service %s: out of memory", s->name);
-	r = weft_engine_apply(e, s->name, text, strlen(text), &applied, err);
+	d.file = s->name;
+	d.text = text;
+	d.size = strlen(text);
+	r = weft_engine_apply(e, &d, &applied, err);
 	if (r < 0)
 		return r;
 	json_decref(applied);

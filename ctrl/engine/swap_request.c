@@ -243,6 +243,8 @@ static int set_paused(
 			return r;
 		}
 		log_info("swap %s: %s", id, paused ? "paused" : "goes on");
+		weft_events_add(e->events, "swap", paused ? "paused" : "resumed", id,
+			json_pack("{s:s}", "service", s->name));
 		engine_kick(e);
 	}
 	*ret = view_swap(s, s->swap);

@@ -71,8 +71,28 @@ static json_int_t retry_ms(const struct service *s, unsigned ready)
 	return (json_int_t)((s->retry_ns - now) / 1000000);
 }
 
+json_t *view_version(json_t *doc, uint64_t version)
+{
+	if (doc)
+		json_object_set_new(doc, "version", json_integer((json_int_t)version));
+	return doc;
+}
+
+static json_t *view_weights(const struct service *s)
+{
+	json_t *weights = json_object();
+
+	for (const struct instance *i = s->engine->instances; i; i = i->next)
+		if (i->service == s && i->phase == PHASE_READY)
+			json_object_set_new(
+				weights, i->name, json_integer((json_int_t)i->weight[WEFT_DP_RR]));
+	return weights;
+}
+
 json_t *view_service(const struct service *s)
 {
+	json_t *doc;
+
 	json_t *instances = json_array(), *variants = json_array();
 	struct weft_dp_counters c = {0};
 	unsigned ready = count_ready(s);
@@ -85,7 +105,7 @@ json_t *view_service(const struct service *s)
 	for (size_t i = 0; i < s->spec->n_variants; i++)
 		json_array_append_new(variants, view_variant(&s->spec->variants[i]));
 	weft_dp_service_counters(s->engine->dp, s->id, &c);
-	return json_pack(
+	doc = json_pack(
 		"{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:s?, s:o, s:I, s:o, s:o, "
 		"s:I, s:I, s:o, s:o, s:o}",
 		"name", s->name, "job_name", s->spec->job_name, "vip",
@@ -98,6 +118,9 @@ json_t *view_service(const struct service *s)
 		view_shortcut(s), "restarts", (json_int_t)s->restarts, "retry_ms",
 		retry_ms(s, ready), "ports", service_ports(s), "published_at", view_published_at(s),
 		"published_at6", view_published_at6(s));
+	json_object_set_new(doc, "weights", view_weights(s));
+	json_object_set_new(doc, "wanted_version", json_integer((json_int_t)s->wanted_version));
+	return view_version(doc, s->version);
 }
 
 json_t *view_instance(const struct instance *inst)
@@ -110,11 +133,11 @@ json_t *view_instance(const struct instance *inst)
 
 	weft_dp_instance_counters(e->dp, inst->id, &c);
 	doc = json_pack(
-		"{s:s, s:s?, s:s, s:s?, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s?, s:s, s:i, s:i, "
+		"{s:I, s:s, s:s?, s:s, s:s?, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s?, s:s, s:i, s:i, "
 		"s:s, s:I, s:o, s:o, s:o}",
-		"id", inst->name, "service", inst->service ? inst->service->name : NULL,
-		"virtualization", instance_kind(inst), "arch",
-		inst->borrowed ? NULL : weft_arch_name(inst->arch), "node",
+		"version", (json_int_t)inst->version, "id", inst->name, "service",
+		inst->service ? inst->service->name : NULL, "virtualization", instance_kind(inst),
+		"arch", inst->borrowed ? NULL : weft_arch_name(inst->arch), "node",
 		remote ? inst->borrowed->peer->name : e->config.node, "phase",
 		phase_name(inst->phase), "detail", instance_detail(inst, detail, sizeof(detail)),
 		"ns_addr", view_address(inst->ns_addr), "inst_addr", view_address(inst->inst_addr),
@@ -139,7 +162,7 @@ json_t *view_swap(const struct service *s, const struct weft_swap *swap)
 			if (strcmp(i->name, swap->old_ids[k]) == 0)
 				flows += s->engine->flows[i->id];
 	json_object_set_new(doc, "flows_old", json_integer(flows));
-	return doc;
+	return view_version(doc, swap->version);
 }
 
 int view_items(json_t *list, json_t **ret)

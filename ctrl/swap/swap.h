@@ -121,6 +121,7 @@ struct weft_swap {
 	struct weft_swap_mark trace[WEFT_SWAP_MAX_TRACE];
 	unsigned n_trace;
 	struct weft_err error; /* why it was turned back; code 0: it was not */
+	uint64_t version;      /* of the engine's: shown, not stored */
 };
 
 void weft_swap_free(struct weft_swap *s);

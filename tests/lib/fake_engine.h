@@ -190,14 +190,54 @@ int weft_engine_attach(struct weft_engine *e, const struct weft_attach_request *
 	return fake_answer(ret, err);
 }
 
-int weft_engine_apply(struct weft_engine *e, const char *file, const char *text, size_t size,
-	json_t **ret, struct weft_err *err)
+int weft_engine_apply(struct weft_engine *e, const struct weft_engine_descriptor *d, json_t **ret,
+	struct weft_err *err)
 {
 	(void)e;
-	if (strlen(text) > size)
+	if (strlen(d->text) > d->size)
 		abort();
-	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "apply %.200s %zu", file, size);
+	snprintf(
+		fake_engine.asked, sizeof(fake_engine.asked), "apply %.200s %zu", d->file, d->size);
+	if (d->dry_run)
+		strcat(fake_engine.asked, " dry");
+	if (d->version != WEFT_ENGINE_ANY_VERSION)
+		sprintf(fake_engine.asked + strlen(fake_engine.asked), " version %llu",
+			(unsigned long long)d->version);
 	return fake_answer(ret, err);
+}
+
+const char *weft_engine_kind_name(enum weft_engine_kind kind)
+{
+	static const char *const names[] = {"service", "instance", "swap", "peer"};
+
+	return names[kind];
+}
+
+int weft_engine_kind_parse(const char *name, size_t size)
+{
+	for (int k = 0; k < WEFT_ENGINE_KINDS; k++)
+		if (strlen(weft_engine_kind_name((enum weft_engine_kind)k)) == size &&
+			strncmp(weft_engine_kind_name((enum weft_engine_kind)k), name, size) == 0)
+			return k;
+	return -EINVAL;
+}
+
+/* What it was asked last; all resources have version 7. */
+static char fake_unchanged[256];
+int weft_engine_unchanged(struct weft_engine *e, enum weft_engine_kind kind, const char *name,
+	uint64_t version, struct weft_err *err)
+{
+	(void)e;
+	snprintf(fake_unchanged, sizeof(fake_unchanged), "%s %.200s %llu",
+		weft_engine_kind_name(kind), name, (unsigned long long)version);
+	return version < 7 ? weft_err_set(err, EBUSY, "%s has version 7", name) : 0;
+}
+
+int weft_engine_watch_check(struct weft_engine *e, uint64_t version, struct weft_err *err)
+{
+	(void)e;
+	return version < 3 ? weft_err_set(err, ESTALE, "version %u is too old", (unsigned)version)
+			   : 0;
 }
 
 int weft_engine_logs(

@@ -49,8 +49,12 @@ static int teardown(void **state)
 
 static void ask_with(const char *method, const char *path, const char *body, const char *pair)
 {
-	struct weft_api_request q = {
-		method, path, body ? body : "", body ? strlen(body) : 0, query, (void *)pair};
+	struct weft_api_request q = {.method = method,
+		.path = path,
+		.body = body ? body : "",
+		.body_size = body ? strlen(body) : 0,
+		.query = query,
+		.userdata = (void *)pair};
 
 	forget();
 	fake_engine.asked[0] = '\0';
@@ -402,7 +406,11 @@ static void test_events(void **state)
 	}
 	forget();
 	weft_api_route(NULL,
-		&(struct weft_api_request){"GET", "/v1/events", "", 0, query, (void *)"wait=7"},
+		&(struct weft_api_request){.method = "GET",
+			.path = "/v1/events",
+			.body = "",
+			.query = query,
+			.userdata = (void *)"wait=7"},
 		&got);
 	assert_true(got.follow);
 	assert_null(got.body);
@@ -420,8 +428,11 @@ static void test_trace(void **state)
 	(void)state;
 	fake_engine.pipe = 77;
 	weft_api_route(NULL,
-		&(struct weft_api_request){
-			"GET", "/v1/trace/shop.web", "", 0, query, (void *)"duration_ms=5000"},
+		&(struct weft_api_request){.method = "GET",
+			.path = "/v1/trace/shop.web",
+			.body = "",
+			.query = query,
+			.userdata = (void *)"duration_ms=5000"},
 		&got);
 	assert_int_equal(got.pipe, 77);
 	assert_null(got.body);
@@ -555,12 +566,113 @@ static void test_no_document(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* --- versions ------------------------------------------------------------------------------------
+ */
+
+static void ask_matching(
+	const char *method, const char *path, const char *body, const char *if_match)
+{
+	struct weft_api_request q = {.method = method,
+		.path = path,
+		.body = body,
+		.body_size = strlen(body),
+		.query = query,
+		.if_match = if_match};
+
+	forget();
+	fake_engine.asked[0] = fake_unchanged[0] = '\0';
+	weft_api_route(NULL, &q, &got);
+	assert_non_null(got.body);
+	doc = json_loads(got.body, 0, NULL);
+}
+
+/* The fake engine's resources all have version 7. */
+static void test_if_match(void **state)
+{
+	static const struct {
+		const char *method, *path, *body, *about;
+	} rows[] = {
+		{"DELETE", "/v1/services/shop.web", "", "service shop.web 6"},
+		{"POST", "/v1/services/shop.web/scale", "{\"replicas\": 1}", "service shop.web 6"},
+		{"DELETE", "/v1/instances/vm1", "", "instance vm1 6"},
+		{"POST", "/v1/swaps/7f3a/abort", "", "swap 7f3a 6"},
+		{"DELETE", "/v1/peers/b", "", "peer b 6"},
+		{"POST", "/v1/peers", "{\"name\": \"b\", \"address\": \"::1\"}", "peer b 6"},
+		{"POST", "/v1/swaps", "{\"service\": \"a\", \"to\": \"native\"}", "service a 6"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		ask_matching(rows[i].method, rows[i].path, rows[i].body, "\"6\"");
+		assert_string_equal(fake_unchanged, rows[i].about);
+		assert_string_equal(fake_engine.asked, "");
+		expect_error(409, "conflict", "has version 7", "");
+		ask_matching(rows[i].method, rows[i].path, rows[i].body, "7");
+		assert_true(got.status < 300);
+		ask_matching(rows[i].method, rows[i].path, rows[i].body, "*");
+		assert_true(got.status < 300);
+		assert_string_equal(fake_unchanged, "");
+	}
+	ask_matching("POST", "/v1/apply", "{}", "\"6\"");
+	assert_string_equal(fake_engine.asked, "apply descriptor 2 version 6");
+	ask_matching("GET", "/v1/services/shop.web", "", "6");
+	assert_int_equal(got.status, 200);
+}
+
+static void test_bad_if_match(void **state)
+{
+	static const char *const bad[] = {"", "\"", "\"\"", "abc", "\"7", "7\"", "-7", "7, 8",
+		"W/\"7\"", "99999999999999999999", "123456789012345678901234567890"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ask_matching("DELETE", "/v1/services/shop.web", "", bad[i]);
+		expect_error(400, "invalid", "is not a version", "If-Match: \"12\"");
+		assert_string_equal(fake_engine.asked, "");
+	}
+	ask_matching("POST", "/v1/images/prune", "", "7");
+	expect_error(400, "invalid", "is about no resource", "");
+}
+
+static void test_watch(void **state)
+{
+	struct weft_api_request q = {
+		.method = "GET", .path = "/v1/watch", .body = "", .query = query};
+
+	(void)state;
+	forget();
+	weft_api_route(NULL, &q, &got);
+	assert_true(got.follow && got.list);
+	assert_int_equal(got.kinds, 15);
+	q.userdata = (void *)"since=5";
+	weft_api_route(NULL, &q, &got);
+	assert_true(got.follow && !got.list);
+	assert_int_equal(got.since, 5);
+	q.userdata = (void *)"kind=swap,service";
+	weft_api_route(NULL, &q, &got);
+	assert_int_equal(got.kinds, 1 << WEFT_ENGINE_SERVICE | 1 << WEFT_ENGINE_SWAP);
+	ask_with("GET", "/v1/watch", NULL, "since=2");
+	expect_error(410, "gone", "version 2 is too old", "");
+	ask_with("GET", "/v1/watch", NULL, "kind=service,");
+	expect_error(400, "invalid", "there is no kind \"\"", "kind=service,swap");
+	ask_with("GET", "/v1/watch", NULL, "since=x");
+	expect_error(400, "invalid", "since", "");
+	ask_with("POST", "/v1/apply", "{}", "dry_run=1");
+	assert_string_equal(fake_engine.asked, "apply descriptor 2 dry");
+	ask_with("POST", "/v1/apply", "{}", "dry_run=yes");
+	expect_error(400, "invalid", "dry_run", "");
+}
+
 /* --- what takes its time -------------------------------------------------------------------------
  */
 
 static struct weft_engine_op *ask_later(const char *path, const char *body)
 {
-	struct weft_api_request q = {"POST", path, body, strlen(body), query, NULL};
+	struct weft_api_request q = {.method = "POST",
+		.path = path,
+		.body = body,
+		.body_size = strlen(body),
+		.query = query};
 
 	forget();
 	weft_api_route(NULL, &q, &got);
@@ -658,6 +770,9 @@ int main(void)
 		TEST(test_engine_errors),
 		TEST(test_texts_from_outside),
 		TEST(test_no_document),
+		TEST(test_if_match),
+		TEST(test_bad_if_match),
+		TEST(test_watch),
 		TEST(test_later),
 		TEST(test_bad_exec),
 		TEST(test_later_answers),

@@ -75,6 +75,9 @@ static void usage_errors_end_with_2(void **state)
 			"variants it has: weft service show shop.web\n"},
 		{"apply", "error: weft apply: which descriptor?\n"
 			  "hint: weft apply -f FILE, or -f - for stdin\n"},
+		{"delete", "error: weft delete: which descriptor?\n"
+			   "hint: weft delete -f FILE, or -f - for stdin\n"},
+		{"apply --if-version x", "error: --if-version x: not a version\n"},
 		{"-H http://edge-1",
 			"error: host \"http://edge-1\": neither unix:PATH nor https://HOST:PORT\n"
 			"hint: weft -H unix:/run/weft/weftd.sock ..., or the same in "
@@ -464,6 +467,67 @@ static void apply_names_what_has_no_effect(void **state)
 	cli_run_done(&r);
 }
 
+static void diff_says_what_apply_would_change(void **state)
+{
+	static const char answer[] =
+		"{\"items\": [{\"name\": \"a\", \"action\": \"updated\", \"changes\": "
+		"[{\"key\": \"memory\", \"from\": 1, \"to\": 2}, {\"key\": \"cmd\", \"to\": "
+		"[\"x\"]}]}, {\"name\": \"b\", \"action\": \"created\", \"changes\": []}, "
+		"{\"name\": \"c\", \"action\": \"unchanged\"}], \"version\": 12}";
+	const struct fake_route *routes = ROUTES(
+		ROUTE("POST /v1/apply?dry_run=1&file=stdin", {.status = 200, .body = answer}));
+	struct cli_run r = cli_run_with(routes, "diff -f -", CLI_RUN_ASCII, "{}");
+
+	(void)state;
+	assert_run(&r, 1,
+		"service a: would be updated\n  memory 1 -> 2\n  cmd none -> [\"x\"]\n"
+		"service b: would be created\n",
+		"apply just that: weft apply -f - --if-version 12\n");
+	cli_run_done(&r);
+	r = cli_run_with(routes, "diff -f - -o name", 0, "{}");
+	assert_run(&r, 1, "a\nb\n", NULL);
+	cli_run_done(&r);
+	r = cli_run_with(ROUTES(ROUTE("POST /v1/apply?dry_run=1&file=stdin",
+				 {.status = 200, .body = "{\"items\": [], \"version\": 1}"})),
+		"diff -f -", 0, "{}");
+	assert_run(&r, 0, "", "");
+	cli_run_done(&r);
+	r = cli_run_with(ROUTES(ROUTE("POST /v1/apply?dry_run=1&file=stdin",
+				 {.status = 500,
+					 .body = "{\"error\": {\"code\": \"failed\", "
+						 "\"message\": \"oops\"}}"})),
+		"diff -f -", 0, "{}");
+	assert_run(&r, 2, "", "error: oops\n");
+	cli_run_done(&r);
+}
+
+static void delete_takes_a_descriptor(void **state)
+{
+	static const char two[] =
+		"{\"applications\": [{\"application_name\": \"shop\", "
+		"\"application_namespace\": \"default\", \"microservices\": ["
+		"{\"microservice_name\": \"web\", \"microservice_namespace\": \"default\"}, "
+		"{\"microservice_name\": \"db\", \"microservice_namespace\": \"test\"}]}]}";
+	static const char gone[] = "{\"error\": {\"code\": \"not_found\", \"message\": \"no\"}}";
+	const struct fake_route *routes = ROUTES(
+		ROUTE("DELETE /v1/services/shop.web", {.status = 202, .body = "{}"}),
+		ROUTE("DELETE /v1/services/shop.default.db.test", {.status = 404, .body = gone}));
+	struct cli_run r = cli_run_with(routes, "delete -f -", 0, two);
+
+	(void)state;
+	assert_run(
+		&r, 0, "service shop.web: deleting\n", "service shop.default.db.test: not there\n");
+	cli_run_done(&r);
+	r = cli_run_with(routes, "delete -f -", 0, "{\n  oops");
+	assert_int_equal(r.status, 2);
+	assert_non_null(strstr(r.err, "stdin:2:"));
+	assert_string_equal(r.requests, "");
+	cli_run_done(&r);
+	r = cli_run_with(routes, "delete -f -", 0, "{}");
+	assert_run(&r, 2, "", "error: stdin: no service in this descriptor\n");
+	cli_run_done(&r);
+}
+
 static void apply_waits_until_each_runs_or_failed(void **state)
 {
 	static const char items[] = "{\"items\": [{\"name\": \"a\", \"action\": \"created\"}, "
@@ -785,6 +849,8 @@ int main(void)
 		cmocka_unit_test(applies_from_stdin_and_shows_positions),
 		cmocka_unit_test(a_directory_is_applied_in_order_and_partly),
 		cmocka_unit_test(apply_names_what_has_no_effect),
+		cmocka_unit_test(diff_says_what_apply_would_change),
+		cmocka_unit_test(delete_takes_a_descriptor),
 		cmocka_unit_test(apply_waits_until_each_runs_or_failed),
 		cmocka_unit_test(logs_are_passed_on),
 		cmocka_unit_test(doctor_looks_around_without_the_daemon),

@@ -135,7 +135,7 @@ static const struct {
 		"2h\n"},
 	{"service list -o wide --no-headers", "GET /v1/services", service_doc, 1,
 		"shop.web  10.30.0.2  running  1/2  container  container,unikernel  -  4.9k  123k  3.1 "
-		"MiB  99  512 B  2h  shop.default.web.default  rr=10.30.0.2,closest=10.30.0.7  rr=fdff:2000::2  -  80:8080/tcp  192.0.2.1  -  shop.web.1,shop.web.2  -  -  -\n"},
+		"MiB  99  512 B  2h  shop.default.web.default  rr=10.30.0.2,closest=10.30.0.7  rr=fdff:2000::2  -  80:8080/tcp  192.0.2.1  -  shop.web.1,shop.web.2  -  -  -  -\n"},
 	{"service list -o name", "GET /v1/services", service_doc, 1, "shop.web\n"},
 	{"service show shop.web", "GET /v1/services/shop.web", service_doc, 0,
 		"SERVICE        shop.web\n"
@@ -161,6 +161,7 @@ static const struct {
 		"IDS            shop.web.1,shop.web.2\n"
 		"RESTARTS       -\n"
 		"NEXT-TRY       -\n"
+		"VERSION        -\n"
 		"DETAIL         -\n"
 		"\n"
 		"VARIANT    ARCH         MEMORY  VCPUS  NETWORK  IMAGE\n"
