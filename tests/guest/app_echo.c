@@ -37,10 +37,10 @@ void app_echo_tcp_start(const struct guest_args *args, uint16_t port)
 
 void app_echo_udp_start(const struct guest_args *args, uint16_t port)
 {
-	struct udp_pcb *pcb = udp_new();
+	struct udp_pcb *pcb = udp_new_ip_type(IPADDR_TYPE_ANY);
 
 	(void)args;
-	if (!pcb || udp_bind(pcb, IP_ADDR_ANY, port) != ERR_OK)
+	if (!pcb || udp_bind(pcb, IP_ANY_TYPE, port) != ERR_OK)
 		panic("echo: cannot bind UDP port %u", port);
 	udp_recv(pcb, on_datagram, NULL);
 }

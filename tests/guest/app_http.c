@@ -143,10 +143,11 @@ _Static_assert(sizeof(struct http_conn) <= STREAM_STATE_SIZE, "the connection fi
 
 static void write_index(const struct guest_args *args)
 {
+	char at[GUEST_ADDRESSES_SIZE];
 	int n = snprintf(index_body, sizeof(index_body),
 		"<!DOCTYPE html>\n<html>\n<head><title>weft</title></head>\n<body>\n"
-		"<h1>hello from a unikernel</h1>\n<p>instance %s at %u.%u.%u.%u</p>\n",
-		args->name, args->addr[0], args->addr[1], args->addr[2], args->addr[3]);
+		"<h1>hello from a unikernel</h1>\n<p>instance %s at %s</p>\n",
+		args->name, guest_args_addresses(args, at));
 	static const char end[] = "\n</body>\n</html>\n";
 
 	memset(index_body + n, ' ', (size_t)(INDEX_SIZE - n));

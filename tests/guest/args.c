@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "addr6.h"
+
 /* A cursor over one word of the line. */
 struct word {
 	const char *p, *end;
@@ -123,6 +125,32 @@ static bool arg_netdev_ip(struct word *w, struct guest_args *args)
 	if (w->p == w->end || *w->p == ':')
 		return true;
 	return word_ipv4(w, args->gateway) && (w->p == w->end || *w->p == ':');
+}
+
+static bool word_ipv6(struct word *w, uint8_t ret[static 16])
+{
+	const char *p = addr6_parse(w->p, w->end, ret);
+
+	if (!p)
+		return false;
+	w->p = p;
+	return true;
+}
+
+/* ADDR/PREFIX. Several hosts' address is nobody's own. */
+static bool arg_ip6(struct word *w, struct guest_args *args)
+{
+	uint64_t prefix;
+
+	if (!word_ipv6(w, args->addr6) || !word_skip(w, '/') || !word_number(w, 128, &prefix))
+		return false;
+	args->prefix6 = (uint8_t)prefix;
+	return w->p == w->end && args->addr6[0] != 0xff && !addr6_is_none(args->addr6);
+}
+
+static bool arg_gw6(struct word *w, struct guest_args *args)
+{
+	return word_ipv6(w, args->gateway6) && w->p == w->end && args->gateway6[0] != 0xff;
 }
 
 static bool arg_spin(struct word *w, struct guest_args *args)
@@ -265,6 +293,11 @@ static const struct {
 	{"netdev.ipv4_subnet_mask=", "MASK", KERNEL, arg_mask},
 	{"ip=", "ADDR/PREFIX", KERNEL | CONFIG, arg_ip},
 	{"gw=", "ADDR", KERNEL | CONFIG, arg_gw},
+	{"ip6=", "ADDR/PREFIX", KERNEL | CONFIG, arg_ip6},
+	{"gw6=", "ADDR", KERNEL | CONFIG, arg_gw6},
+	/* The same as weft writes it for Linux, too, which hands on to init what has no dot. */
+	{"weft.ip6=", "ADDR/PREFIX", KERNEL, arg_ip6},
+	{"weft.gw6=", "ADDR", KERNEL, arg_gw6},
 	{"spin=", "MICROSECONDS, 0 to 1000000", KERNEL, arg_spin},
 	{"tsc_khz=", "KILOHERTZ", KERNEL, arg_tsc_khz},
 	{"port=", "1 to 65535", KERNEL | APP, arg_port},
@@ -301,6 +334,23 @@ static int parse_word(
 	return 0;
 }
 
+const char *guest_args_addresses(
+	const struct guest_args *args, char text[static GUEST_ADDRESSES_SIZE])
+{
+	static const uint8_t none[4];
+	bool v4 = memcmp(args->addr, none, 4) != 0, v6 = !addr6_is_none(args->addr6);
+	char text6[ADDR6_TEXT_SIZE] = "";
+
+	if (v6)
+		addr6_format(args->addr6, text6);
+	if (v4 || !v6)
+		snprintf(text, GUEST_ADDRESSES_SIZE, "%u.%u.%u.%u%s%s", args->addr[0],
+			args->addr[1], args->addr[2], args->addr[3], v6 ? " and " : "", text6);
+	else
+		snprintf(text, GUEST_ADDRESSES_SIZE, "%s", text6);
+	return text;
+}
+
 /* What follows from the rest. */
 static void complete(struct guest_args *args)
 {
@@ -308,7 +358,9 @@ static void complete(struct guest_args *args)
 
 	if (memcmp(args->mask, none, 4) == 0)
 		mask_of(24, args->mask);
-	if (!args->name[0])
+	if (!args->name[0] && memcmp(args->addr, none, 4) == 0 && !addr6_is_none(args->addr6))
+		addr6_format(args->addr6, args->name);
+	else if (!args->name[0])
 		snprintf(args->name, sizeof(args->name), "%u.%u.%u.%u", args->addr[0],
 			args->addr[1], args->addr[2], args->addr[3]);
 }
@@ -330,7 +382,7 @@ int guest_args_parse(const char *line, struct guest_args *ret, char *why, size_t
 		else if (w.p != w.end && parse_word(w, where, &args, why, why_size) < 0)
 			return -1;
 	}
-	if (memcmp(args.addr, none, 4) == 0 && !args.configured) {
+	if (memcmp(args.addr, none, 4) == 0 && addr6_is_none(args.addr6) && !args.configured) {
 		snprintf(why, why_size, "no address: give netdev.ip=ADDR/PREFIX:GATEWAY");
 		return -1;
 	}
@@ -354,6 +406,9 @@ int guest_args_configure(const char *text, struct guest_args *args, char *why, s
 	memset(out.addr, 0, 4);
 	memset(out.mask, 0, 4);
 	memset(out.gateway, 0, 4);
+	memset(out.addr6, 0, 16);
+	memset(out.gateway6, 0, 16);
+	out.prefix6 = 0;
 	out.go = false;
 	while (*text) {
 		struct word w = {text, text};

@@ -14,7 +14,9 @@
 
 struct guest_args {
 	uint8_t addr[4], mask[4], gateway[4]; /* gateway 0.0.0.0: none */
-	uint64_t tsc_khz;                     /* 0: not given */
+	uint8_t addr6[16], gateway6[16];      /* ::, none */
+	uint8_t prefix6;
+	uint64_t tsc_khz; /* 0: not given */
 	uint32_t spin_us;
 	uint32_t keepalive;         /* requests of an HTTP connection, 0: any number */
 	uint16_t port;              /* 0: the application's own */
@@ -41,5 +43,10 @@ int guest_args_parse(const char *line, struct guest_args *ret, char *why, size_t
 /* What fw_cfg's text (NUL-terminated) says, over what *args says already. -1 with why: it is not
  * understood, and *args is untouched. */
 int guest_args_configure(const char *text, struct guest_args *args, char *why, size_t why_size);
+
+/* "10.1.2.3 and fc00::103", or the one there is. Returns text. */
+#define GUEST_ADDRESSES_SIZE 64
+const char *guest_args_addresses(
+	const struct guest_args *args, char text[static GUEST_ADDRESSES_SIZE]);
 
 #endif

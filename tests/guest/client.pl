@@ -4,7 +4,7 @@
 # Exit status 0, or 1 and why on stderr.
 use strict;
 use warnings;
-use IO::Socket::INET;
+use IO::Socket::IP;
 use Socket qw(IPPROTO_TCP TCP_NODELAY);
 
 my ($where, $what, @args) = @ARGV;
@@ -15,7 +15,7 @@ alarm 30;
 $| = 1;
 
 sub dial {
-	my $s = IO::Socket::INET->new(PeerAddr => $where, Proto => 'tcp', Timeout => 10)
+	my $s = IO::Socket::IP->new(PeerAddr => $where, Proto => 'tcp', Timeout => 10)
 		or die "$what: connect: $@\n";
 	setsockopt $s, IPPROTO_TCP, TCP_NODELAY, 1;
 	return $s;
@@ -193,7 +193,7 @@ my %do = (
 	},
 	udp => sub {
 		my ($size) = @_;
-		my $s = IO::Socket::INET->new(PeerAddr => $where, Proto => 'udp') or die "udp: $@\n";
+		my $s = IO::Socket::IP->new(PeerAddr => $where, Proto => 'udp') or die "udp: $@\n";
 		my $data = join '', map { chr rand 256 } 1 .. $size;
 		defined $s->send($data) or die "udp: send: $!\n";
 		my $back;

@@ -13,7 +13,9 @@ GUEST_OBJ   := $(patsubst tests/guest/%,$(B)/guest/obj/%.o,$(GUEST_SRC))
 GUEST_LWIP  := $(addprefix $(B)/guest/obj/lwip/,$(addsuffix .o, \
 	core/def core/inet_chksum core/init core/ip core/mem core/memp core/netif core/pbuf \
 	core/tcp core/tcp_in core/tcp_out core/timeouts core/udp core/ipv4/etharp core/ipv4/icmp \
-	core/ipv4/ip4 core/ipv4/ip4_addr core/ipv4/ip4_frag netif/ethernet))
+	core/ipv4/ip4 core/ipv4/ip4_addr core/ipv4/ip4_frag \
+	core/ipv6/ethip6 core/ipv6/icmp6 core/ipv6/ip6 core/ipv6/ip6_addr core/ipv6/ip6_frag core/ipv6/nd6 \
+	netif/ethernet))
 
 ifeq ($(shell uname -m),x86_64)
 guest: $(B)/guest/weft-guest.tar.gz
@@ -37,7 +39,7 @@ $(B)/guest/obj/%.S.o: tests/guest/%.S
 $(GUEST_LWIP): $(B)/guest/obj/lwip/%.o: $(LWIP)/.version tests/guest/lwip/lwipopts.h tests/guest/lwip/arch/cc.h
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(Q)$(CC) $(GUEST_FLAGS) -Wall -c $(LWIP)/src/$*.c -o $@
+	$(Q)$(CC) $(GUEST_FLAGS) -Wall -Wno-unused-variable -c $(LWIP)/src/$*.c -o $@
 
 $(B)/guest/link.ld: tests/guest/amd64/link.ld tests/guest/amd64/layout.h
 	@mkdir -p $(@D)
@@ -52,7 +54,7 @@ $(B)/guest/weft-guest.elf: $(GUEST_OBJ) $(GUEST_LWIP) $(B)/guest/link.ld
 $(B)/guest/weft-guest.tar.gz: $(B)/guest/weft-guest.elf tests/guest/guest.mk
 	@rm -rf $(B)/guest/image && mkdir -p $(B)/guest/image
 	$(Q)strip -o $(B)/guest/image/kernel $<
-	$(Q)printf '{"machine":"microvm","netdev":"ip","powerdown":true,"ring3":true,"warm":"can"}\n' >$(B)/guest/image/weft.json
+	$(Q)printf '{"ipv6":true,"machine":"microvm","netdev":"ip","powerdown":true,"ring3":true,"warm":"can"}\n' >$(B)/guest/image/weft.json
 	$(Q)chmod 644 $(B)/guest/image/*
 	$(call say,TAR)
 	$(Q)tar -C $(B)/guest/image --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \

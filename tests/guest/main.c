@@ -67,10 +67,12 @@ static void sleep(void)
 
 static void take_address(void)
 {
+	char at[GUEST_ADDRESSES_SIZE];
+
 	netif_port_address(&args);
 	apps_rename(&args);
-	console_printf("weft-guest %s: %u.%u.%u.%u, tsc %lu kHz, ready after %u ms\n", args.name,
-		args.addr[0], args.addr[1], args.addr[2], args.addr[3], clock_khz(), clock_ms());
+	console_printf("weft-guest %s: %s, tsc %lu kHz, ready after %u ms\n", args.name,
+		guest_args_addresses(&args, at), clock_khz(), clock_ms());
 }
 
 /* Restored from a checkpoint, this is somebody else's life. */

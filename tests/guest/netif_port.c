@@ -5,6 +5,7 @@
 
 #include "cpu.h"
 #include "guest.h"
+#include "netif_port6.h"
 #include "virtio_net.h"
 
 #include "lwip/etharp.h"
@@ -49,35 +50,51 @@ uint32_t netif_port_random(void)
 u32_t netif_port_isn(
 	const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote, u16_t remote_port)
 {
-	uint64_t ends = (uint64_t)ip4_addr_get_u32(remote) << 32 | ip4_addr_get_u32(local);
 	uint64_t ports = (uint64_t)remote_port << 16 | local_port;
+	uint64_t ends = random_state;
 
-	return (u32_t)mix(mix(random_state ^ ends) ^ ports) +
-	       (u32_t)(cpu_cycles() / (clock_khz() * 4 / 1000 + 1));
+	if (IP_IS_V6(remote))
+		for (unsigned i = 0; i < 4; i++)
+			ends = mix(ends ^ ((uint64_t)ip_2_ip6(remote)->addr[i] << 32 |
+						  ip_2_ip6(local)->addr[i]));
+	else
+		ends = mix(ends ^ ((uint64_t)ip4_addr_get_u32(ip_2_ip4(remote)) << 32 |
+					  ip4_addr_get_u32(ip_2_ip4(local))));
+	return (u32_t)mix(ends ^ ports) + (u32_t)(cpu_cycles() / (clock_khz() * 4 / 1000 + 1));
+}
+
+static uint16_t pseudo_sum4(const uint8_t *frame, size_t len, uint64_t *ret_sum)
+{
+	const struct ip_hdr *ip = (const struct ip_hdr *)(frame + SIZEOF_ETH_HDR);
+	uint16_t tcp_len;
+
+	if (len < SIZEOF_ETH_HDR + IP_HLEN + TCP_HLEN || IPH_PROTO(ip) != IP_PROTO_TCP)
+		return 0;
+	tcp_len = (uint16_t)(lwip_ntohs(IPH_LEN(ip)) - IPH_HL_BYTES(ip));
+	*ret_sum = (uint64_t)ip->src.addr + ip->dest.addr + PP_HTONS(IP_PROTO_TCP) +
+		   lwip_htons(tcp_len);
+	return (uint16_t)(SIZEOF_ETH_HDR + IPH_HL_BYTES(ip));
 }
 
 /* Leave the checksum of a TCP segment to the device: it wants the pseudo header's sum in its place.
- * Segments are never fragmented, as the MSS follows the MTU. Returns where TCP begins, 0 if this is
- * none. */
+ * Segments are not fragmented, as the MSS follows the MTU (and netif_port6_narrow()). Returns where
+ * TCP begins, 0 if this is none. */
 static uint16_t offload_checksum(uint8_t *frame, size_t len)
 {
-	struct ip_hdr *ip = (struct ip_hdr *)(frame + SIZEOF_ETH_HDR);
 	const struct eth_hdr *eth = (const struct eth_hdr *)frame;
-	uint16_t start, tcp_len;
-	struct tcp_hdr *tcp;
-	uint64_t sum;
+	uint16_t start = 0;
+	uint64_t sum = 0;
 
-	if (len < SIZEOF_ETH_HDR + IP_HLEN + TCP_HLEN || eth->type != PP_HTONS(ETHTYPE_IP) ||
-		IPH_PROTO(ip) != IP_PROTO_TCP)
+	if (eth->type == PP_HTONS(ETHTYPE_IP))
+		start = pseudo_sum4(frame, len, &sum);
+	else if (eth->type == PP_HTONS(ETHTYPE_IPV6))
+		start = netif_port6_pseudo_sum(frame, len, &sum);
+	if (!start)
 		return 0;
-	start = (uint16_t)(SIZEOF_ETH_HDR + IPH_HL_BYTES(ip));
-	tcp = (struct tcp_hdr *)(frame + start);
-	tcp_len = (uint16_t)(lwip_ntohs(IPH_LEN(ip)) - IPH_HL_BYTES(ip));
-	sum = (uint64_t)ip->src.addr + ip->dest.addr + PP_HTONS(IP_PROTO_TCP) + lwip_htons(tcp_len);
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
-	tcp->chksum = (uint16_t)((sum & 0xffff) + (sum >> 16));
+	((struct tcp_hdr *)(frame + start))->chksum = (uint16_t)((sum & 0xffff) + (sum >> 16));
 	return start;
 }
 
@@ -93,7 +110,7 @@ static err_t output(struct netif *nif, struct pbuf *p)
 	if (!frame)
 		return ERR_MEM; /* TCP tries again, the others may lose a frame */
 	pbuf_copy_partial(p, frame, p->tot_len, 0);
-	if (!(checks & NETIF_CHECKSUM_GEN_TCP))
+	if (!(netif.chksum_flags & NETIF_CHECKSUM_GEN_TCP))
 		csum_start = offload_checksum(frame, p->tot_len);
 	virtio_net_tx(p->tot_len, csum_start, offsetof(struct tcp_hdr, chksum));
 	return ERR_OK;
@@ -113,6 +130,22 @@ static void input(const uint8_t *frame, size_t len, bool csum_ok)
 		csum_ok ? checks & ~(NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP) : checks;
 	if (netif.input(p, &netif) != ERR_OK)
 		pbuf_free(p);
+	if (netif_port6_narrow()) {
+		checks |= NETIF_CHECKSUM_GEN_TCP;
+		NETIF_SET_CHECKSUM_CTRL(&netif, checks);
+	}
+}
+
+/* What lwIP sums, and checks, itself. */
+static void choose_checks(void)
+{
+	struct virtio_net_info info;
+
+	virtio_net_get_info(&info);
+	checks = NETIF_CHECKSUM_ENABLE_ALL;
+	if (info.tx_csum)
+		checks &= (uint16_t)~NETIF_CHECKSUM_GEN_TCP;
+	NETIF_SET_CHECKSUM_CTRL(&netif, checks);
 }
 
 static err_t init(struct netif *nif)
@@ -129,10 +162,7 @@ static err_t init(struct netif *nif)
 		NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
 	nif->output = etharp_output;
 	nif->linkoutput = output;
-	checks = NETIF_CHECKSUM_ENABLE_ALL;
-	if (info.tx_csum)
-		checks &= (uint16_t)~NETIF_CHECKSUM_GEN_TCP;
-	NETIF_SET_CHECKSUM_CTRL(nif, checks);
+	netif_port6_init(nif);
 	return ERR_OK;
 }
 
@@ -150,15 +180,18 @@ void netif_port_address(const struct guest_args *args)
 {
 	ip4_addr_t addr, mask, gateway;
 
-	netif_set_down(&netif); /* which empties the ARP table */
+	netif_set_down(&netif); /* which empties the tables of neighbours */
 	random_state = mix(random_state ^ args->seed ^ cpu_cycles());
 	if (args->has_mac)
 		memcpy(netif.hwaddr, args->mac, sizeof(args->mac));
 	memcpy(&addr, args->addr, 4);
 	memcpy(&mask, args->mask, 4);
 	memcpy(&gateway, args->gateway, 4);
+	choose_checks();
 	netif_set_addr(&netif, &addr, &mask, &gateway);
+	netif_port6_address(args);
 	netif_set_up(&netif);
+	netif_port6_announce();
 	virtio_net_flush();
 }
 

@@ -8,8 +8,8 @@
 /* Starts lwIP. The device must be up. */
 void netif_port_init(void);
 
-/* Take an address and announce it (gratuitous ARP); also a MAC address, if args have one. Again:
- * take another, and forget about whoever talked to the old one. */
+/* Take addresses and announce them (gratuitous ARP, unsolicited advertisement); also a MAC address,
+ * if args have one. Again: take another, and forget about whoever talked to the old one. */
 void netif_port_address(const struct guest_args *args);
 
 /* Receive up to a batch of frames and let lwIP answer them; returns how many there were. */

@@ -252,8 +252,8 @@ void stream_listen(uint16_t port, const struct stream_ops *ops)
 	if (!initialized)
 		LWIP_MEMPOOL_INIT(streams);
 	initialized = true;
-	pcb = tcp_new();
-	if (!pcb || tcp_bind(pcb, IP_ADDR_ANY, port) != ERR_OK)
+	pcb = tcp_new_ip_type(IPADDR_TYPE_ANY);
+	if (!pcb || tcp_bind(pcb, IP_ANY_TYPE, port) != ERR_OK)
 		panic("%s: cannot bind port %u", ops->name, port);
 	listener = tcp_listen(pcb);
 	if (!listener)

@@ -9,6 +9,7 @@ PATH=/usr/sbin:/sbin:$PATH
 elf=$B/guest/weft-guest.elf
 ns=test-guest-$$
 guest=10.255.7.2 host=10.255.7.1
+guest6=fd00:255:7::2 host6=fd00:255:7::1
 tmp='' pid='' netns=''
 
 skip_all() {
@@ -74,6 +75,7 @@ reap() {
 clean() {
 	reap
 	[ -z "$netns" ] || ip netns del "$netns"
+	[ ! -e "/run/netns/$ns-far" ] || ip netns del "$ns-far"
 	[ -z "$tmp" ] || rm -rf "$tmp"
 }
 trap clean EXIT
@@ -98,11 +100,11 @@ start() { # ACCEL ARGUMENTS [DEVICE OPTIONS [QEMU ARGUMENT...]]
 	pid=$!
 }
 get() { # [CURL ARGUMENT...] PATH
-	in_ns curl -s -S -m 5 --noproxy '*' "${@:1:$#-1}" "http://$guest:${port:-80}${*: -1}"
+	in_ns curl -g -s -S -m 5 --noproxy '*' "${@:1:$#-1}" "http://$guest:${port:-80}${*: -1}"
 }
 answers() {
 	[ -d "/proc/$pid" ] || return 1
-	in_ns curl -s --noproxy '*' --connect-timeout 0.05 -m 1 -o "$tmp/body" \
+	in_ns curl -g -s --noproxy '*' --connect-timeout 0.05 -m 1 -o "$tmp/body" \
 		"http://$guest:${port:-80}/"
 }
 boot() { # as start
@@ -138,6 +140,12 @@ in_ns sh -c "ip link set lo up && ip tuntap add tap0 mode tap vnet_hdr &&
 	echo 'Bail out! cannot make a tap'
 	exit 1
 }
+ipv6=
+if [ -e /proc/net/if_inet6 ]; then
+	# What is forwarded below is IPv6 alone. The guest answers at once, so nothing is probed.
+	in_ns sh -c "echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 0 >/proc/sys/net/ipv6/conf/tap0/disable_ipv6
+		echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; ip addr add $host6/64 dev tap0 nodad" && ipv6=1
+fi
 
 # --- what it serves ------------------------------------------------------------------------------
 serves() { # ACCEL: the whole list, with the guest running
@@ -171,7 +179,60 @@ serves() { # ACCEL: the whole list, with the guest running
 	check "$accel: ping with fragments" in_ns ping -q -c 3 -i 0.2 -W 2 -s 4000 $guest
 	check "$accel: UDP echo" client 7 udp 500
 	check "$accel: UDP echo with fragments" client 7 udp 20000
+	check "$accel: UDP echo of 64 KiB" client 7 udp 65507
 	check "$accel: TCP echo of 2 MB" client 7 echo 2000000
+}
+
+# By IPv6 as by IPv4.
+serves6() { # ACCEL
+	local accel=$1 v4=$guest
+	local guest="[$guest6]"
+
+	if [ -z "$ipv6" ]; then
+		skip "$accel: IPv6" 'this kernel has none'
+		return
+	fi
+	is "$(get -o "$tmp/body" -w '%{http_code} %{size_download}' /)" '200 612' "$accel, IPv6: GET /"
+	case $(tr '\0' '?' <"$tmp/body") in
+	*"instance shop.web.1 at $v4 and $guest6"*) ok 0 "$accel, IPv6: it says who it is" ;;
+	*) ok 1 "$accel, IPv6: it says who it is" ;;
+	esac
+	check "$accel, IPv6: 300 pipelined requests" client 80 pipeline 300
+	check "$accel, IPv6: a client that reads late" client 80 slow_reader 2000
+	check "$accel, IPv6: one byte at a time" client 80 bytes
+	check "$accel, IPv6: garbage gets 400, and no reset" client 80 garbage
+	check "$accel, IPv6: 1,000 connections at once" client 80 many 1000
+	check "$accel, IPv6: 200 connections in a row" client 80 again 200
+	check "$accel, IPv6: ping" in_ns ping -q -c 3 -i 0.2 -W 2 $guest6
+	check "$accel, IPv6: ping with fragments" in_ns ping -q -c 3 -i 0.2 -W 2 -s 4000 $guest6
+	check "$accel, IPv6: UDP echo" client 7 udp 500
+	check "$accel, IPv6: UDP echo with fragments" client 7 udp 20000
+	check "$accel, IPv6: UDP echo of the most it takes" client 7 udp 65487
+	! client 7 udp 65527 2>/dev/null && client 7 udp 500
+	ok $? "$accel, IPv6: more than that is dropped, and does no harm"
+	check "$accel, IPv6: TCP echo of 2 MB" client 7 echo 2000000
+	load 16 1
+	ok $? "$accel, IPv6: 16 connections, no error"
+}
+
+# Behind a router whose other link takes less than the guest's.
+far_away() { # ACCEL
+	local accel=$1 guest="[$guest6]" ns=$ns-far
+
+	[ -n "$ipv6" ] || return 0
+	if [ ! -e "/run/netns/$ns" ]; then
+		ip netns add "$ns"
+		ip -n "$netns" link add far0 type veth peer name eth0 netns "$ns"
+		ip -n "$netns" addr add fd00:255:8::1/64 dev far0 nodad
+		ip -n "$netns" link set far0 up
+		ip -n "$ns" addr add fd00:255:8::2/64 dev eth0 nodad
+		ip -n "$ns" link set eth0 up
+		ip -n "$ns" -6 route add default via fd00:255:8::1
+		ip -n "$netns" -6 route add fd00:255:8::2/128 dev far0 mtu lock 1280
+	fi
+	check "$accel, IPv6: a path that takes less: ping" in_ns ping -q -c 2 -i 0.2 -W 2 -s 4000 $guest6
+	check "$accel, IPv6: a path that takes less: TCP echo of 2 MB" client 7 echo 2000000
+	check "$accel, IPv6: a path that takes less: UDP echo with fragments" client 7 udp 20000
 }
 
 performs() { # ACCEL
@@ -207,10 +268,12 @@ idles() { # ACCEL
 	is "$(get -m 1 -o /dev/null -w '%{http_code}' /)" 200 "$1: an answer after 10 s of silence"
 }
 
-limit=20 boot tcg "netdev.ip=$guest/24:$host -- name=shop.web.1 keepalive=0"
+limit=20 boot tcg "netdev.ip=$guest/24:$host ip6=$guest6/64 gw6=$host6 -- name=shop.web.1 keepalive=0"
 ok $? 'tcg: it boots, with netdev.ip='
 echo "# tcg: first answer $(($(now_ms) - started)) ms after the start of qemu"
 serves tcg
+serves6 tcg
+far_away tcg
 performs tcg
 idles tcg
 kill -0 "$pid" 2>/dev/null
@@ -221,12 +284,18 @@ boot tcg "netdev.ipv4_addr=$guest netdev.ipv4_gw_addr=$host netdev.ipv4_subnet_m
 ok $? 'it boots, with netdev.ipv4_addr='
 port=8080 boot tcg "ip=$guest/24 gw=$host port=80 tsc_khz=1000000 -- port=8080"
 ok $? 'it boots, with ip= gw= port='
+if [ -n "$ipv6" ]; then
+	guest="[$guest6]" boot tcg "weft.ip6=$guest6/128 weft.gw6=$host6"
+	ok $? 'it boots, with an IPv6 address alone, through its gateway'
+	is "$(guest="[$guest6]" get / | tr '\0' '?' | grep -o 'instance .* at [0-9a-f:]*')" \
+		"instance $guest6 at $guest6" 'and says so'
+fi
 boot tcg "ip=$guest/24 gw=$host -- keepalive=3"
 ok $? 'it boots, with keepalive='
 is "$(in_ns curl -s -m 5 --noproxy '*' -o /dev/null -o /dev/null -o /dev/null -o /dev/null \
 	-w '%{num_connects}' "http://$guest/" "http://$guest/" "http://$guest/" "http://$guest/")" 1001 \
 	'the last answer of a connection closes it'
-mem=32 boot tcg "netdev.ip=$guest/24:$host:8.8.8.8 spin=50" \
+mem=32 boot tcg "netdev.ip=$guest/24:$host:8.8.8.8 ip6=$guest6/64 gw6=$host6 spin=50" \
 	,csum=off,guest_csum=off,event_idx=off
 ok $? 'it boots in 32 MiB, polls, does without offloads'
 check 'without offloads: 1,000 connections at once' client 80 many 1000
@@ -234,6 +303,7 @@ check 'without offloads: TCP echo of 2 MB' client 7 echo 2000000
 check 'without offloads: UDP echo with fragments' client 7 udp 20000
 load 16 1
 ok $? 'without offloads: 16 connections, no error'
+[ -z "$ipv6" ] || guest="[$guest6]" check 'without offloads, IPv6: TCP echo of 2 MB' client 7 echo 2000000
 
 # --- the power button, and a configuration in fw_cfg ---------------------------------------------
 qmp() { # COMMAND
@@ -264,11 +334,26 @@ wait $late
 is $? 0 'whoever had begun to ask is answered'
 
 config "state=go" "name=shop.web.7" "mac=52:54:00:12:34:57" "ip=$guest/24" "gw=$host" \
-	"seed=00112233445566778899aabbccddeeff"
-acpi=on boot tcg "weft.net=fw_cfg $devices" '' -fw_cfg "name=opt/weft/guest,file=$tmp/config"
+	"ip6=$guest6/128" "gw6=$host6" "seed=00112233445566778899aabbccddeeff"
+# Somebody knows its address at another's hardware address, from when the link is there.
+link_is() { in_ns ip -o link show tap0 | grep -q " state $1 "; }
+reap
+wait_for 10 link_is DOWN
+acpi=on start tcg "weft.net=fw_cfg $devices" '' -fw_cfg "name=opt/weft/guest,file=$tmp/config" \
+	"${button[@]}" -S
+wait_for 10 link_is UP
+[ -z "$ipv6" ] || in_ns ip -6 neigh replace $guest6 lladdr 52:54:00:12:34:56 dev tap0 nud stale
+wait_for 10 qmp cont && wait_for 20 grep -q 'ready after' "$tmp/console"
+told=$(in_ns ip -6 -o neigh show $guest6 | awk '{print $5}')
+wait_for 20 answers
 ok $? 'it takes its address from fw_cfg'
 is "$(get / | tr '\0' '?' | grep -o 'instance shop.web.7')" 'instance shop.web.7' 'and its name'
 is "$(in_ns ip -o neigh show $guest | awk '{print $5}')" 52:54:00:12:34:57 'and its MAC address'
+if [ -n "$ipv6" ]; then
+	is "$told" 52:54:00:12:34:57 'and tells of its IPv6 address unasked'
+	is "$(guest="[$guest6]" get / | tr '\0' '?' | grep -o 'instance shop.web.7')" 'instance shop.web.7' \
+		'at which it answers as well'
+fi
 config "state=wait"
 acpi=on start tcg "weft.net=fw_cfg $devices" '' -fw_cfg "name=opt/weft/guest,file=$tmp/config" \
 	"${button[@]}"
@@ -307,13 +392,14 @@ pid=
 # --- under KVM -----------------------------------------------------------------------------------
 if [ ! -w /dev/kvm ]; then
 	skip 'kvm' 'no /dev/kvm'
-elif ! limit=5 boot kvm "netdev.ip=$guest/24:$host -- name=shop.web.1 keepalive=0"; then
+elif ! limit=5 boot kvm "netdev.ip=$guest/24:$host ip6=$guest6/64 gw6=$host6 -- name=shop.web.1 keepalive=0"; then
 	reap
 	skip 'kvm' "the guest does not run under this KVM: $(tail -n 1 "$tmp/qemu")"
 else
 	ok 0 'kvm: it boots'
 	echo "# kvm: first answer $(($(now_ms) - started)) ms after the start of qemu"
 	serves kvm
+	serves6 kvm
 	performs kvm
 	idles kvm
 	boot kvm "netdev.ip=$guest/24:$host spin=50"
@@ -325,7 +411,7 @@ fi
 
 # --- the image -----------------------------------------------------------------------------------
 is "$(tar -tzf "$B/guest/weft-guest.tar.gz" | tr '\n' ' ')" 'kernel weft.json ' 'the image has its files'
-is "$(tar -xzOf "$B/guest/weft-guest.tar.gz" weft.json)" '{"machine":"microvm","netdev":"ip","powerdown":true,"ring3":true,"warm":"can"}' \
+is "$(tar -xzOf "$B/guest/weft-guest.tar.gz" weft.json)" '{"ipv6":true,"machine":"microvm","netdev":"ip","powerdown":true,"ring3":true,"warm":"can"}' \
 	'weft.json says what it needs'
 echo "1..$n"
 [ $failed = 0 ]

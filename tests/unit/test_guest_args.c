@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "tests/guest/addr6.c"
 #include "tests/guest/args.c"
 
 static struct guest_args parse(const char *line)
@@ -89,6 +90,42 @@ static void test_rest(void **state)
 	assert_int_equal(args.virtio[1].irq, 12);
 }
 
+static void test_ipv6(void **state)
+{
+	static const struct {
+		const char *text, *again;
+	} forms[] = {{"fc00::103", "fc00::103"}, {"FC00:0:0:0:0:0:0:0103", "fc00::103"},
+		{"1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"}, {"1:0:0:4:0:0:0:8", "1:0:0:4::8"},
+		{"1:2:3:4:5:6:7::", "1:2:3:4:5:6:7:0"}, {"::2:3:4:5:6:7:8", "0:2:3:4:5:6:7:8"},
+		{"1::", "1::"}, {"::1", "::1"}, {"1:0:0:4:5:0:0:8", "1::4:5:0:0:8"}};
+	char line[100], text[ADDR6_TEXT_SIZE], both[GUEST_ADDRESSES_SIZE];
+	struct guest_args args;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		snprintf(line, sizeof(line), "netdev.ip=10.1.2.3/26 ip6=%s/120 gw6=fe80::1",
+			forms[i].text);
+		args = parse(line);
+		assert_string_equal(addr6_format(args.addr6, text), forms[i].again);
+		assert_string_equal(addr6_format(args.gateway6, text), "fe80::1");
+		assert_int_equal(args.prefix6, 120);
+		assert_string_equal(args.name, "10.1.2.3");
+	}
+	assert_string_equal(addr6_format((const uint8_t[16]){0}, text), "::");
+
+	args = parse("weft.ip6=fc00::103/128 weft.gw6=fe80::1");
+	assert_bytes(args.addr, 0, 0, 0, 0);
+	assert_string_equal(args.name, "fc00::103");
+	assert_string_equal(guest_args_addresses(&args, both), "fc00::103");
+	args = parse("netdev.ip=10.1.2.3/26");
+	assert_true(addr6_is_none(args.addr6) && addr6_is_none(args.gateway6));
+	assert_string_equal(guest_args_addresses(&args, both), "10.1.2.3");
+	args = parse("netdev.ip=255.255.255.255/26 "
+		     "ip6=fe80:1111:2222:3333:4444:5555:6666:7777/1 -- ip6=::1/1");
+	assert_string_equal(guest_args_addresses(&args, both),
+		"255.255.255.255 and fe80:1111:2222:3333:4444:5555:6666:7777");
+}
+
 static void test_errors(void **state)
 {
 	static const char *const lines[] = {
@@ -112,6 +149,25 @@ static void test_errors(void **state)
 		"ip=10.1.2.3/24 name=",
 		"ip=10.1.2.3/24 name=\x01",
 		"ip=10.1.2.3/24 virtio_mmio.device=512@0xg:1",
+		"ip6=fc00::2",
+		"ip6=/64",
+		"ip6=::/64",
+		"ip6=ff02::1/64",
+		"ip6=fc00::2/129",
+		"ip6=fc00::2/64x",
+		"ip6=fc00:::2/64",
+		"ip6=fc00::1::2/64",
+		"ip6=:1::2/64",
+		"ip6=12345::2/64",
+		"ip6=1:2:3:4:5:6:7/64",
+		"ip6=1:2:3:4:5:6:7:8:9/64",
+		"ip6=1:2:3:4::5:6:7:8/64",
+		"ip6=::10.1.2.3/64",
+		"ip6=fc00::g/64",
+		"ip6=fc00::2/64 gw6=",
+		"ip6=fc00::2/64 gw6=fe80::1/64",
+		"ip6=fc00::2/64 gw6=ff02::2",
+		"weft.ip6=fc00::2",
 		"ip=10.1.2.3/24 virtio_mmio.device=512@0x1000",
 	};
 
@@ -165,7 +221,8 @@ static void test_configuration(void **state)
 	assert_memory_equal(&args, &before, sizeof(args));
 	assert_int_equal(guest_args_configure("weft-guest 1\nstate=go\nname=a.b.1\n"
 					      "mac=02:00:0a:13:01:fE\nip=10.19.1.2/26\n"
-					      "gw=10.19.1.1\ntime_ms=12\nfuture=x\n"
+					      "gw=10.19.1.1\nip6=fc00::103/128\n"
+					      "gw6=fe80::1\ntime_ms=12\nfuture=x\n"
 					      "seed=00112233445566778899aabbccddeeff\n\n",
 				 &args, why, sizeof(why)),
 		0);
@@ -174,6 +231,9 @@ static void test_configuration(void **state)
 	assert_bytes(args.mask, 255, 255, 255, 192);
 	assert_bytes(args.gateway, 10, 19, 1, 1);
 	assert_string_equal(args.name, "a.b.1");
+	assert_memory_equal(args.addr6, "\xfc\0\0\0\0\0\0\0\0\0\0\0\0\0\1\3", 16);
+	assert_int_equal(args.gateway6[0], 0xfe);
+	assert_int_equal(args.prefix6, 128);
 	assert_memory_equal(args.mac, "\x02\x00\x0a\x13\x01\xfe", 6);
 	assert_true(args.seed == 0x0011223344556677);
 	assert_int_equal(args.keepalive, 7);
@@ -182,6 +242,7 @@ static void test_configuration(void **state)
 		guest_args_configure("weft-guest 1\nstate=go\nip=1.1.1.1/8", &args, why, 160), 0);
 	assert_bytes(args.addr, 1, 1, 1, 1);
 	assert_bytes(args.gateway, 0, 0, 0, 0);
+	assert_true(addr6_is_none(args.addr6) && addr6_is_none(args.gateway6));
 }
 
 static void test_bad_configuration(void **state)
@@ -190,7 +251,8 @@ static void test_bad_configuration(void **state)
 		"weft-guest 1\nstate=\n", "weft-guest 1\nstate=gone\n",
 		"weft-guest 1\nmac=02:00:00:00:00\n", "weft-guest 1\nmac=01:00:00:00:00:00\n",
 		"weft-guest 1\nmac=02:00:00:00:00:0g\n", "weft-guest 1\nseed=12\n",
-		"weft-guest 1\nip=1.2.3.4\n", "weft-guest 1\nstate=go\nname=\n"};
+		"weft-guest 1\nip=1.2.3.4\n", "weft-guest 1\nip6=fc00::1\n",
+		"weft-guest 1\ngw6=fc00::1/64\n", "weft-guest 1\nstate=go\nname=\n"};
 	struct guest_args args = parse("weft.net=fw_cfg");
 	const struct guest_args before = args;
 
@@ -210,6 +272,7 @@ int main(void)
 		cmocka_unit_test(test_forms),
 		cmocka_unit_test(test_no_gateway),
 		cmocka_unit_test(test_rest),
+		cmocka_unit_test(test_ipv6),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_configuration),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lwIP's options: raw API on one thread, IPv4, hundreds of TCP connections in about 12 MiB, of
- * which only what is used is ever touched. */
+/* lwIP's options: raw API on one thread, hundreds of TCP connections in about 12 MiB, of which
+ * only what is used is ever touched. */
 #ifndef WEFT_GUEST_LWIPOPTS_H
 #define WEFT_GUEST_LWIPOPTS_H
 
@@ -10,7 +10,6 @@
 #define LWIP_SOCKET          0
 #define LWIP_STATS           0
 #define LWIP_RAW             0
-#define LWIP_IPV6            0
 #define LWIP_DHCP            0
 #define LWIP_AUTOIP          0
 #define LWIP_IGMP            0
@@ -41,6 +40,23 @@ extern unsigned char *netif_port_heap;
 #define ARP_QUEUEING             1
 #define ETHARP_TABLE_MATCH_NETIF 0
 
+/* IPv6: whoever starts the guest gives it its address and its gateway. Nothing is configured by
+ * what the link says, and no address is looked for elsewhere before it is used: in the overlay
+ * nobody else can have it, nobody would answer, and waiting for that would take a second of each
+ * start. Without MLD: a virtio-net device without a filter takes all multicast. Addresses with a
+ * lifetime have no /64 around them on the link. Pointers are longer than a fragment's header. */
+#define LWIP_IPV6                     1
+#define LWIP_IPV6_AUTOCONFIG          0
+#define LWIP_IPV6_SEND_ROUTER_SOLICIT 0
+#define LWIP_IPV6_DUP_DETECT_ATTEMPTS 0
+#define LWIP_IPV6_MLD                 0
+#define LWIP_ND6_ALLOW_RA_UPDATES     0
+#define LWIP_IPV6_ADDRESS_LIFETIMES   1
+#define LWIP_IPV6_NUM_ADDRESSES       2
+#define LWIP_ND6_NUM_NEIGHBORS        32
+#define LWIP_ND6_NUM_DESTINATIONS     64
+#define IPV6_FRAG_COPYHEADER          1
+
 /* TCP. Timers twice as fine as the default: a lost segment is sent again after 200 ms at best, as
  * Linux does. TIME_WAIT is short; what would arrive late here has a path of one hop. */
 #define TCP_MSS             1460
@@ -62,5 +78,8 @@ extern unsigned char *netif_port_heap;
 
 #define LWIP_HOOK_FILENAME "lwip_hooks.h"
 #define LWIP_HOOK_TCP_ISN  netif_port_isn
+
+#define LWIP_HOOK_ND6_GET_GW(netif, dest) netif_port_gateway6(dest)
+#define LWIP_HOOK_IP6_INPUT(p, netif)     netif_port_input6(p)
 
 #endif
