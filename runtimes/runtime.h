@@ -82,6 +82,9 @@ struct weft_runtime_net {
 	struct in_addr addr; /* namespace address */
 	uint8_t prefix_len;
 	struct in_addr gateway;
+	struct in6_addr addr6; /* ::, no IPv6. Read by qemu alone: the others find it on ifname */
+	uint8_t prefix6_len;
+	struct in6_addr gateway6;
 	uint8_t mac[6];
 	uint16_t mtu;
 	int tap_fd; /* qemu: macvtap or tap, vnet_hdr on. The caller keeps it; -1: none */
@@ -229,6 +232,9 @@ struct weft_runtime_ops {
 		struct weft_err *err);
 	int (*image_remove)(struct weft_runtime *rt, const char *ref, weft_runtime_done_t done,
 		void *userdata, struct weft_err *err);
+	/* Does what is started from it take an IPv6 address? NULL: always, the host's kernel does.
+	 */
+	bool (*image_ipv6)(struct weft_runtime *rt, const char *ref);
 
 	/* Ask whoever runs it now (a virtual machine's monitor): done(0) says that it does run, not
 	 * that it serves. */

@@ -90,7 +90,7 @@ for app in "${apps[@]}"; do
 				types { text/html html; }
 				access_log off;
 				keepalive_requests 200;
-				server { listen 80; root /srv/www; }
+				server { listen 80; listen [::]:80; root /srv/www; }
 			}
 		CONF
 		printf '<!DOCTYPE html>\n<title>weft</title>\n<h1>hello from a virtual machine</h1>\n' \
@@ -119,6 +119,9 @@ for m in MODULES; do
 	[ ! -e /lib/modules/$m.ko ] || insmod /lib/modules/$m.ko 2>/dev/null
 done
 ip link set lo up
+# Nobody else has the address, so nobody is asked; whoever knew it elsewhere is told.
+sysctl -qw net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.accept_ra=0 \
+	net.ipv6.conf.eth0.ndisc_notify=1 2>/dev/null
 config=/sys/firmware/qemu_fw_cfg/by_name/opt/weft/guest/raw
 
 address() { # ADDRESS/PREFIX GATEWAY [MAC]
@@ -130,19 +133,27 @@ address() { # ADDRESS/PREFIX GATEWAY [MAC]
 	[ -z "$2" ] || ip route add default via "$2"
 }
 
-from_command_line() { # ip=ADDRESS::GATEWAY:MASK:NAME:eth0:off
-	local word IFS=' '
+# Behind address(), which has flushed the old one.
+address6() { # ADDRESS/PREFIX GATEWAY
+	ip -6 addr add "$1" dev eth0
+	[ -z "$2" ] || ip -6 route add default via "$2" dev eth0
+}
+
+from_command_line() { # ip=ADDRESS::GATEWAY:MASK:NAME:eth0:off weft.ip6=ADDRESS/PREFIX weft.gw6=GATEWAY
+	local word ip= ip6= gw6= IFS=' '
 	for word in $(cat /proc/cmdline); do
 		case $word in
-		ip=*)
-			IFS=:
-			set -- ${word#ip=}
-			address "$1/$(prefix "$4")" "$3"
-			hostname "$5"
-			return
-			;;
+		ip=*) ip=${word#ip=} ;;
+		weft.ip6=*) ip6=${word#*=} ;;
+		weft.gw6=*) gw6=${word#*=} ;;
 		esac
 	done
+	[ -n "$ip" ] || return
+	IFS=:
+	set -- $ip
+	address "$1/$(prefix "$4")" "$3"
+	hostname "$5"
+	[ -z "$ip6" ] || address6 "$ip6" "$gw6"
 }
 
 prefix() { # 255.255.255.192
@@ -160,12 +171,14 @@ prefix() { # 255.255.255.192
 waits() { { read -r _ && read -r state; } <$config && [ "$state" = state=wait ]; }
 
 from_fw_cfg() {
-	local key value ip= gw= mac=
+	local key value ip= gw= mac= ip6= gw6=
 	while IFS== read -r key value; do
 		case $key in
 		ip) ip=$value ;;
 		gw) gw=$value ;;
 		mac) mac=$value ;;
+		ip6) ip6=$value ;;
+		gw6) gw6=$value ;;
 		name) hostname "$value" ;;
 		time_ms) date -s "@${value%???}" >/dev/null ;;
 		esac
@@ -173,6 +186,7 @@ from_fw_cfg() {
 		$(cat $config)
 	EOT
 	[ -z "$ip" ] || address "$ip" "$gw" "$mac"
+	[ -z "$ip6" ] || address6 "$ip6" "$gw6"
 }
 
 START
@@ -201,7 +215,7 @@ chmod 755 "$root/init"
 
 # nokaslr and quiet: what takes time and is of no use in a machine that shows nothing.
 cat >"$image/weft.json" <<'JSON'
-{"machine": "q35", "netdev": "linux", "powerdown": false, "warm": "yes",
+{"machine": "q35", "netdev": "linux", "powerdown": false, "warm": "yes", "ipv6": true,
  "kernel_args": "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable random.trust_cpu=on nokaslr mitigations=off"}
 JSON
 tar --format=gnu --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$image" -cf - \

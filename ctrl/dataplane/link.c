@@ -134,15 +134,15 @@ static int configure_peer4(
 	return weft_nl_route_add(nl, &route, err);
 }
 
-/* The overlay's gateway answers for this address on every link. */
+const struct in6_addr weft_link_gateway6 = {.s6_addr = {0xfe, 0x80, [15] = 1}};
+
 static int configure_peer6(
 	struct weft_nl *nl, uint32_t ifindex, const struct weft_link_veth *v, struct weft_err *err)
 {
-	static const struct in6_addr gateway = {.s6_addr = {0xfe, 0x80, [15] = 1}};
 	const struct weft_nl_ip addr = weft_nl_ip6(&v->addr6);
 	const struct weft_nl_route route = {
 		.dst.family = AF_INET6,
-		.gateway = weft_nl_ip6(&gateway),
+		.gateway = weft_nl_ip6(&weft_link_gateway6),
 		.ifindex = ifindex,
 	};
 	int r;

@@ -40,6 +40,9 @@ int weft_link_ipv6(struct weft_err *err);
 int weft_netns_add(const char *path, struct weft_err *err);
 int weft_netns_del(const char *path);
 
+/* fe80::1, at which the overlay answers for its gateway on every link. */
+extern const struct in6_addr weft_link_gateway6;
+
 struct weft_link_veth {
 	const char *host_name; /* <= 15 chars, unique in the host's namespace */
 	const char *netns;     /* path of the instance's namespace */

@@ -439,6 +439,7 @@ static void on_prepared(
 	instance_span_end(inst, SPAN_PREPARE);
 	instance_span_begin(inst, SPAN_START);
 	instance_span_begin(inst, SPAN_FIRST_ANSWER);
+	ipv6_alloc_guest(inst);
 	instance_set_phase(inst, PHASE_STARTING);
 	if (instance_network_add(inst, &e) < 0) {
 		instance_fail(inst, &e);

@@ -82,7 +82,7 @@ static int fill_variant(struct instance_spec *s, const struct weft_sla_variant *
 int instance_spec_fill(struct instance *inst, struct instance_spec *ret, struct weft_err *err)
 {
 	const struct weft_sla_variant *v = service_variant(inst->service, inst->virt);
-	bool tap = inst->net == WEFT_NET_TAP;
+	bool tap = inst->net == WEFT_NET_TAP, v6 = !inst->engine->no_ipv6.code;
 
 	ret->dir = instance_dir(inst);
 	ret->log = instance_log(inst);
@@ -101,6 +101,11 @@ int instance_spec_fill(struct instance *inst, struct instance_spec *ret, struct 
 				.addr = inst->ns_addr,
 				.prefix_len = inst->engine->config.subnet_len,
 				.gateway = inst->engine->gateway,
+				.addr6 = v6 ? inst->ns_addr6 : in6addr_any,
+				.prefix6_len = 128,
+				.gateway6 = v6 && !IN6_IS_ADDR_UNSPECIFIED(&inst->ns_addr6)
+						    ? weft_link_gateway6
+						    : in6addr_any,
 				.mtu = inst->engine->config.mtu,
 				.tap_fd = inst->tap_fd,
 			},

@@ -284,6 +284,7 @@ struct in6_addr ipv6_instance_address(struct in_addr inst_addr);
 int ipv6_check_attached(
 	struct weft_engine *e, const char *text, struct in6_addr *ret, struct weft_err *err);
 void ipv6_alloc_instance(struct weft_engine *e, struct instance *inst);
+void ipv6_alloc_guest(struct instance *inst); /* once its image is known */
 const struct in6_addr *service_vip6(const struct service *s, int policy); /* as it is served */
 bool service_called_by(const struct service *s, int policy);
 int vips6_check(struct weft_engine *e, const struct weft_sla_service *spec,

@@ -151,14 +151,12 @@ int vips6_check(struct weft_engine *e, const struct weft_sla_service *spec,
 
 /* Numbers 2 to size - 2, from the one that its IPv4 address has in its subnet. None left: it has
  * IPv4 alone. */
-void ipv6_alloc_instance(struct weft_engine *e, struct instance *inst)
+static void alloc(struct weft_engine *e, struct instance *inst)
 {
 	uint32_t n = (1U << (128 - e->config.subnet6_len)) - 3;
 	uint32_t first = ntohl(inst->ns_addr.s_addr) - ntohl(e->config.subnet.s_addr) - 2;
 	const char *by;
 
-	if (e->no_ipv6.code || inst->virt == WEFT_VIRT_UNIKERNEL)
-		return;
 	for (uint32_t i = 0; i < n; i++) {
 		struct in6_addr a = with_number(e->config.subnet6, 2 + (first + i) % n);
 
@@ -168,6 +166,25 @@ void ipv6_alloc_instance(struct weft_engine *e, struct instance *inst)
 		inst->inst_addr6 = ipv6_instance_address(inst->inst_addr);
 		return;
 	}
+}
+
+void ipv6_alloc_instance(struct weft_engine *e, struct instance *inst)
+{
+	if (!e->no_ipv6.code && inst->virt != WEFT_VIRT_UNIKERNEL)
+		alloc(e, inst);
+}
+
+/* Only its image says whether a guest takes one. */
+void ipv6_alloc_guest(struct instance *inst)
+{
+	const struct runtime_slot *slot = engine_runtime(inst->engine, inst->virt);
+
+	if (inst->virt != WEFT_VIRT_UNIKERNEL || inst->engine->no_ipv6.code)
+		return;
+	if (!inst->image || !slot->ops->image_ipv6 || !slot->ops->image_ipv6(slot->rt, inst->image))
+		inst->ns_addr6 = inst->inst_addr6 = in6addr_any;
+	else if (any6(&inst->ns_addr6))
+		alloc(inst->engine, inst);
 }
 
 int ipv6_check_attached(

@@ -80,6 +80,7 @@ static int add_veth(
 		/* The guest owns the address; the veth below it has a MAC of its own. */
 		veth.addr.s_addr = 0;
 		veth.gateway.s_addr = 0;
+		veth.addr6 = in6addr_any;
 		veth.mac[1] ^= 1;
 	}
 	r = weft_netns_add(netns, err);

@@ -335,6 +335,11 @@ static int fake_image_remove(struct weft_runtime *rt, const char *ref, weft_runt
 				     : -ENOTSUP;
 }
 
+static bool fake_image_ipv6(struct weft_runtime *rt, const char *ref)
+{
+	return !rt->ops->image_ipv6 || rt->ops->image_ipv6(rt->inner, ref);
+}
+
 static void fake_free(struct weft_runtime *rt)
 {
 	if (!rt)
@@ -390,7 +395,7 @@ AROUND(containerd)
 		.stop = fake_stop, .delete_ = fake_delete_, .stats = fake_stats,                  \
 		.pause = fake_pause, .resume = fake_resume, .kill = fake_kill, .exec = fake_exec, \
 		.check = fake_check, .checkpoint = fake_checkpoint, .images = fake_images,        \
-		.image_remove = fake_image_remove,                                                \
+		.image_remove = fake_image_remove, .image_ipv6 = fake_image_ipv6,                 \
 	}
 const struct weft_runtime_ops weft_runtime_fake = OPS("fake", native);
 

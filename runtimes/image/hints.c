@@ -121,7 +121,7 @@ static int read_queues(const json_t *o, unsigned *ret, struct weft_err *err)
 int weft_hints_from_json(const json_t *o, struct weft_hints *ret, struct weft_err *err)
 {
 	int machine = WEFT_MACHINE_AUTO, netdev = WEFT_NETDEV_AUTO, accel = WEFT_ACCEL_AUTO;
-	int warm = WEFT_WARM_NO, ring3 = 0, watchdog = 0, r;
+	int warm = WEFT_WARM_NO, ring3 = 0, ipv6 = 0, watchdog = 0, r;
 	struct weft_hints h;
 
 	weft_hints_default(&h);
@@ -136,6 +136,8 @@ int weft_hints_from_json(const json_t *o, struct weft_hints *ret, struct weft_er
 		r = read_word(o, "warm", warms, WEFT_WARM_COUNT, &warm, err);
 	if (r == 0)
 		r = read_bool(o, "ring3", &ring3, err);
+	if (r == 0)
+		r = read_bool(o, "ipv6", &ipv6, err);
 	if (r == 0)
 		r = read_bool(o, "powerdown", &h.powerdown, err);
 	if (r == 0)
@@ -153,6 +155,7 @@ int weft_hints_from_json(const json_t *o, struct weft_hints *ret, struct weft_er
 	h.accel = (enum weft_accel_hint)accel;
 	h.warm = (enum weft_warm_hint)warm;
 	h.ring3 = ring3;
+	h.ipv6 = ipv6;
 	h.watchdog = watchdog;
 	*ret = h;
 	return 0;
@@ -182,10 +185,10 @@ int weft_hints_parse(const char *text, size_t size, struct weft_hints *ret, stru
 
 json_t *weft_hints_to_json(const struct weft_hints *h)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:i, s:s, s:s}", "machine",
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:i, s:s, s:s}", "machine",
 		machines[h->machine], "netdev", netdevs[h->netdev], "accel", accels[h->accel],
-		"warm", warms[h->warm], "ring3", h->ring3, "watchdog", h->watchdog, "queues",
-		(int)h->queues, "kernel_args", h->kernel_args, "args", h->args);
+		"warm", warms[h->warm], "ring3", h->ring3, "ipv6", h->ipv6, "watchdog", h->watchdog,
+		"queues", (int)h->queues, "kernel_args", h->kernel_args, "args", h->args);
 
 	if (o && h->powerdown >= 0 &&
 		json_object_set_new(o, "powerdown", json_boolean(h->powerdown)) < 0) {

@@ -9,6 +9,8 @@
  *                                       how the kernel takes its address: netdev.ip=ADDR/LEN:GW
  *                                       (Unikraft 0.16 and later), the older three arguments, or
  *                                       Linux's ip=. auto: by what the kernel's own text knows
+ *   ipv6     true | false               takes weft.ip6=ADDR/LEN weft.gw6=GW beside it, and ip6= and
+ *                                       gw6= of guest_config.h; by default none, as Unikraft's
  *   powerdown true | false              shuts down when its power button is pressed; by default
  *                                       only Linux is taken to
  *   queues   1 .. 8                     pairs of queues its network driver can use; default 1
@@ -58,6 +60,7 @@ struct weft_hints {
 	enum weft_accel_hint accel;
 	enum weft_warm_hint warm;
 	bool ring3;
+	bool ipv6;
 	int powerdown; /* -1: not said */
 	bool watchdog;
 	unsigned queues;

@@ -119,6 +119,22 @@ static void add_address(struct line *l, const struct weft_cmdline *c)
 	}
 }
 
+/* Unikraft has no such arguments; the dots keep Linux from handing them on to init. */
+static void add_address6(struct line *l, const struct weft_cmdline *c)
+{
+	const struct weft_runtime_net *net = c->net;
+	char addr[INET6_ADDRSTRLEN];
+
+	if (!c->hints->ipv6 || IN6_IS_ADDR_UNSPECIFIED(&net->addr6))
+		return;
+	inet_ntop(AF_INET6, &net->addr6, addr, sizeof(addr));
+	add(l, "weft.ip6=%s/%u", addr, net->prefix6_len);
+	if (IN6_IS_ADDR_UNSPECIFIED(&net->gateway6))
+		return;
+	inet_ntop(AF_INET6, &net->gateway6, addr, sizeof(addr));
+	add(l, "weft.gw6=%s", addr);
+}
+
 /* --- what the kernel is told besides -------------------------------------------------------------
  */
 
@@ -253,6 +269,8 @@ int weft_qemu_cmdline(const struct weft_cmdline *c, char **ret, struct weft_err 
 		add(l, "weft.net=fw_cfg");
 	else if (c->net->addr.s_addr != 0)
 		add_address(l, c);
+	if (c->net)
+		add_address6(l, c);
 	for (unsigned i = 0; c->machine->mmio_at && i < c->n_virtio; i++)
 		add(l, "virtio_mmio.device=512@0x%" PRIx64 ":%u", c->machine->mmio_at - i * 512,
 			c->machine->mmio_irq - i);

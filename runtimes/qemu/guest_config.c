@@ -45,7 +45,7 @@ static int add_seed(struct text *t)
 
 static void add_net(struct text *t, const struct weft_runtime_net *net)
 {
-	char addr[INET_ADDRSTRLEN];
+	char addr[INET6_ADDRSTRLEN];
 
 	add(t, "mac=%02x:%02x:%02x:%02x:%02x:%02x\n", net->mac[0], net->mac[1], net->mac[2],
 		net->mac[3], net->mac[4], net->mac[5]);
@@ -54,6 +54,11 @@ static void add_net(struct text *t, const struct weft_runtime_net *net)
 			net->prefix_len);
 	if (net->gateway.s_addr)
 		add(t, "gw=%s\n", inet_ntop(AF_INET, &net->gateway, addr, sizeof(addr)));
+	if (!IN6_IS_ADDR_UNSPECIFIED(&net->addr6))
+		add(t, "ip6=%s/%u\n", inet_ntop(AF_INET6, &net->addr6, addr, sizeof(addr)),
+			net->prefix6_len);
+	if (!IN6_IS_ADDR_UNSPECIFIED(&net->gateway6))
+		add(t, "gw6=%s\n", inet_ntop(AF_INET6, &net->gateway6, addr, sizeof(addr)));
 }
 
 int weft_guest_config_text(

@@ -9,6 +9,8 @@
  *   mac=02:00:0a:13:01:02
  *   ip=10.19.1.2/26              not there: no address
  *   gw=10.19.1.1                 not there: none
+ *   ip6=fc00::102/128            likewise
+ *   gw6=fe80::1
  *   time_ms=1767225600000        since the epoch, when qemu was started
  *   seed=<64 hex digits>         for random numbers, never the same
  */

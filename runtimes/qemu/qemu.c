@@ -202,6 +202,14 @@ static int qemu_images(
 	return r < 0 ? weft_err_set(err, r, "images of qemu: %s", strerror(-r)) : 0;
 }
 
+/* Unikraft's arguments have IPv4 alone, so an image has to say that it takes more. */
+static bool qemu_image_ipv6(struct weft_runtime *rt, const char *ref)
+{
+	_cleanup_(weft_unikernel_freep) struct weft_unikernel *u = NULL;
+
+	return weft_unikernel_load(rt->images, ref, &u, NULL) == 0 && u->what.hints.ipv6;
+}
+
 static int qemu_image_remove(struct weft_runtime *rt, const char *ref, weft_runtime_done_t done,
 	void *userdata, struct weft_err *err)
 {
@@ -423,4 +431,5 @@ const struct weft_runtime_ops weft_runtime_qemu = {
 	.checkpoint = weft_vm_checkpoint,
 	.images = qemu_images,
 	.image_remove = qemu_image_remove,
+	.image_ipv6 = qemu_image_ipv6,
 };

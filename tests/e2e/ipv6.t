@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Services by IPv6: from the host, from another instance and under load, while the service goes from
-# a container to a native process, to a sandbox where those run, and back. One lost request fails
-# the test. Then the addresses over a restart, and without IPv6.
+# a container to a native process, to a sandbox where those run, to a unikernel on a macvtap and on a
+# tap, and back. One lost request fails the test. Then the addresses over a restart, and without IPv6.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/tap.sh
@@ -41,6 +41,27 @@ every_address() {
 		has "$(curl6 "$a" lab_in)" "$1" || return 1
 	done
 	has "$(lab_in ping -6 -c 2 -W 2 "$(of instance "$id" .inst_addr6)")" ' 0% packet loss'
+}
+
+swap_to_guest() { # NETWORK
+	jq "(.applications[0].microservices[0].variants[] | select(.virtualization == \"unikernel\")).network = \"$1\"" \
+		"$LAB_DIR/shop.json" >"$LAB_DIR/$1.json" &&
+		lab_weft apply -f "$LAB_DIR/$1.json" --wait --timeout 60 && swap_under_load unikernel &&
+		same 'network' "$1" "$(of instance "$(ready)" .network)"
+}
+
+# What only some images take, those do not get that do not say so.
+guest_alone() {
+	local dir=$LAB_DIR/old
+	mkdir -p "$dir" && tar -C "$dir" -xzf "$LAB_BUILD/guest/weft-guest.tar.gz" &&
+		jq 'del(.ipv6)' "$dir/weft.json" >"$dir/new" && mv "$dir/new" "$dir/weft.json" &&
+		tar -C "$dir" -czf "$LAB_DIR/old.tar.gz" kernel weft.json || return 1
+	descriptor old.web 1 ".applications[0].microservices[0] |= (del(.cmd) | .virtualization = \"unikernel\"
+		| .memory = 32 | .code = \"file://$LAB_DIR/old.tar.gz\" | .readiness.timeout_s = 60)"
+	lab_weft apply -f "$LAB_DIR/old.web.json" --wait --timeout 60 || return 1
+	same 'address' '' "$(of instance old.web.1 .ns_addr6)$(of instance old.web.1 .inst_addr6)" &&
+		has "$(lab_in curl -s --max-time 5 "http://$(of service old.web .vip)/")" 'hello from a unikernel' &&
+		lab_weft service delete old.web --wait --timeout 60
 }
 
 # Another instance: its namespace, its address, its way.
@@ -114,22 +135,28 @@ enabled() {
 }
 
 # Who is outside of the overlay calls the node's own address.
+out() { nsenter --net="/run/netns/$LAB_NS-out" "$@"; }
+up='[2001:db8::1]:8080'
 published() {
-	local out=(nsenter --net="/run/netns/$LAB_NS-out") up='[2001:db8::1]:8080'
 	ip netns add "$LAB_NS-out"
 	lab_in ip link add up0 type veth peer name eth0 netns "$LAB_NS-out"
 	lab_in ip addr add 2001:db8::1/64 dev up0 nodad
 	lab_in ip link set up0 up
-	"${out[@]}" ip addr add 2001:db8::2/64 dev eth0 nodad
-	"${out[@]}" ip link set eth0 up
+	out ip addr add 2001:db8::2/64 dev eth0 nodad
+	out ip link set eth0 up
 	lab_weftd_kill
 	lab_weftd --subnet6=fc00::100/120 --uplink=up0 || return 1
 	jq '.applications[0].microservices[0].port = "8080:80"' "$LAB_DIR/shop.json" >"$LAB_DIR/port.json"
 	lab_weft apply -f "$LAB_DIR/port.json" --wait --timeout 30 || return 1
 	same 'published at' 2001:db8::1 "$(of service shop.web .published_at6)" || return 1
-	has "$("${out[@]}" curl -6 -s --max-time 10 "http://$up/")" 'hello from a container' &&
-		has "$("${out[@]}" curl -6 -s --max-time 10 "http://$up/")" 'hello from a container' &&
-		has "$("${out[@]}" ping -6 -c 1 -W 5 2001:db8::1)" ' 0% packet loss'
+	has "$(out curl -6 -s --max-time 10 "http://$up/")" 'hello from a container' &&
+		has "$(out curl -6 -s --max-time 10 "http://$up/")" 'hello from a container' &&
+		has "$(out ping -6 -c 1 -W 5 2001:db8::1)" ' 0% packet loss'
+}
+
+guest_published() {
+	swap_to unikernel && has "$(out curl -6 -s --max-time 10 "http://$up/")" 'hello from a unikernel' &&
+		has "$(out curl -6 -s --max-time 10 "http://$up/")" 'hello from a unikernel'
 }
 
 refusals() {
@@ -153,7 +180,7 @@ if "$LAB_BUILD/libexec/weft-runsc" --version >/dev/null 2>&1; then
 	sandbox=1
 	variants+=', {virtualization: "gvisor", memory: 160}'
 fi
-lab_descriptor "$LAB_DIR/shop.json" ".applications[0].microservices[0] |= (.variants = $variants]
+lab_descriptor "$LAB_DIR/shop.json" ".applications[0].microservices[0] |= (.variants += $variants]
 	| .addresses += {wrr_ip: \"10.30.0.5\"})"
 descriptor app.client 1
 
@@ -172,6 +199,15 @@ fi
 tap 'back to the container' swap_under_load container
 load_stop
 tap 'no request was lost' none_failed keepalive 500
+load_start guests 200 4
+for network in macvtap tap; do
+	tap "container → unikernel on a $network" swap_to_guest $network
+	tap 'the unikernel answers' every_address 'hello from a unikernel'
+	tap 'back to the container' swap_under_load container
+done
+load_stop
+tap 'no request was lost' none_failed guests 500
+tap 'a unikernel whose image knows IPv4 alone has that' guest_alone
 vip=10.30.0.2
 tap 'refused' refusals
 tap 'weftd killed: all goes on, addresses stay' restarted
@@ -180,6 +216,7 @@ tap 'on again' on_again
 tap 'disabled on the host' disabled
 tap 'enabled again' enabled
 tap 'published for who is outside' published
+tap 'so is a unikernel' guest_published
 ip netns del "$LAB_NS-out"
 OLD_DIR=$LAB_DIR
 tap 'the lab closes clean' lab_close

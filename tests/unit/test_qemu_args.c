@@ -58,6 +58,18 @@ static void unikraft(void **state)
 	inet_pton(AF_INET, "10.19.1.2", &net.addr);
 	inet_pton(AF_INET, "10.19.1.1", &net.gateway);
 	expect(&c, "netdev.ip=10.19.1.2/26:10.19.1.1 spin=50 -- -c /nginx.conf");
+	/* For whom takes it, as Unikraft does not. */
+	inet_pton(AF_INET6, "fc00::102", &net.addr6);
+	net.prefix6_len = 128;
+	expect(&c, "netdev.ip=10.19.1.2/26:10.19.1.1 spin=50 -- -c /nginx.conf");
+	h.ipv6 = true;
+	expect(&c,
+		"netdev.ip=10.19.1.2/26:10.19.1.1 weft.ip6=fc00::102/128 spin=50 -- -c /nginx.conf");
+	inet_pton(AF_INET6, "fe80::1", &net.gateway6);
+	expect(&c,
+		"netdev.ip=10.19.1.2/26:10.19.1.1 weft.ip6=fc00::102/128 weft.gw6=fe80::1 spin=50 "
+		"-- -c /nginx.conf");
+	h.ipv6 = false;
 	h.netdev = WEFT_NETDEV_IPV4_ADDR;
 	h.kernel_args[0] = '\0';
 	c.args = args;
@@ -349,6 +361,14 @@ static void guest_config(void **state)
 				 90),
 		0);
 	assert_string_not_equal(strstr(go, "seed="), strstr(again, "seed="));
+	/* The longest there can be. */
+	inet_pton(AF_INET6, "fc00:1111:2222:3333:4444:5555:6666:7777", &net.addr6);
+	inet_pton(AF_INET6, "fe80:1111:2222:3333:4444:5555:6666:7777", &net.gateway6);
+	net.prefix6_len = 128;
+	assert_int_equal(weft_guest_config_text(long_id, &net, again), 0);
+	assert_non_null(strstr(again, "\nip6=fc00:1111:2222:3333:4444:5555:6666:7777/128\n"
+				      "gw6=fe80:1111:2222:3333:4444:5555:6666:7777\ntime_ms=1"));
+	assert_string_equal(again + WEFT_GUEST_CONFIG_SIZE - 1, "\n");
 }
 
 int main(void)
