@@ -87,7 +87,7 @@ swap_under_load() { # VARIANT
 	for a in host instance; do
 		read -r n bad <"$LAB_DIR/$a"
 		echo "$a: $n curls, $bad failed"
-		[ "$bad" = 0 ] && [ "$n" -gt 5 ] || return 1
+		[ "$bad" = 0 ] && [ "$n" -gt 0 ] || return 1
 	done
 }
 
