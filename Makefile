@@ -10,7 +10,7 @@ VERSION := 0.1.0
 B       ?= build
 CLANG   ?= clang-14
 PKGS    := jansson libsystemd libnl-3.0 libnl-route-3.0 sqlite3 libmicrohttpd libcurl libnghttp2 \
-           libprotobuf-c libarchive smartcols libcrypto libbpf gnutls
+           libprotobuf-c libarchive smartcols libcrypto libbpf libxdp gnutls
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Wpointer-arith \
            -Wwrite-strings -Wvla -Werror

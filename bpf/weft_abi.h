@@ -225,7 +225,8 @@ struct weft_bpf_uplink {
 	__u16 port;
 	__u8 xdp_wanted, xdp_used; /* enum weft_dp_xdp */
 	char device[16];
-	__u32 pad;
+	__u8 xdp_dispatched; /* through libxdp: no link of ours */
+	__u8 pad[3];
 };
 
 /* A service's port on the node's own address, for who is outside of the overlay. */

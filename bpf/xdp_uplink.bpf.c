@@ -10,10 +10,8 @@
  * reason datagrams with a checksum of their own are left to TC: where the sender is on this very
  * machine it may be only begun, and the kernel would complete it at a place that has moved.
  *
- * It is attached by a bpf_link of its own rather than by libxdp. The dispatcher of that library
- * joins programs of several owners by freplace, which kernels in lockdown refuse and which costs a
- * call per stage and packet; a pinned link is replaced atomically, ends with its device, and is
- * visible as ours. Where another XDP program holds the device already, TC does all of it. */
+ * It is one program of several where libxdp's dispatcher can run it, and alone on the device by a
+ * bpf_link elsewhere. Where another XDP program holds the device already, TC does all of it. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

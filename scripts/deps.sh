@@ -5,10 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build=(gcc libc6-dev make pkg-config clang-14 libclang-rt-14-dev libbpf-dev bpftool
-	libnl-3-dev libnl-route-3-dev libjansson-dev libsystemd-dev libmicrohttpd-dev libgnutls28-dev
-	libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libarchive-dev
-	libsmartcols-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev
+build=(gcc libc6-dev make pkg-config clang-14 libclang-rt-14-dev libbpf-dev libxdp-dev
+	bpftool libnl-3-dev libnl-route-3-dev libjansson-dev libsystemd-dev libmicrohttpd-dev
+	libgnutls28-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
+	libarchive-dev libsmartcols-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev
 	linux-libc-dev binutils dpkg-dev)
 run=(containerd runc runsc qemu-system-x86 nginx-light iproute2 jq curl procps util-linux kmod
 	ca-certificates)

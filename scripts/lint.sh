@@ -83,7 +83,8 @@ lint_sparse() {
 	local cflags out
 	needs sparse && user_space && generate || return
 	cflags=$(pkg-config --cflags jansson libsystemd libnl-3.0 libnl-route-3.0 sqlite3 \
-		libmicrohttpd libcurl libnghttp2 libprotobuf-c libarchive smartcols libcrypto libbpf gnutls)
+		libmicrohttpd libcurl libnghttp2 libprotobuf-c libarchive smartcols libcrypto libbpf libxdp \
+		gnutls)
 	# shellcheck disable=SC2086 # words
 	out=$(split -n1 sparse -Wall -Wno-bitwise -std=gnu11 -D_GNU_SOURCE -D__STDC_NO_VLA__ \
 		-DWEFT_VERSION='"lint"' -I. -I"$B/gen" $cflags 2>&1 |

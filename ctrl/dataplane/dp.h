@@ -112,6 +112,7 @@ enum dp_feature {
 	DP_DECAP_FLAGS,
 	DP_XDP_LINK,
 	DP_XDP_FRAGS,
+	DP_FREPLACE,
 	DP_NETNS_COOKIE,
 	DP_SOCKMAP,
 	DP_RING_BUFFER,
@@ -238,12 +239,22 @@ struct dp_ports {
 };
 struct dp_xdp_choice {
 	enum weft_dp_xdp used;
-	char text[160];
+	char text[WEFT_DP_XDP_TEXT];
 };
 int dp_xdp_attach(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex,
 	const char *device, enum weft_dp_xdp wanted, bool whole_sums, struct dp_xdp_choice *ret,
 	struct weft_err *err);
-void dp_xdp_detach(const char *dir);
+/* As the note of the uplink says; its device may have gone. */
+void dp_xdp_detach(const char *dir, const struct weft_bpf_uplink *note);
+
+/* --- dp_dispatch.c, dp_dispatch_probe.c: libxdp's dispatcher --- */
+int dp_dispatch_probe(void); /* 0, or how the kernel refuses what it is made of */
+/* Load the one program of obj into the dispatcher on ifindex, beside those of others and in the
+ * place of one of dp's. -EOPNOTSUPP: the library does without a dispatcher here; nothing is on. */
+int dp_dispatch_attach(struct weft_dp *dp, struct bpf_object *obj, uint32_t ifindex,
+	enum weft_dp_xdp how, bool frags);
+/* Take whatever program works with the maps below dir off, and leave those of others. */
+void dp_dispatch_detach(const char *dir, uint32_t ifindex);
 
 /* --- dp_vxlan.c --- */
 /* A VXLAN device that does nothing but make GRO know the port. Kept when it is there. */

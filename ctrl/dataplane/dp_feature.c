@@ -113,6 +113,11 @@ static bool has_xdp_frags(void)
 	return loads(BPF_PROG_TYPE_XDP, do_nothing, ARRAY_SIZE(do_nothing), BPF_F_XDP_HAS_FRAGS);
 }
 
+static bool has_freplace(void)
+{
+	return dp_dispatch_probe() == 0;
+}
+
 static bool has_tcx(void)
 {
 	_cleanup_(closep) int prog =
@@ -193,6 +198,9 @@ static const struct row {
 		"the uplink is served by TC alone", has_xdp_link},
 	[DP_XDP_FRAGS] = {"XDP fragments", "5.18", "XDP on devices with large frames",
 		"no native XDP above an MTU of some 3,500", has_xdp_frags},
+	[DP_FREPLACE] = {"program extensions", "5.10",
+		"libxdp's dispatcher: XDP on the uplink beside the programs of others",
+		"XDP on the uplink by a bpf_link, for weft alone", has_freplace},
 	[DP_NETNS_COOKIE] = {"netns cookies", "5.15", "whose sockets the shortcut may take",
 		"no shortcut between sockets", has_cgroup_link},
 	[DP_SOCKMAP] = {"sockmap", "4.18", "the shortcut between sockets",

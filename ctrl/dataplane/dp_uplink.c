@@ -150,7 +150,7 @@ static void add_gro(struct weft_dp *dp, struct dp_uplink *up)
 
 static void take_off(const char *dir, const struct weft_bpf_uplink *note)
 {
-	dp_xdp_detach(dir);
+	dp_xdp_detach(dir, note);
 	dp_publish_detach(dir, note->ifindex);
 	dp_detach_program(dir, LINK, note->ifindex);
 	dp_vxlan_del(note->vxlan_ifindex);

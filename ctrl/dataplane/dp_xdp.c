@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* XDP on the uplink: in which mode, and why. A pinned bpf_link holds the program; xdp_uplink.bpf.c
- * says why it is not libxdp's dispatcher. */
+/* XDP on the uplink: in which mode, by what, and why. libxdp's dispatcher holds the program where
+ * the kernel lets it, so that those of others have their place beside it; else a pinned bpf_link.
+ */
 #include <errno.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
@@ -15,6 +16,7 @@
 #include <bpf/libbpf.h>
 
 #include "bpf/xdp_uplink.skel.h"
+#include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 #include "ctrl/dataplane/dp.h"
 
@@ -84,7 +86,7 @@ static enum weft_dp_xdp choose(const char *device, const char **ret_why)
 	return WEFT_DP_XDP_NATIVE;
 }
 
-void dp_xdp_detach(const char *dir)
+static void detach_link(const char *dir)
 {
 	_cleanup_(freep) char *path = dp_pin_name(dir, LINK);
 	_cleanup_(closep) int link = path ? bpf_obj_get(path) : -1;
@@ -95,7 +97,25 @@ void dp_xdp_detach(const char *dir)
 	unlink(path);
 }
 
-static int attach(struct weft_dp *dp, int prog, uint32_t ifindex, enum weft_dp_xdp mode)
+static void detach_dispatched(const char *dir, const struct weft_bpf_uplink *note)
+{
+	if (note->xdp_dispatched)
+		dp_dispatch_detach(dir, note->ifindex);
+}
+
+void dp_xdp_detach(const char *dir, const struct weft_bpf_uplink *note)
+{
+	detach_link(dir);
+	detach_dispatched(dir, note);
+}
+
+static void detach(struct weft_dp *dp)
+{
+	dp_xdp_detach(dp->dir, dp->uplink);
+	dp->uplink->xdp_dispatched = 0;
+}
+
+static int attach_link(struct weft_dp *dp, int prog, uint32_t ifindex, enum weft_dp_xdp mode)
 {
 	_cleanup_(freep) char *path = dp_pin_name(dp->dir, LINK);
 	LIBBPF_OPTS(bpf_link_create_opts, opts,
@@ -109,10 +129,9 @@ static int attach(struct weft_dp *dp, int prog, uint32_t ifindex, enum weft_dp_x
 	if (link >= 0 && dp_link_ifindex(link) == ifindex && dp->uplink->xdp_used == mode &&
 		bpf_link_update(link, prog, NULL) == 0)
 		return 0;
-	if (link >= 0) {
-		dp_xdp_detach(dp->dir);
-		close(link);
-	}
+	if (link >= 0)
+		close(TAKE_FD(link));
+	detach(dp);
 	link = bpf_link_create(prog, (int)ifindex, BPF_XDP, &opts);
 	if (link < 0)
 		return link;
@@ -135,33 +154,53 @@ static const char *refusal(int code)
 	}
 }
 
-/* For frames in pieces where the kernel has them (5.18), else for whole ones. */
-static int load(struct weft_dp *dp, const struct dp_ports *ports, bool generic, bool whole_sums,
-	struct xdp_uplink **ret)
+struct how {
+	enum weft_dp_xdp mode;
+	bool whole_sums, dispatcher;
+};
+
+static int open_program(struct weft_dp *dp, const struct dp_ports *ports, const struct how *how,
+	bool frags, struct xdp_uplink **ret)
 {
-	int r = -EINVAL;
+	struct xdp_uplink *skel = xdp_uplink__open();
+	int r;
 
-	for (int frags = dp_has(dp, DP_XDP_FRAGS); frags >= 0 && r < 0; frags--) {
-		struct xdp_uplink *skel = xdp_uplink__open();
-
-		if (!skel)
-			return -errno;
-		DP_CONSTANTS(dp, skel->rodata);
-		skel->rodata->tunnel_port = ports->raw;
-		skel->rodata->vxlan_port = ports->vxlan;
-		skel->rodata->xdp_frags = frags;
-		skel->rodata->no_decap = generic;
-		skel->rodata->xdp_publishes = whole_sums;
+	if (!skel)
+		return -errno;
+	DP_CONSTANTS(dp, skel->rodata);
+	skel->rodata->tunnel_port = ports->raw;
+	skel->rodata->vxlan_port = ports->vxlan;
+	skel->rodata->xdp_frags = frags;
+	skel->rodata->no_decap = how->mode == WEFT_DP_XDP_GENERIC;
+	skel->rodata->xdp_publishes = how->whole_sums;
+	if (!how->dispatcher)
 		bpf_program__set_flags(skel->progs.xdp_uplink, frags ? BPF_F_XDP_HAS_FRAGS : 0);
-		r = dp_prepare(dp, skel->obj);
-		if (r == 0)
-			r = xdp_uplink__load(skel);
-		if (r == 0)
-			*ret = skel;
-		else
-			xdp_uplink__destroy(skel);
-	}
+	r = dp_prepare(dp, skel->obj);
+	if (r < 0)
+		xdp_uplink__destroy(skel);
+	else
+		*ret = skel;
 	return r;
+}
+
+static int load_and_link(
+	struct weft_dp *dp, struct xdp_uplink *skel, uint32_t ifindex, const struct how *how)
+{
+	int r = xdp_uplink__load(skel);
+
+	return r < 0 ? r
+		     : attach_link(dp, bpf_program__fd(skel->progs.xdp_uplink), ifindex, how->mode);
+}
+
+static int dispatch(struct weft_dp *dp, struct xdp_uplink *skel, uint32_t ifindex,
+	const struct how *how, bool frags)
+{
+	detach_link(dp->dir);
+	/* A dispatcher is in one mode. */
+	if (dp->uplink->xdp_used != how->mode)
+		detach_dispatched(dp->dir, dp->uplink);
+	dp->uplink->xdp_dispatched = 1;
+	return dp_dispatch_attach(dp, skel->obj, ifindex, how->mode, frags);
 }
 
 /* Whoever sends into one of these is on this machine, and may leave checksums to the receiver. In
@@ -175,16 +214,54 @@ static bool sums_are_whole(const char *device, enum weft_dp_xdp mode)
 	       strcmp(driver, "tun") != 0 && strcmp(driver, "vif") != 0;
 }
 
-/* The program stays loaded with its link alone. */
-static int run(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex,
-	enum weft_dp_xdp mode, bool whole_sums)
+/* The program stays loaded with its link alone. For frames in pieces where the kernel has them
+ * (5.18), else for whole ones. */
+static int run(
+	struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex, const struct how *how)
 {
-	struct xdp_uplink *skel = NULL;
-	int r = load(dp, ports, mode == WEFT_DP_XDP_GENERIC, whole_sums, &skel);
+	int r = -EINVAL;
 
+	for (int frags = dp_has(dp, DP_XDP_FRAGS); frags >= 0 && r < 0; frags--) {
+		struct xdp_uplink *skel = NULL;
+
+		r = open_program(dp, ports, how, frags, &skel);
+		if (r < 0)
+			return r;
+		r = how->dispatcher ? dispatch(dp, skel, ifindex, how, frags)
+				    : load_and_link(dp, skel, ifindex, how);
+		xdp_uplink__destroy(skel);
+		if (r == -EBUSY || r == -EEXIST)
+			break;
+	}
+	return r;
+}
+
+/* Through the dispatcher if it can be, else by a link. ret says by which, and why. */
+static int run_either(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex,
+	struct how *how, struct dp_xdp_choice *ret)
+{
+	int r = dp_has(dp, DP_FREPLACE) ? 0 : dp_dispatch_probe();
+	const char *why = NULL;
+
+	how->dispatcher = dp_has(dp, DP_FREPLACE);
+	if (!how->dispatcher)
+		why = r < 0 ? strerror(-r) : "left out";
+	if (how->dispatcher) {
+		r = run(dp, ports, ifindex, how);
+		if (r == 0)
+			snprintf(ret->text, sizeof(ret->text), "%s, through libxdp's dispatcher",
+				names[how->mode]);
+		if (r == 0 || r == -EBUSY || r == -EEXIST)
+			return r;
+		log_debug("XDP through libxdp: %s", strerror(-r));
+		why = strerror(-r);
+		how->dispatcher = false;
+		detach(dp);
+	}
+	r = run(dp, ports, ifindex, how);
 	if (r == 0)
-		r = attach(dp, bpf_program__fd(skel->progs.xdp_uplink), ifindex, mode);
-	xdp_uplink__destroy(skel);
+		snprintf(ret->text, sizeof(ret->text),
+			"%s, by a bpf_link (libxdp's dispatcher: %s)", names[how->mode], why);
 	return r;
 }
 
@@ -193,30 +270,31 @@ int dp_xdp_attach(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifi
 	struct weft_err *err)
 {
 	const char *why = "as set";
-	enum weft_dp_xdp mode = wanted == WEFT_DP_XDP_AUTO ? choose(device, &why) : wanted;
+	struct how how = {
+		.mode = wanted == WEFT_DP_XDP_AUTO ? choose(device, &why) : wanted,
+	};
 	int r;
 
 	if (!dp_has(dp, DP_XDP_LINK)) {
-		mode = WEFT_DP_XDP_OFF;
+		how.mode = WEFT_DP_XDP_OFF;
 		why = "the kernel has no links for XDP";
 	}
-	if (mode == WEFT_DP_XDP_OFF) {
-		dp_xdp_detach(dp->dir);
-		ret->used = mode;
+	ret->used = WEFT_DP_XDP_OFF;
+	if (how.mode == WEFT_DP_XDP_OFF) {
+		detach(dp);
 		snprintf(ret->text, sizeof(ret->text), "off: %s", why);
 		return 0;
 	}
-	r = run(dp, ports, ifindex, mode, whole_sums || sums_are_whole(device, mode));
+	how.whole_sums = whole_sums || sums_are_whole(device, how.mode);
+	r = run_either(dp, ports, ifindex, &how, ret);
 	if (r == 0) {
-		ret->used = mode;
-		snprintf(ret->text, sizeof(ret->text), "%s, by a bpf_link", names[mode]);
+		ret->used = how.mode;
 		return 0;
 	}
-	dp_xdp_detach(dp->dir);
-	ret->used = WEFT_DP_XDP_OFF;
+	detach(dp);
 	snprintf(ret->text, sizeof(ret->text), "off: %s", refusal(r));
 	if (wanted == WEFT_DP_XDP_AUTO)
 		return 0;
-	weft_err_set(err, r, "uplink %s: %s XDP: %s", device, names[mode], refusal(r));
+	weft_err_set(err, r, "uplink %s: %s XDP: %s", device, names[how.mode], refusal(r));
 	return weft_err_hint(err, "--xdp=auto takes what the device has");
 }

@@ -53,12 +53,13 @@ int weft_dp_uplink_set(
 	struct weft_dp *dp, const struct weft_dp_uplink *uplink, struct weft_err *err);
 void weft_dp_uplink_remove(struct weft_dp *dp); /* none: nothing to do */
 
+#define WEFT_DP_XDP_TEXT 192
 struct weft_dp_uplink_status {
 	char device[16];
 	uint16_t port;
 	uint32_t mtu;
 	enum weft_dp_xdp xdp_wanted, xdp_used; /* used: NATIVE, GENERIC or OFF */
-	char xdp[160];                         /* how, or why not */
+	char xdp[WEFT_DP_XDP_TEXT];            /* how, by what, or why not */
 	char gro[160];                         /* who merges segments in VXLAN format */
 	char problem[256];                     /* "": it works */
 };

@@ -41,7 +41,10 @@ static struct weft_dp *shared;
 
 USED static void set_up_with(bool whole_sums)
 {
-	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .max_flows = 65536, .mtu = 1400};
+	struct weft_dp_config config = {.bpffs_dir = LAB_PINS,
+		.max_flows = 65536,
+		.mtu = 1400,
+		.without = "program extensions"}; /* what is in a dispatcher can not be run */
 	struct weft_dp_uplink uplink = {
 		.device = "up0", .xdp = WEFT_DP_XDP_GENERIC, .whole_sums = whole_sums};
 	struct weft_err err = {0};

@@ -38,7 +38,11 @@ USED static bool provoked[WEFT_DROP_COUNT];
 
 USED static int setup(void **state)
 {
-	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .max_flows = 65536, .mtu = MTU};
+	/* A program in a dispatcher can not be run on built frames. */
+	struct weft_dp_config config = {.bpffs_dir = LAB_PINS,
+		.max_flows = 65536,
+		.mtu = MTU,
+		.without = "program extensions"};
 	struct weft_dp_uplink uplink = {.device = "up0", .xdp = WEFT_DP_XDP_NATIVE};
 	struct weft_err err = {0};
 	struct weft_dp *dp;

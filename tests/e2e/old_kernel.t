@@ -26,7 +26,8 @@ named() {
 		'trace +tracing hops: the kernel has no ring buffer' 'shortcut +the shortcut.*no netns cookies' ||
 		return 1
 	lab_weft status -o json | jq -e '[.dataplane.features[] | select(.has | not) | .name] | sort ==
-		["XDP links", "decap flags", "kernel context", "netns cookies", "ring buffer", "sockmap", "tcx"]'
+		["XDP links", "decap flags", "kernel context", "netns cookies", "program extensions",
+		 "ring buffer", "sockmap", "tcx"]'
 }
 answers() { has "$(lab_in curl -s --max-time 5 "http://$vip/")" '^10\.18\.0\.'; }
 restart() {
@@ -52,7 +53,7 @@ refuses() {
 if ! why=$(lab_check test 2>&1); then tap_skip_all "$(head -n 1 <<<"$why")"; fi
 lab_open e2e-old-kernel
 nginx_conf
-export WEFT_WITHOUT='tcx,kernel context,decap flags,XDP links,sockmap,netns cookies,ring buffer'
+export WEFT_WITHOUT='tcx,kernel context,decap flags,XDP links,program extensions,sockmap,netns cookies,ring buffer'
 lab_containerd
 lab_weftd
 descriptor shop.web 2 '.applications[0].microservices[0] |= (.addresses.rr_ip = "10.30.0.2" | .shortcut = true)'
