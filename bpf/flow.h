@@ -205,6 +205,8 @@ static __always_inline __u32 flow_vacancy(struct weft_bucket *b, __u64 tag)
 		asm volatile("" : "+r"(taken), "+r"(other));
 		place = (place & taken) | ((__u64)i & ~taken);
 		same |= (other - 1) & taken;
+		/* One word after the other: to have them all at hand takes the stack. */
+		asm volatile("" : "+r"(place), "+r"(same));
 	}
 	return same >> 63 ? WEFT_BUCKET_WORDS : place;
 }

@@ -32,7 +32,7 @@ static __always_inline int semantic6(struct __sk_buff *skb, struct packet *p, st
 	int ret = p->frag_later ? 0 : parse_l4_6(skb, p);
 
 	if (ret == DROP(ICMP_TYPE))
-		return icmp6_error(skb, r->from_id, target6(skb));
+		return IS_ERROR;
 	if (ret)
 		return ret;
 	if (r->mtu && too_big6(skb, p, r->mtu))
@@ -75,7 +75,7 @@ static __always_inline bool spoofed6(
 	return !has_addr6(from->ns_addr6) || !same_addr6(ip->saddr.in6_u.u6_addr32, from->ns_addr6);
 }
 
-/* The verdict. */
+/* The verdict, or IS_ERROR. */
 __noinline int ipv6(struct __sk_buff *skb, __u32 from_id)
 {
 	const struct weft_bpf_instance *from = instance_get(from_id);

@@ -71,10 +71,22 @@ static __always_inline int nat_l4_check(struct __sk_buff *skb, const struct pack
 		skb, off, 0, diff, BPF_F_PSEUDO_HDR | (udp ? BPF_F_MARK_MANGLED_0 : 0));
 }
 
+static __always_inline void nat_addrs(struct iphdr *ip, __be32 saddr, __be32 daddr, __u32 diff)
+{
+	ip->check = csum_update(ip->check, diff);
+	ip->saddr = saddr;
+	ip->daddr = daddr;
+}
+
+static __always_inline __u32 nat_diff(__be32 saddr, __be32 daddr, __be32 to_saddr, __be32 to_daddr)
+{
+	return csum_fold((__u64)(__u32)~saddr + to_saddr + (__u32)~daddr + to_daddr);
+}
+
 static __always_inline int nat_rewrite(
 	struct __sk_buff *skb, const struct packet *p, __be32 saddr, __be32 daddr)
 {
-	__u32 diff = csum_fold((__u64)(__u32)~p->saddr + saddr + (__u32)~p->daddr + daddr);
+	__u32 diff = nat_diff(p->saddr, p->daddr, saddr, daddr);
 	struct iphdr *ip;
 
 	/* What comes by a tunnel has been translated already, unless it answers a service's call.
@@ -86,10 +98,25 @@ static __always_inline int nat_rewrite(
 	ip = (void *)(frame(skb) + IP_OFF);
 	if ((void *)(ip + 1) > frame_end(skb))
 		return DROP(TRUNCATED);
-	ip->check = csum_update(ip->check, diff);
-	ip->saddr = saddr;
-	ip->daddr = daddr;
+	nat_addrs(ip, saddr, daddr, diff);
 	return 0;
+}
+
+/* The same to a plain TCP or UDP packet without any helper; false, and nothing done, where it takes
+ * one. */
+static __always_inline bool nat_rewrite_here(
+	struct __sk_buff *skb, bool udp, __be32 saddr, __be32 daddr)
+{
+	struct iphdr *ip = (void *)(frame(skb) + IP_OFF);
+	__u32 check = IP_OFF + IP_HLEN_MIN + (udp ? UDP_CHECK_OFF : TCP_CHECK_OFF), diff;
+
+	if ((void *)(ip + 1) > frame_end(skb))
+		return false;
+	diff = nat_diff(ip->saddr, ip->daddr, saddr, daddr);
+	if (!nat_check_here(skb, check, diff, udp))
+		return false;
+	nat_addrs(ip, saddr, daddr, diff);
+	return true;
 }
 
 #endif

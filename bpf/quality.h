@@ -93,6 +93,17 @@ static __always_inline __u64 quality_key(__u32 ack, __be16 client_port, __u32 ba
 	return (__u64)ack << 32 | (__u32)client_port << 16 | backend;
 }
 
+/* What an answer to the request acknowledges, or the request that it answers. */
+static __always_inline __u32 quality_ack(const struct packet *p, bool reverse)
+{
+	return reverse ? bpf_ntohl(p->ack) : bpf_ntohl(p->seq) + p->data;
+}
+
+static __always_inline bool quality_timed(const struct packet *p, bool reverse)
+{
+	return p->data && QUALITY_TIMED(quality_ack(p, reverse));
+}
+
 /* p on its way between a client and its backend; state is that of the flow before it, where it
  * comes back. */
 static __always_inline void quality_packet(
@@ -106,11 +117,9 @@ static __always_inline void quality_packet(
 		quality_connection(backend, p->tcp_flags, state);
 		return;
 	}
-	if (!p->data)
+	if (!quality_timed(p, reverse))
 		return;
-	ack = reverse ? bpf_ntohl(p->ack) : bpf_ntohl(p->seq) + p->data;
-	if (!QUALITY_TIMED(ack))
-		return;
+	ack = quality_ack(p, reverse);
 	if (reverse)
 		quality_answer(backend, quality_key(ack, p->dport, backend));
 	else

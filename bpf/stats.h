@@ -9,6 +9,7 @@
 #define DROP(reason)     (-1 - (int)WEFT_DROP_##reason)
 #define DROP_REASON(ret) ((__u32)(-1 - (ret)))
 #define NOT_OURS         100 /* neither that, nor a verdict: a packet that others may have */
+#define IS_ERROR         103 /* likewise: an ICMP error, for the caller, who has the stack for it */
 
 static __always_inline void count_drop(__u32 reason)
 {

@@ -18,6 +18,7 @@
 #include "bpf/icmp.h"
 #include "bpf/ipv6.h"
 #include "bpf/publish.h"
+#include "bpf/quick.h"
 #include "bpf/reset.h"
 #include "bpf/unreachable.h"
 #include "bpf/waiting.h"
@@ -34,7 +35,7 @@ static __always_inline int semantic(struct __sk_buff *skb, struct packet *p, str
 		return later_fragment(skb, p, r);
 	ret = parse_l4(skb, p);
 	if (ret == DROP(ICMP_TYPE))
-		return icmp_error(skb, r->from_id, 0);
+		return IS_ERROR;
 	if (ret)
 		return ret;
 	if (overlay_mtu && p->ip_len > overlay_mtu && too_big(skb, overlay_mtu, false))
@@ -78,7 +79,8 @@ static __always_inline int refuse(
 	return answer;
 }
 
-/* Not part of the program's main function, whose stack all others would have to share. */
+/* Not part of the program's main function, whose stack all others would have to share. The verdict,
+ * NOT_OURS or IS_ERROR. */
 static __noinline int ipv4(
 	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 from_id)
 {
@@ -108,7 +110,18 @@ static __noinline int ipv4(
 	/* What the host sent here for nobody must not go round in circles. */
 	if (from->device == WEFT_DEVICE_HOST)
 		return DROP(UNKNOWN_ADDR);
-	ret = from->service ? publish_out(skb, from_id) : NOT_OURS;
+	return NOT_OURS;
+}
+
+/* What ipv4() leaves to do, with more of the stack than that has to give. */
+static __always_inline int ipv4_rest(
+	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 id, int ret)
+{
+	if (ret == IS_ERROR)
+		return icmp_error(skb, id, 0);
+	if (ret != NOT_OURS)
+		return ret;
+	ret = from->service ? publish_out(skb, id) : NOT_OURS;
 	return ret == NOT_OURS ? pass_to_host(skb) : ret;
 }
 
@@ -139,11 +152,12 @@ static __always_inline int handle(
 
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
-		return ipv4(skb, from, id);
+		return ipv4_rest(skb, from, id, ipv4(skb, from, id));
 	case bpf_htons(ETH_P_ARP):
 		return arp_answer(skb, from);
 	case bpf_htons(ETH_P_IPV6):
-		return ipv6(skb, id);
+		ret = ipv6(skb, id);
+		return ret == IS_ERROR ? icmp6_error(skb, id, target6(skb)) : ret;
 	case bpf_htons(ETH_P_8021Q):
 	case bpf_htons(ETH_P_8021AD):
 		return DROP(VLAN);
@@ -173,9 +187,12 @@ int tc_instance(struct __sk_buff *skb)
 	int ret = DROP(UNKNOWN_DEVICE);
 
 	if (from) {
-		if (from->active & WEFT_INSTANCE_BORROWED && !for_overlay(skb, from))
-			return TC_ACT_UNSPEC;
-		ret = handle_any(skb, from, id);
+		ret = quick(skb, from, id);
+		if (ret == NOT_QUICK) {
+			if (from->active & WEFT_INSTANCE_BORROWED && !for_overlay(skb, from))
+				return TC_ACT_UNSPEC;
+			ret = handle_any(skb, from, id);
+		}
 	}
 	if (ret >= 0)
 		return ret;

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The way of most packets by itself: a segment or datagram of an established flow between a service
+ * and its client, whole and plain, which changes nothing but counters. It is handled in a few
+ * cache lines of straight code, without a call. What is different in any way is left untouched to
+ * the whole program, which would do the same here, only later: no rule is made in this file. */
+#ifndef WEFT_BPF_QUICK_H
+#define WEFT_BPF_QUICK_H
+
+#include "bpf/forward.h"
+
+#define NOT_QUICK 102 /* no verdict */
+#define IP_PLAIN  (4 << 4 | IP_HLEN_MIN / 4)
+
+/* IPv4 without options, not in pieces and not too long, by its rightful sender. */
+static __always_inline bool quick_ip(
+	struct __sk_buff *skb, const struct weft_bpf_instance *from, struct packet *p)
+{
+	const struct ethhdr *eth = (void *)frame(skb);
+	const struct iphdr *ip = (void *)(eth + 1);
+	const struct udphdr *uh = (void *)(ip + 1);
+
+	if ((void *)(uh + 1) > frame_end(skb) || skb->vlan_present || skb->gso_size)
+		return false;
+	if (eth->h_proto != bpf_htons(ETH_P_IP) || *(const __u8 *)ip != IP_PLAIN ||
+		ip->frag_off & bpf_htons(IP_FRAG_MORE | IP_FRAG_OFF))
+		return false;
+	p->family = 4;
+	p->proto = ip->protocol;
+	p->saddr = ip->saddr;
+	p->daddr = ip->daddr;
+	p->ip_len = bpf_ntohs(ip->tot_len);
+	p->l4 = IP_OFF + IP_HLEN_MIN;
+	return mac_equal(eth->h_source, from->mac) && p->saddr == from->ns_addr && p->saddr &&
+	       in_semantic_range(p->daddr) && IP_OFF + p->ip_len <= skb->len &&
+	       (!overlay_mtu || p->ip_len <= overlay_mtu);
+}
+
+/* A datagram, or a segment that neither begins nor ends anything, and whose time is not taken. */
+static __always_inline bool quick_l4(struct __sk_buff *skb, struct packet *p, bool reverse)
+{
+	const void *l4 = frame(skb) + IP_OFF + IP_HLEN_MIN, *end = frame_end(skb);
+
+	if (p->proto == IPPROTO_TCP)
+		return !parse_tcp(l4, end, p) && !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+		       !quality_timed(p, reverse);
+	return p->proto == IPPROTO_UDP && !parse_udp(l4, end, p);
+}
+
+/* Whether the packet leaves the word as it is. */
+static __always_inline bool quick_holds(const struct packet *p, __u64 word)
+{
+	__u32 state = flow_next_state(word, flow_first_state(p), p->tcp_flags);
+
+	return flow_aged(word, state) == word;
+}
+
+static __always_inline bool quick_call(
+	const struct packet *p, struct route *r, __u32 service, __u32 kind)
+{
+	const struct weft_bpf_service *svc = service_get(service);
+	struct flow_key key;
+	struct flow f;
+
+	if (!svc)
+		return false;
+	r->policy = kind - WEFT_TARGET_SERVICE;
+	key = key_to_service(p, r->from, svc, r->policy, false);
+	if (!flow_find(flow_hash(&key), &f) || !flow_backend(f.word, service, r) ||
+		!quick_holds(p, f.word))
+		return false;
+	r->saddr = r->from->inst_addr;
+	r->backend = r->to_id;
+	r->service = service;
+	return r->saddr;
+}
+
+static __always_inline bool quick_answer(const struct packet *p, struct route *r, __u32 to)
+{
+	struct flow_key back, forth;
+	struct flow f;
+
+	r->to_id = to;
+	r->to = instance_get(to);
+	return r->to && r->from->service && way_back(p, r, &f, &back, &forth) &&
+	       quick_holds(p, f.word);
+}
+
+static __always_inline bool quick_route(struct __sk_buff *skb, struct packet *p, struct route *r)
+{
+	__u32 low = bpf_ntohl(p->daddr) & 0xffff, kind, id;
+	const __u32 *target = bpf_map_lookup_elem(&targets, &low);
+
+	if (!target)
+		return false;
+	kind = WEFT_TARGET_KIND(*target);
+	id = WEFT_TARGET_ID(*target);
+	if (!quick_l4(skb, p, kind == WEFT_TARGET_INSTANCE))
+		return false;
+	if (kind >= WEFT_TARGET_SERVICE)
+		return quick_call(p, r, id, kind);
+	return kind == WEFT_TARGET_INSTANCE && quick_answer(p, r, id);
+}
+
+/* The verdict, or NOT_QUICK. */
+static __always_inline int quick(
+	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 from_id)
+{
+	struct route r = {.from = from, .from_id = from_id};
+	struct packet p = {};
+
+	if (from->device != WEFT_DEVICE_PEER && from->device != WEFT_DEVICE_DIRECT)
+		return NOT_QUICK;
+	if (!quick_ip(skb, from, &p) || !quick_route(skb, &p, &r))
+		return NOT_QUICK;
+	if (r.to->device == WEFT_DEVICE_REMOTE ||
+		!nat_rewrite_here(skb, p.proto == IPPROTO_UDP, r.saddr, r.to->ns_addr))
+		return NOT_QUICK;
+	count_packet(skb, r.service, r.backend, r.reverse ? FROM_BACKEND : TO_BACKEND);
+	return deliver_here(skb, r.to);
+}
+
+#endif
