@@ -33,6 +33,18 @@ my %answers = (
 	'stop' => sub { $status = 'paused'; '{}' },
 );
 
+# "later-STATUS": once nobody listens any more. "then-STATUS": once it has been seen to run, it does not any more; the events are those of qemu.
+my %before = (
+	'guest-panicked' => 'GUEST_PANICKED", "data": {"action": "pause"}',
+	'watchdog' => 'WATCHDOG", "data": {"action": "pause"}',
+	'io-error' => 'BLOCK_IO_ERROR", "data": {"device": "d", "operation": "write", "action": "stop"}',
+);
+
+sub event {
+	my ($c, $event) = @_;
+	print $c qq({"event": $event, "timestamp": {"seconds": 1, "microseconds": 2}}), "\r\n";
+}
+
 while (accept(my $c, $listener)) {
 	$c->autoflush(1);
 	hang() if $mode eq 'silent';
@@ -59,6 +71,11 @@ while (accept(my $c, $listener)) {
 		$status = 'no such status' if $mode eq 'odd-status';
 		exit 0 if $command eq 'quit';
 		print $c qq({"return": ) . $answers{$command}->() . "$tail}\r\n";
-		print $c qq({"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}}), "\r\n" if $command eq 'cont';
+		event($c, '"RESUME"') if $command eq 'cont';
+		next unless $command eq 'query-status' && $status eq 'running' && $mode =~ /^then-(.*)/;
+		$status = $1;
+		event($c, qq("$before{$status})) if $before{$status};
+		event($c, '"STOP"');
 	}
+	$status = $1 if $status eq 'running' && $mode =~ /^later-(.*)/;
 }

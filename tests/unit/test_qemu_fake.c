@@ -93,6 +93,80 @@ static void bad_starts(void **state)
 	}
 }
 
+static const struct {
+	const char *status, *says;
+} deaths[] = {
+	{"internal-error", "internal error"},
+	{"guest-panicked", "guest panicked"},
+	{"watchdog", "watchdog ran out"},
+	{"io-error", "I/O error"},
+	{"shutdown", "shut down"},
+};
+
+/* qemu lives on in these states, the guest does not: that is a failure, and qemu's end. */
+static void dead_guests(void **state)
+{
+	struct qlab *f = *state;
+
+	qlab_prepare_code(f, "{\"machine\": \"microvm\"}", test_code_idle, test_code_idle_size);
+	for (size_t i = 0; i < ARRAY_SIZE(deaths); i++) {
+		_cleanup_(freep) char *mode = weft_strf("then-%s", deaths[i].status);
+
+		set_mode(mode);
+		f->events = 0;
+		qlab_start(f);
+		qlab_await(f, &f->events, 1);
+		assert_int_equal(f->event_kind, WEFT_RUNTIME_FAILED);
+		if (!strstr(f->detail, deaths[i].says))
+			fail_msg("%s: '%s'", mode, f->detail);
+		qlab_assert_nothing_left(f);
+	}
+}
+
+/* One that died while no daemon was there is not taken over. */
+static void dead_before_adoption(void **state)
+{
+	struct qlab *f = *state;
+
+	qlab_prepare_code(f, "{\"machine\": \"microvm\"}", test_code_idle, test_code_idle_size);
+	for (size_t i = 0; i < ARRAY_SIZE(deaths); i++) {
+		_cleanup_(freep) char *mode = weft_strf("later-%s", deaths[i].status);
+
+		set_mode(mode);
+		f->events = 0;
+		qlab_start(f);
+		weft_runtime_qemu.free_(f->rt);
+		qlab_new_runtime(f);
+		weft_qemu_set_timeouts(f->rt, START_MS, 200, 1500);
+		assert_int_equal(qlab_adopt(f), -ENOENT);
+		if (!strstr(f->err.msg, deaths[i].says))
+			fail_msg("%s: '%s'", mode, f->err.msg);
+		assert_int_equal(qlab_delete(f), 0);
+		qlab_assert_nothing_left(f);
+		assert_int_equal(f->events, 0);
+	}
+}
+
+/* Somebody else stops it by its monitor: that is a pause, from which it comes back. */
+static void paused_by_others(void **state)
+{
+	struct qlab *f = *state;
+
+	qlab_prepare_code(f, "{\"machine\": \"microvm\"}", test_code_idle, test_code_idle_size);
+	set_mode("then-paused");
+	qlab_start(f);
+	qlab_await(f, &f->events, 1);
+	assert_int_equal(f->event_kind, WEFT_RUNTIME_PAUSED);
+	assert_true(qlab_pid(f) > 1); /* it has not ended */
+	f->done = 0;
+	assert_int_equal(weft_runtime_qemu.check(f->rt, QLAB_ID, qlab_on_done, f, &f->err), 0);
+	qlab_await(f, &f->done, 1);
+	assert_int_not_equal(f->r, 0); /* it does not run */
+	assert_int_equal(qlab_stop(f, 1000), 0);
+	qlab_assert_nothing_left(f);
+	assert_int_equal(f->events, 1);
+}
+
 /* Stopping is asked for by the button or by "quit"; whatever comes of it, it ends in time. */
 static void bad_ends(void **state)
 {
@@ -114,6 +188,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(bad_starts, fake_setup, qlab_teardown),
+		cmocka_unit_test_setup_teardown(dead_guests, fake_setup, qlab_teardown),
+		cmocka_unit_test_setup_teardown(dead_before_adoption, fake_setup, qlab_teardown),
+		cmocka_unit_test_setup_teardown(paused_by_others, fake_setup, qlab_teardown),
 		cmocka_unit_test_setup_teardown(bad_ends, fake_setup, qlab_teardown),
 	};
 	_cleanup_(freep) char *path = NULL, *cmd = NULL;
