@@ -12,13 +12,13 @@
 #include <sys/wait.h>
 
 #include "ctrl/base/cleanup.h"
-#include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
 #include "runtimes/deferred.h"
 #include "runtimes/native/native_control.h"
 #include "runtimes/native/native_image.h"
 #include "runtimes/native/native_instance.h"
+#include "runtimes/native/native_log.h"
 #include "runtimes/process.h"
 #include "runtimes/runtime.h"
 
@@ -35,6 +35,7 @@ static void native_free(struct weft_runtime *rt)
 	sd_event_unref(rt->event);
 	free(rt->cgroup_root);
 	free(rt->dir);
+	free(rt->logger);
 	free(rt);
 }
 WEFT_DEFINE_CLEANUP(struct weft_runtime *, native_free);
@@ -52,7 +53,8 @@ static int native_new(
 	rt->userdata = config->userdata;
 	rt->cgroup_root = strdup(config->cgroup_root ? config->cgroup_root : "weft");
 	rt->dir = weft_strf("%s/native", config->state_dir);
-	if (!rt->cgroup_root || !rt->dir)
+	rt->logger = config->libexec_dir ? weft_strf("%s/weft-log", config->libexec_dir) : NULL;
+	if (!rt->cgroup_root || !rt->dir || (config->libexec_dir && !rt->logger))
 		return weft_err_set(err, ENOMEM, "runtime native: out of memory");
 	r = weft_mkdir_p(rt->dir, 0700);
 	if (r < 0)
@@ -138,8 +140,35 @@ static const char **environment(const char *const *env)
 	return all;
 }
 
-static int spawn(const struct weft_runtime_spec *spec, const char *cgroup, pid_t *ret_pid,
-	int *ret_pidfd, struct weft_err *err)
+/* Where its output goes: to the log's writer, or where there is none, into the file. */
+static int open_log(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
+	struct weft_native_new *n, int *ret, struct weft_err *err)
+{
+	_cleanup_(freep) char *cgroup = weft_native_log_cgroup(n->cgroup);
+	const struct weft_native_log log = {
+		.id = spec->id,
+		.program = rt->logger,
+		.path = spec->log_path,
+		.max_bytes = spec->log_max_bytes,
+		.cgroup = cgroup,
+	};
+	int fd;
+
+	if (!cgroup)
+		return weft_err_set(err, ENOMEM, "instance %s: out of memory", spec->id);
+	if (rt->logger && spec->log_path)
+		return weft_native_log_start(&log, &n->log_pid, &n->log_pidfd, ret, err);
+	fd = open(spec->log_path ? spec->log_path : "/dev/null",
+		O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return weft_err_set(
+			err, errno, "instance %s: log %s: %m", spec->id, spec->log_path);
+	*ret = fd;
+	return 0;
+}
+
+static int spawn(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
+	struct weft_native_new *n, struct weft_err *err)
 {
 	const char *const image_only[] = {spec->image, NULL};
 	_cleanup_(freep) const char **env = environment(spec->env);
@@ -149,9 +178,10 @@ static int spawn(const struct weft_runtime_spec *spec, const char *cgroup, pid_t
 		.env = env,
 		.cwd = spec->dir,
 		.netns = spec->net.netns,
-		.cgroup = cgroup,
+		.cgroup = n->cgroup,
 		.stdin_fd = -1,
 	};
+	int r;
 
 	if (!p.argv[0]) {
 		weft_err_set(err, EINVAL, "instance %s: no program to run", spec->id);
@@ -160,30 +190,17 @@ static int spawn(const struct weft_runtime_spec *spec, const char *cgroup, pid_t
 	}
 	if (!env)
 		return weft_err_set(err, ENOMEM, "instance %s: out of memory", spec->id);
-	log = open(spec->log_path ? spec->log_path : "/dev/null",
-		O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-	if (log < 0)
-		return weft_err_set(
-			err, errno, "instance %s: log %s: %m", spec->id, spec->log_path);
-	p.stdout_fd = p.stderr_fd = log;
-	return weft_process_spawn(&p, ret_pid, ret_pidfd, err);
-}
-
-/* Its output goes straight into the file; nobody stands between who might be lost. */
-static void rotate_log(struct weft_runtime *rt, const struct weft_runtime_spec *spec)
-{
-	struct weft_native *inst = weft_native_find(rt, spec->id);
-	int r;
-
-	if (!inst || inst->rotate || !spec->log_max_bytes || !spec->log_path)
-		return;
-	r = weft_log_rotate_new(rt->event, spec->log_path, spec->log_max_bytes, 0, &inst->rotate);
+	r = open_log(rt, spec, n, &log, err);
 	if (r < 0)
-		log_warning("instance %s: its log is not rotated: %s", spec->id, strerror(-r));
+		return r;
+	p.stdout_fd = p.stderr_fd = log;
+	return weft_process_spawn(&p, &n->pid, &n->pidfd, err);
 }
 
 static void kill_and_reap(pid_t pid)
 {
+	if (pid == 0)
+		return;
 	kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
@@ -193,23 +210,27 @@ static void kill_and_reap(pid_t pid)
 static int launch(struct weft_runtime *rt, const struct weft_runtime_spec *spec, const char *cgroup,
 	struct weft_err *err)
 {
+	struct weft_native_new n = {.id = spec->id, .cgroup = cgroup, .pidfd = -1, .log_pidfd = -1};
 	struct weft_cgroup_limits limits = {
 		.memory_bytes = (uint64_t)spec->memory_mb << 20,
 		.cpu_milli = spec->limits.cpu_milli ? spec->limits.cpu_milli : spec->vcpus * 1000,
 		.cpu_weight = spec->limits.cpu_weight,
 		.pids = spec->limits.pids,
 	};
-	pid_t pid;
-	int r, pidfd;
+	int r;
 
 	r = weft_cgroup_create(cgroup, &limits, err);
 	if (r == 0)
-		r = spawn(spec, cgroup, &pid, &pidfd, err);
-	if (r < 0)
-		return r;
-	r = weft_native_add(rt, spec->id, cgroup, pid, pidfd);
+		r = spawn(rt, spec, &n, err);
 	if (r < 0) {
-		kill_and_reap(pid);
+		closep(&n.log_pidfd);
+		kill_and_reap(n.log_pid);
+		return r;
+	}
+	r = weft_native_add(rt, &n);
+	if (r < 0) {
+		kill_and_reap(n.pid);
+		kill_and_reap(n.log_pid);
 		return weft_err_set(err, r, "instance %s: record it below %s: %s", spec->id,
 			rt->dir, strerror(-r));
 	}
@@ -249,7 +270,6 @@ static int native_start(struct weft_runtime *rt, const struct weft_runtime_spec 
 		(void)weft_native_sweep(rt, spec->id);
 		return r;
 	}
-	rotate_log(rt, spec);
 	weft_deferred_post(d, 0, NULL);
 	return 0;
 }
@@ -269,8 +289,6 @@ static int native_adopt(struct weft_runtime *rt, const struct weft_runtime_spec 
 	if (r < 0)
 		weft_err_set(&why, r, "instance %s: %s", spec->id,
 			r == -ENOENT ? "its process is gone" : strerror(-r));
-	else
-		rotate_log(rt, spec);
 	weft_deferred_post(d, r, &why);
 	return 0;
 }
@@ -363,14 +381,18 @@ static int native_stats(struct weft_runtime *rt, const char *id, struct weft_run
 {
 	struct weft_runtime_stats stats = {};
 	struct weft_native *inst = weft_native_find(rt, id);
+	_cleanup_(freep) char *log = NULL;
 	int r;
 
-	if (!inst)
+	if (!inst || inst->over)
 		return -ENOENT;
 	r = weft_cgroup_read(inst->rec.cgroup, &stats.cpu_ns, &stats.memory_bytes);
 	if (r < 0)
 		return r;
 	stats.pid = (uint32_t)inst->rec.pid;
+	log = weft_native_log_cgroup(inst->rec.cgroup);
+	if (log && inst->log_watch)
+		(void)weft_cgroup_read(log, &stats.helper_cpu_ns, &stats.helper_memory_bytes);
 	*ret = stats;
 	return 0;
 }

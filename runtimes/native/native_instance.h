@@ -7,7 +7,6 @@
 #include <systemd/sd-event.h>
 
 #include "runtimes/deferred.h"
-#include "runtimes/log_rotate.h"
 #include "runtimes/native/native_record.h"
 #include "runtimes/process.h"
 #include "runtimes/runtime.h"
@@ -21,7 +20,12 @@ struct weft_native {
 	int pidfd;
 	struct weft_process_watch *watch;
 	sd_event_source *grace;
-	struct weft_log_rotate *rotate; /* NULL: its log is not rotated */
+	int log_pidfd; /* the log's writer; -1: none */
+	struct weft_process_watch *log_watch;
+	bool over;  /* its process has ended, the log is still to be written out */
+	int status; /* ... with this, */
+	bool oom;
+	sd_event_source *patience; /* for that long at most */
 	struct weft_deferred *
 		*waiting; /* stop and delete calls that want to know when it is gone */
 	size_t n_waiting;
@@ -29,7 +33,8 @@ struct weft_native {
 
 struct weft_runtime {
 	sd_event *event;
-	char *dir; /* records live here */
+	char *dir;    /* records live here */
+	char *logger; /* weft-log; NULL: no libexec_dir, logs are files and not rotated */
 	char *cgroup_root;
 	weft_runtime_event_t on_event;
 	void *userdata;
@@ -44,10 +49,15 @@ struct weft_native *weft_native_find(struct weft_runtime *rt, const char *id);
 /* The instance, running and watched, also when only its record says so. -ENOENT: not running. */
 int weft_native_get(struct weft_runtime *rt, const char *id, struct weft_native **ret);
 
-/* Record a new process and watch it: what happens to it from here on is told by on_event. pidfd is
+/* A new process, and the writer of its log: pid 0 and pidfd -1, none. */
+struct weft_native_new {
+	const char *id, *cgroup;
+	pid_t pid, log_pid;
+	int pidfd, log_pidfd;
+};
+/* Record it and watch it: what happens to it from here on is told by on_event. Both descriptors are
  * consumed in any case. */
-int weft_native_add(
-	struct weft_runtime *rt, const char *id, const char *cgroup, pid_t pid, int pidfd);
+int weft_native_add(struct weft_runtime *rt, const struct weft_native_new *n);
 
 /* Answer d when the instance has ended and nothing of it is left; its end is no event then. */
 int weft_native_wait(struct weft_native *inst, struct weft_deferred *d);
@@ -57,6 +67,8 @@ int weft_native_sweep(struct weft_runtime *rt, const char *id);
 
 /* Where its cgroup is or would be; the caller frees it. -EINVAL: no valid id. */
 int weft_native_cgroup(struct weft_runtime *rt, const char *id, char **ret);
+/* Likewise, of its log's writer. */
+char *weft_native_log_cgroup(const char *cgroup);
 
 void weft_native_free_all(struct weft_runtime *rt); /* forget them; they run on */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -38,6 +39,8 @@ struct fixture {
 };
 static struct fixture f;
 static struct weft_err err;
+static char libexec[PATH_MAX];
+static uint64_t log_max; /* of what is started */
 
 static void tell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static void tell(const char *fmt, ...)
@@ -85,8 +88,11 @@ static void on_probed(void *userdata, const struct weft_runtime_cap *caps, unsig
 
 static void daemon_up(void)
 {
-	struct weft_runtime_config config = {
-		.state_dir = f.dir, .cgroup_root = ROOT, .on_event = on_event, .userdata = &f};
+	struct weft_runtime_config config = {.state_dir = f.dir,
+		.libexec_dir = libexec[0] ? libexec : NULL,
+		.cgroup_root = ROOT,
+		.on_event = on_event,
+		.userdata = &f};
 
 	f.told[0] = '\0';
 	assert_true(sd_event_new(&f.event) >= 0);
@@ -137,6 +143,7 @@ static struct weft_runtime_spec spec_of(const char *const *args)
 	return (struct weft_runtime_spec){.id = ID,
 		.dir = f.dir,
 		.log_path = f.log,
+		.log_max_bytes = log_max,
 		.arch = weft_arch_host(),
 		.args = args,
 		.net = {.netns = f.netns, .tap_fd = -1}};
@@ -166,6 +173,7 @@ static void expect_nothing_left(void)
 	struct dirent *e;
 
 	assert_int_equal(weft_cgroup_read(ROOT "/" ID, NULL, NULL), -ENOENT);
+	assert_int_equal(weft_cgroup_read(ROOT "/" ID ".log", NULL, NULL), -ENOENT);
 	snprintf(path, sizeof(path), "%s/native", f.dir);
 	dir = opendir(path);
 	assert_non_null(dir);
@@ -198,6 +206,7 @@ static int setup(void **state)
 {
 	(void)state;
 	memset(&f, 0, sizeof(f));
+	log_max = 0;
 	snprintf(f.dir, sizeof(f.dir), "/tmp/weft-test-native.XXXXXX");
 	assert_non_null(mkdtemp(f.dir));
 	snprintf(f.log, sizeof(f.log), "%s/log", f.dir);
@@ -549,6 +558,106 @@ static void test_adopt_and_stop(void **state)
 	expect_told("[adopt -2 instance " ID ": its process is gone]");
 }
 
+/* --- its log -------------------------------------------------------------------------------------
+ */
+
+#define LINES 3000
+#define COUNT(then) \
+	"i=0; while [ $i -lt 3000 ]; do echo \"a line of some length, number $i\"; i=$((i+1)); done; " then
+
+/* All of the lines, none twice, with what was rotated. */
+static void expect_lines(void)
+{
+	_cleanup_(freep) char *old = weft_strf("%s.1", f.log), *a = NULL, *b = NULL, *all = NULL;
+	unsigned n = 0;
+	char *save = NULL;
+	size_t size;
+
+	assert_int_equal(weft_read_file(old, 1 << 20, &a, &size), 0);
+	assert_in_range(size, 90000, 100000);
+	assert_int_equal(weft_read_file(f.log, 1 << 20, &b, &size), 0);
+	assert_in_range(size, 1, 100000);
+	all = weft_strf("%s%s", a, b);
+	for (char *l = strtok_r(all, "\n", &save); l; l = strtok_r(NULL, "\n", &save), n++) {
+		char want[64];
+
+		snprintf(want, sizeof(want), "a line of some length, number %u", n);
+		assert_string_equal(l, want);
+	}
+	assert_int_equal(n, LINES);
+}
+
+/* No daemon is there while it writes, nor when its log is full. */
+static void test_log_goes_on(void **state)
+{
+	struct weft_runtime_stats stats;
+	uint64_t deadline;
+
+	(void)state;
+	log_max = 100000;
+	start_under_killed_daemon(
+		ARGV("sh", "-c", COUNT("echo it is said > done; exec sleep 600")));
+	deadline = weft_now_ns() + 30000000000ULL;
+	for (_cleanup_(freep) char *done = weft_strf("%s/done", f.dir); access(done, F_OK) < 0;) {
+		assert_true(weft_now_ns() < deadline);
+		usleep(1000);
+	}
+	adopt();
+	expect_told("[adopt 0]");
+	assert_int_equal(ops->stats(f.rt, ID, &stats), 0);
+	assert_true(stats.helper_memory_bytes > 0 && stats.helper_cpu_ns > 0);
+	assert_int_equal(call(ops->stop(f.rt, ID, 5000, on_done, (void *)"stop", &err)), 0);
+	expect_told("[stop 0]");
+	expect_lines();
+	expect_nothing_left();
+}
+
+/* Whoever is told of the end can read the last words. */
+static void test_last_words(void **state)
+{
+	(void)state;
+	log_max = 100000;
+	start(ARGV("sh", "-c", COUNT("exit 3")));
+	expect_told("[start 0][" ID " failed: exit status 3]");
+	expect_lines();
+	expect_nothing_left();
+}
+
+/* Its writer is killed: the instance is not, and its end is told all the same. */
+static void test_log_writer_dies(void **state)
+{
+	(void)state;
+	start(ARGV("sh", "-c",
+		"trap '' PIPE; echo up; while ! [ -e go ]; do sleep 0.01; done; exit 4"));
+	expect_told("[start 0]");
+	free(read_log(1));
+	assert_int_equal(weft_cgroup_destroy(ROOT "/" ID ".log"), 0);
+	expect_silence();
+	{
+		_cleanup_(freep) char *go = weft_strf("%s/go", f.dir);
+
+		assert_int_equal(weft_write_file(go, "", 0, 0600), 0);
+	}
+	expect_told("[" ID " failed: exit status 4]");
+	expect_nothing_left();
+}
+
+static void test_without_a_writer(void **state)
+{
+	char path[PATH_MAX];
+
+	(void)state;
+	strcpy(path, libexec);
+	daemon_down();
+	libexec[0] = '\0';
+	daemon_up();
+	strcpy(libexec, path);
+	start(ARGV("sh", "-c", "echo straight into the file; exit 5"));
+	expect_told("[start 0][" ID " failed: exit status 5]");
+	free(read_log(1));
+	expect_nothing_left();
+}
+
 static void test_adopted_one_ends(void **state)
 {
 	struct weft_runtime_stats stats;
@@ -652,15 +761,25 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_one_instance_per_id, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_free_cancels, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopt_and_stop, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_log_goes_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_last_words, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_log_writer_dies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_without_a_writer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopted_one_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_delete_without_adopting, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphan_is_swept_before_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_false_records, setup, teardown),
 	};
+	_cleanup_(freep) char *build = NULL;
 	int r;
 
 	if (geteuid() != 0) {
 		printf("1..0 # SKIP needs root for namespaces and cgroups\n");
+		return 0;
+	}
+	build = weft_strf("%s/libexec", getenv("B") ? getenv("B") : "build");
+	if (!build || !realpath(build, libexec)) {
+		printf("1..0 # SKIP no libexec directory was built\n");
 		return 0;
 	}
 	r = weft_cgroup_create(ROOT,
