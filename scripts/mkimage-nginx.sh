@@ -14,35 +14,14 @@ bytes=${3:-612}
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 umask 022
 
-fail() {
-	printf 'mkimage-nginx: %s\n' "$1" >&2
-	[ -z "${2:-}" ] || printf 'hint: %s\n' "$2" >&2
-	exit 1
-}
-
-nginx=$(command -v nginx) || fail 'nginx is not installed' 'apt-get install nginx-light'
-case $(uname -m) in
-x86_64) arch=amd64 ;;
-aarch64) arch=arm64 ;;
-*) fail "no image for $(uname -m)" ;;
-esac
-mkdir -p "$(dirname "$out")"
-work=$(mktemp -d)
-tmp=$(mktemp "$out.XXXXXX")
-trap 'rm -rf "$work" "$tmp"' EXIT
+nginx=$(command -v nginx) || oci_fail 'nginx is not installed' 'apt-get install nginx-light'
+oci_begin "$out"
 root=$work/rootfs
 
 # --- the root file system ------------------------------------------------------------------------
-copy() { # the file a path leads to, at that path: links of a merged /usr are not reproduced
-	install -D -m "$2" "$(readlink -f "$1")" "$root$1"
-}
 mkdir -p "$root"/{dev,etc/nginx,proc,root,run,srv/www,sys,tmp,usr/sbin,var/lib/nginx,var/log/nginx}
 chmod 1777 "$root/tmp"
-install -m 755 "$(readlink -f "$nginx")" "$root/usr/sbin/nginx"
-libraries=$(ldd "$nginx" | grep -oE '/[^ ]+') || fail "$nginx is not a dynamic executable"
-for lib in $libraries; do
-	copy "$lib" 755
-done
+oci_program "$root" /usr/sbin "$nginx"
 listen6=
 [ ! -e /proc/net/if_inet6 ] || listen6='listen [::]:80 ipv6only=on backlog=4096;'
 printf 'root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n' \

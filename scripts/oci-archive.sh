@@ -1,8 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # An OCI image archive of one layer, whose bytes depend on names, modes and contents alone. Sourced.
+#   oci_begin OUT.tar              $arch; work in $work, write $tmp: both go when the script ends
+#   oci_program ROOT DIR PROGRAM...   this machine's programs, and the libraries they need
 #   oci_archive ROOT OUT.tar NAME ARCH CONFIG CREATED-BY
 # CONFIG is the members of the image's "config" but for Env and WorkingDir.
+oci_fail() {
+	printf '%s: %s\n' "$(basename "$0" .sh)" "$1" >&2
+	[ -z "${2:-}" ] || printf 'hint: %s\n' "$2" >&2
+	exit 1
+}
+
+oci_begin() {
+	case $(uname -m) in
+	x86_64) arch=amd64 ;;
+	aarch64) arch=arm64 ;;
+	*) oci_fail "no image for $(uname -m)" ;;
+	esac
+	mkdir -p "$(dirname "$1")"
+	work=$(mktemp -d)
+	tmp=$(mktemp "$1.XXXXXX")
+	trap 'rm -rf "$work" "$tmp"' EXIT
+}
+
+oci_program() {
+	local root=$1 dir=$2 program lib libraries
+	shift 2
+	for program; do
+		install -D -m 755 "$(readlink -f "$program")" "$root$dir/${program##*/}"
+		libraries=$(ldd "$program" | grep -oE '(^\s|=> )/[^ :]+ ' | grep -oE '/[^ ]+') ||
+			oci_fail "$program is not a dynamic executable"
+		for lib in $libraries; do # at its path: links of a merged /usr are not reproduced
+			install -D -m 755 "$(readlink -f "$lib")" "$root$lib"
+		done
+	done
+}
+
 oci_pack() { # DIRECTORY ENTRY...: a tar stream
 	tar --format=gnu --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$1" -cf - "${@:2}"
 }

@@ -70,6 +70,37 @@ static int cannot_write(struct weft_fetch *f, int r)
 		       : r;
 }
 
+/* A part is not synced to the disk while it comes: of another boot it may have its length and not
+ * its bytes, so its mark has the boot, too. (What is complete is synced with what is unpacked.) */
+static int save_mark(const struct weft_fetch *f)
+{
+	_cleanup_(freep) char *text = NULL;
+	char boot[64];
+	int r = weft_boot_id(boot, sizeof(boot));
+
+	if (r < 0)
+		return r;
+	text = weft_strf("%s\n%s", boot, f->mark);
+	return text ? weft_write_file(f->mark_path, text, strlen(text), 0600) : -ENOMEM;
+}
+
+int fetch_load_mark(const struct weft_fetch *f, char **ret)
+{
+	_cleanup_(freep) char *text = NULL;
+	char boot[64], *mark;
+	int r = weft_boot_id(boot, sizeof(boot));
+
+	if (r == 0)
+		r = weft_read_file(f->mark_path, sizeof(boot) + WEFT_FETCH_MARK - 1, &text, NULL);
+	if (r < 0)
+		return r;
+	mark = strchr(text, '\n');
+	if (!mark || strncmp(text, boot, (size_t)(mark - text)) != 0 || boot[mark - text])
+		return -ESTALE;
+	*ret = strdup(mark + 1);
+	return *ret ? 0 : -ENOMEM;
+}
+
 int fetch_begin_anew(struct weft_fetch *f)
 {
 	int r = 0;
@@ -82,7 +113,7 @@ int fetch_begin_anew(struct weft_fetch *f)
 	if (f->fd < 0 || ftruncate(f->fd, 0) < 0)
 		r = -errno;
 	if (r == 0 && *f->mark)
-		r = weft_write_file(f->mark_path, f->mark, strlen(f->mark), 0600);
+		r = save_mark(f);
 	f->size = 0;
 	return r < 0 ? cannot_write(f, r) : 0;
 }
@@ -92,8 +123,7 @@ int fetch_open(struct weft_fetch *f)
 	_cleanup_(freep) char *mark = NULL;
 	struct stat st;
 
-	if (weft_read_file(f->mark_path, WEFT_FETCH_MARK, &mark, NULL) < 0 ||
-		strcmp(mark, f->mark) != 0)
+	if (fetch_load_mark(f, &mark) < 0 || strcmp(mark, f->mark) != 0)
 		return fetch_begin_anew(f);
 	f->fd = open(f->path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
 	if (f->fd < 0 || fstat(f->fd, &st) < 0 || !S_ISREG(st.st_mode))

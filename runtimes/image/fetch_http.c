@@ -30,17 +30,20 @@ static void note_mark(struct weft_fetch *f, const struct weft_http_head *head)
 static int begin_writing(struct weft_fetch *f, const struct weft_http_head *head)
 {
 	f->begun = true;
-	if (head->status == 206 && head->range_start == f->size) {
+	if (head->status == 206 && head->range_start != f->size && head->range_start != 0)
+		return weft_err_set(&f->err, EPROTO,
+			"image %s: the server sends another part than it was asked for", f->image);
+	if (head->status == 206 && head->range_start != 0) {
 		f->total = head->length == UINT64_MAX ? 0 : f->size + head->length;
 		if (head->range_of != UINT64_MAX) /* it may send less than was asked for */
 			f->total = head->range_of;
 		return 0;
 	}
-	if (head->status == 206)
-		return weft_err_set(&f->err, EPROTO,
-			"image %s: the server sends another part than it was asked for", f->image);
+	/* A part that begins at the beginning is a beginning, asked for or not. */
 	note_mark(f, head);
 	f->total = head->length == UINT64_MAX ? 0 : head->length;
+	if (head->status == 206 && head->range_of != UINT64_MAX)
+		f->total = head->range_of;
 	return fetch_begin_anew(f);
 }
 
@@ -235,7 +238,7 @@ int fetch_http(struct weft_fetch *f)
 
 	/* What an earlier try has left, whatever it is a part of: the server says whether it goes
 	 * on. */
-	if (weft_read_file(f->mark_path, WEFT_FETCH_MARK - 1, &mark, NULL) == 0) {
+	if (fetch_load_mark(f, &mark) == 0) {
 		snprintf(f->mark, sizeof(f->mark), "%s", mark);
 		r = fetch_open(f);
 	}

@@ -59,6 +59,8 @@ struct weft_fetch {
 void fetch_end(struct weft_fetch *f, int r);
 /* Open the file, with what there is of it if its mark is f->mark; else from nothing. */
 int fetch_open(struct weft_fetch *f);
+/* The mark of what is there already, of this boot; the caller's to free. */
+int fetch_load_mark(const struct weft_fetch *f, char **ret);
 int fetch_begin_anew(struct weft_fetch *f); /* empty, with f->mark as its mark */
 /* Append to it; -E2BIG, -ENOSPC with f->err. */
 int fetch_write(struct weft_fetch *f, const void *data, size_t size);

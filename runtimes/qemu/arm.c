@@ -52,7 +52,7 @@ static int run(struct weft_arm_probe *p, const char *const *argv, weft_job_done_
 		.argv = argv,
 		.stdin_fd = -1,
 		.stdout_fd = -1,
-		.stderr_fd = -1,
+		.stderr_fd = WEFT_JOB_STDERR_TOO,
 		.fds = &p->guest,
 		.n_fds = 1,
 	};
@@ -60,9 +60,22 @@ static int run(struct weft_arm_probe *p, const char *const *argv, weft_job_done_
 	return weft_job_run(p->event, &spec, 4096, TIMEOUT_MS, done, p, &p->job, NULL);
 }
 
+/* What it wrote last, cut off from what is behind it. */
+static const char *last_line(char *text)
+{
+	char *end = text + strlen(text), *start;
+
+	while (end > text && (end[-1] == '\n' || end[-1] == '\r'))
+		*--end = '\0';
+	start = strrchr(text, '\n');
+	return start ? start + 1 : text;
+}
+
 static void on_ran(void *userdata, const struct weft_job_result *res)
 {
+	_cleanup_(freep) char *words = res->output ? strdup(res->output) : NULL;
 	struct weft_arm_probe *p = userdata;
+	const char *said = words ? last_line(words) : "";
 	char how[64];
 
 	p->cap.usable = res->status == 0 && !res->timed_out;
@@ -70,10 +83,14 @@ static void on_ran(void *userdata, const struct weft_job_result *res)
 		snprintf(p->cap.detail, sizeof(p->cap.detail), "TCG: this machine is no arm64");
 	else if (res->timed_out)
 		snprintf(p->cap.detail, sizeof(p->cap.detail),
-			"the probe guest did not end in %d s", TIMEOUT_MS / 1000);
+			"the probe guest did not end in %d s: is the machine this busy? It is "
+			"tried again",
+			TIMEOUT_MS / 1000);
 	else
-		snprintf(p->cap.detail, sizeof(p->cap.detail), "the probe guest failed: qemu: %s",
-			weft_process_status_text(res->status, how, sizeof(how)));
+		snprintf(p->cap.detail, sizeof(p->cap.detail),
+			"the probe guest failed: qemu: %s%s%.90s; try " WEFT_QEMU_ARM64 " -M virt",
+			weft_process_status_text(res->status, how, sizeof(how)),
+			said[0] ? ": " : "", said);
 	finish(p);
 }
 

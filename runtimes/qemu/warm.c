@@ -114,10 +114,10 @@ static void on_made(void *userdata, int r, const struct weft_err *err)
 	if (r == 0)
 		r = weft_warm_trim(weft_unikernel_store_dir(w->images), w->max_bytes,
 			weft_warm_job_dir(job), &why);
-	if (r < 0)
+	if (r < 0 && r != -ECANCELED)
 		log_warning("image %s cannot be started from a checkpoint: %s",
 			weft_warm_job_image(job), why.msg);
-	if (r < 0 && r != -ENOSPC) /* there may be room the next time */
+	if (r < 0 && r != -ECANCELED && r != -ENOSPC) /* there may be room the next time */
 		note_failed(w, weft_warm_job_dir(job));
 	memmove(w->queue, w->queue + 1, --w->n_queue * sizeof(w->queue[0]));
 	weft_warm_job_free(job);
@@ -168,7 +168,8 @@ void weft_warm_make(struct weft_warm *w, const struct weft_warm_want *want)
 	if (!dir || has_failed(w, dir) || w->n_queue == MAX_QUEUE)
 		return;
 	for (unsigned i = 0; i < w->n_queue; i++)
-		if (strcmp(weft_warm_job_dir(w->queue[i]), dir) == 0)
+		if (strcmp(weft_warm_job_dir(w->queue[i]), dir) == 0 &&
+			!weft_warm_job_cancelled(w->queue[i]))
 			return;
 	r = weft_warm_job_new(want, dir, &w->queue[w->n_queue]);
 	if (r < 0) {
@@ -181,17 +182,19 @@ void weft_warm_make(struct weft_warm *w, const struct weft_warm_want *want)
 
 void weft_warm_forget(struct weft_warm *w, const char *image)
 {
-	bool first_goes = w->n_queue > 0 && strcmp(weft_warm_job_image(w->queue[0]), image) == 0;
+	struct weft_warm_job *first = w->n_queue > 0 ? w->queue[0] : NULL;
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < w->n_queue; i++) {
-		if (strcmp(weft_warm_job_image(w->queue[i]), image) == 0)
+		/* One that runs leaves the queue when its qemu has ended. */
+		if (strcmp(weft_warm_job_image(w->queue[i]), image) == 0 &&
+			!weft_warm_job_cancel(w->queue[i]))
 			weft_warm_job_free(w->queue[i]);
 		else
 			w->queue[n++] = w->queue[i];
 	}
 	w->n_queue = n;
-	if (first_goes && n > 0)
+	if (n > 0 && w->queue[0] != first)
 		begin_in(w, 0);
 }
 

@@ -40,7 +40,7 @@ struct weft_warm_job {
 	struct weft_process_watch *watch;
 	struct weft_qmp *qmp;
 	struct weft_migration *migration;
-	bool waits, saved;
+	bool waits, saved, cancelled;
 	char text[CONSOLE + 1];
 	size_t text_size;
 	struct weft_err err;
@@ -75,6 +75,20 @@ static void kill_qemu(struct weft_warm_job *job)
 {
 	if (job->pidfd >= 0)
 		pidfd_send_signal(job->pidfd, SIGKILL, NULL, 0);
+}
+
+bool weft_warm_job_cancel(struct weft_warm_job *job)
+{
+	if (job->pidfd < 0)
+		return false;
+	job->cancelled = true;
+	kill_qemu(job);
+	return true;
+}
+
+bool weft_warm_job_cancelled(const struct weft_warm_job *job)
+{
+	return job->cancelled;
 }
 
 /* What comes first is the reason; the end of qemu follows in any case. */
@@ -120,7 +134,9 @@ static void on_ended(void *userdata, int status)
 	closep(&job->pidfd);
 	job->pidfd = -1;
 	(void)weft_cgroup_destroy(job->cgroup);
-	if (job->saved)
+	if (job->cancelled)
+		weft_err_set(&job->err, ECANCELED, "its image was removed");
+	else if (job->saved)
 		name_it(job);
 	if (!job->err.code)
 		log_info("image %s: made a checkpoint to start from, in %u ms", job->image_ref,

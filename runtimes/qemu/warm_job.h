@@ -20,6 +20,10 @@ int weft_warm_job_start(struct weft_warm_job *job, sd_event *event,
 	struct weft_unikernel_store *images, const char *cgroup, weft_migration_done_t done,
 	void *userdata, struct weft_err *err);
 
+/* End it: done is called with -ECANCELED once qemu is gone. false: nothing of it runs yet. */
+bool weft_warm_job_cancel(struct weft_warm_job *job);
+bool weft_warm_job_cancelled(const struct weft_warm_job *job);
+
 const char *weft_warm_job_dir(const struct weft_warm_job *job);
 const char *weft_warm_job_image(const struct weft_warm_job *job);
 

@@ -42,6 +42,7 @@ static const uint8_t mac[6] = {2, 0, 10, 19, 77, 2};
 
 static struct {
 	const char *name, *dir, *image_path, *containerd;
+	char *by_hand; /* containerd's namespace, hence a control group, of what ctr starts */
 	const struct weft_runtime_ops *ops;
 	struct weft_runtime *rt;
 	sd_event *event;
@@ -195,7 +196,7 @@ static void open_runtime(const char *libexec, const char *cgroup)
 		.state_dir = bench.dir,
 		.libexec_dir = libexec,
 		.containerd = bench.containerd,
-		.ctrd_namespace = "weft-bench",
+		.ctrd_namespace = cgroup,
 		.cgroup_root = cgroup,
 		.on_event = on_event,
 	};
@@ -252,7 +253,7 @@ static int run(const char *const *argv)
 static void ctr(bool must, const char *words)
 {
 	_cleanup_(freep) char *line = strdup(words);
-	const char *argv[24] = {"ctr", "-a", bench.containerd, "-n", "weft-hand"};
+	const char *argv[24] = {"ctr", "-a", bench.containerd, "-n", bench.by_hand};
 	char *save = NULL;
 	unsigned n = 5;
 
@@ -410,6 +411,7 @@ static void case_runc(int rounds)
 		}
 	}
 	ctr(true, "image rm --sync weft.local/nginx:latest");
+	weft_cgroup_destroy(bench.by_hand);
 }
 
 static void case_qemu(int rounds)
@@ -503,6 +505,7 @@ int main(int argc, char **argv)
 	bench.netns = weft_strf("%s/" NETNS, bench.dir);
 	bench.inst_dir = weft_strf("%s/instance", bench.dir);
 	bench.hand = weft_strf("%s/hand", argv[5]);
+	bench.by_hand = weft_strf("%s-hand", argv[5]);
 	bench.log = weft_strf("%s/log", bench.dir);
 	strcpy(bench.addr, "10.19.77.2");
 	if (weft_mkdir_p(bench.inst_dir, 0700) < 0 || sd_event_new(&bench.event) < 0)

@@ -12,6 +12,10 @@ if (grep { $_ eq '--version' } @words) {
 	print "QEMU emulator version 7.2.99 (fake)\n";
 	exit 0;
 }
+if (grep { /^loader,/ } @words) { # nor a processor of another kind
+	warn "qemu: a first word\nqemu: no such processor today\n";
+	exit 1;
+}
 exit 1 if grep { /isa-debug-exit/ } @words; # it has no KVM
 open(my $f, '<', "$FindBin::Bin/mode") or die "mode: $!\n";
 my $mode = <$f>;

@@ -213,7 +213,7 @@ static reply_t send_body(struct MHD_Connection *c, struct body *b, size_t offset
 		MHD_add_response_header(r, "ETag", etag);
 	else if (control->dated)
 		MHD_add_response_header(r, "Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT");
-	if (b->offset > 0) {
+	if (b->offset > 0 || control->parts_only) {
 		status = 206;
 		range = weft_strf(
 			"bytes %zu-%zu/%zu", b->offset - control->wrong_range, b->size - 1, whole);

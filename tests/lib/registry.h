@@ -33,6 +33,7 @@ struct test_registry_control {
 	bool ends_early;                      /* ... as if that were their end */
 	bool ignore_range;
 	bool wrong_range;  /* answers from elsewhere than asked for */
+	bool parts_only;   /* 206 and a range also to who asks for all */
 	bool short_ranges; /* answers with half of what was asked for */
 	bool wrong_layer;  /* a byte of each large blob is another */
 	bool wrong_text;   /* the same of manifests asked for by digest */

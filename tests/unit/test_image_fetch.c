@@ -440,6 +440,15 @@ static void goes_on(void **state)
 	prepare(url("web.tar.gz"), 0);
 	test_registry_reset(&lab.http);
 
+	/* All of it is a part, too: that begins at the beginning. */
+	serve_image("web.tar.gz", 5);
+	lab.http.c->parts_only = true;
+	prepare(url("web.tar.gz"), 0);
+	serve_image("web.tar.gz", 6);
+	lab.http.c->cuts = 2;
+	prepare(url("web.tar.gz"), 0);
+	test_registry_reset(&lab.http);
+
 	/* It does not do ranges; it sends others than asked for; it changes half-way. */
 	serve_image("web.tar.gz", 2);
 	lab.http.c->cuts = 2;

@@ -562,8 +562,9 @@ static void test_adopt_and_stop(void **state)
  */
 
 #define LINES 3000
-#define COUNT(then) \
-	"i=0; while [ $i -lt 3000 ]; do echo \"a line of some length, number $i\"; i=$((i+1)); done; " then
+#define COUNT(then)                                                       \
+	"i=0; while [ $i -lt 3000 ]; do echo \"a line of some length, \"" \
+	"\"number $i\"; i=$((i+1)); done; " then
 
 /* All of the lines, none twice, with what was rotated. */
 static void expect_lines(void)

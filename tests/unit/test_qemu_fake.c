@@ -167,6 +167,21 @@ static void paused_by_others(void **state)
 	assert_int_equal(f->events, 1);
 }
 
+/* Why there are no guests of another processor is told in qemu's words. */
+static void arm_says_why(void **state)
+{
+	static const char *const says[] = {"exit status 1", "no such processor today", "try "};
+	struct qlab *f = *state;
+
+	assert_int_equal(weft_runtime_qemu.probe(f->rt, qlab_on_probed, f), 0);
+	qlab_await(f, &f->probed, 1);
+	assert_false(f->arm.usable);
+	for (size_t i = 0; i < ARRAY_SIZE(says); i++)
+		if (!strstr(f->arm.detail, says[i]))
+			fail_msg("'%s' does not say '%s'", f->arm.detail, says[i]);
+	assert_null(strstr(f->arm.detail, "first word"));
+}
+
 /* Stopping is asked for by the button or by "quit"; whatever comes of it, it ends in time. */
 static void bad_ends(void **state)
 {
@@ -191,6 +206,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(dead_guests, fake_setup, qlab_teardown),
 		cmocka_unit_test_setup_teardown(dead_before_adoption, fake_setup, qlab_teardown),
 		cmocka_unit_test_setup_teardown(paused_by_others, fake_setup, qlab_teardown),
+		cmocka_unit_test_setup_teardown(arm_says_why, fake_setup, qlab_teardown),
 		cmocka_unit_test_setup_teardown(bad_ends, fake_setup, qlab_teardown),
 	};
 	_cleanup_(freep) char *path = NULL, *cmd = NULL;
@@ -205,7 +221,9 @@ int main(void)
 	strcpy(bin, "/tmp/weft-test-fakeqemu-XXXXXX");
 	if (!realpath("tests/lib/fake_qemu.pl", script) || !mkdtemp(bin))
 		return 1;
-	cmd = weft_strf("install -m 755 %s %s/" WEFT_QEMU_AMD64, script, bin);
+	cmd = weft_strf("for q in " WEFT_QEMU_AMD64 " " WEFT_QEMU_ARM64
+			"; do install -m 755 %s %s/$q || exit 1; done",
+		script, bin);
 	path = weft_strf("%s:%s", bin, getenv("PATH"));
 	if (chmod(bin, 0755) < 0 || system(cmd) != 0)
 		return 1;

@@ -462,6 +462,43 @@ static void disk_full(void **state)
 	assert_int_equal(f->events, 0);
 }
 
+/* The image goes while one is being made of it: nobody waits for its qemu, which ends, and the next
+ * one is made. */
+static void image_goes(void **state)
+{
+	struct qlab *f = *state;
+	uint64_t end = weft_now_ns() + QLAB_DEADLINE_NS;
+	struct weft_runtime_spec spec;
+	char cgroup[128];
+
+	snprintf(cgroup, sizeof(cgroup), "%s/_warm", f->cgroup_root);
+	weft_qemu_set_warm_delay(f->rt, 0);
+	for (int i = 0; i < 2; i++) {
+		qlab_prepare_code(f, "{\"machine\": \"q35\", \"warm\": \"can\"}", test_code_idle,
+			test_code_idle_size);
+		spec = qlab_spec(f);
+		spec.warm_start = WEFT_WARM_START_ON;
+		assert_int_equal(qlab_start_spec(f, &spec), 0);
+		/* It idles, and never says that it waits: the making goes on. */
+		while (weft_cgroup_read(cgroup, NULL, NULL) < 0 || count(f, "*.part") != 1) {
+			assert_true(sd_event_run(f->event, 10000) >= 0);
+			assert_true(weft_now_ns() < end);
+		}
+		assert_int_equal(qlab_delete(f), 0);
+		f->done = 0;
+		assert_int_equal(ops->image_remove(f->rt, f->image, qlab_on_done, f, &f->err), 0);
+		assert_int_equal(weft_cgroup_read(cgroup, NULL, NULL), 0); /* not waited for */
+		qlab_await(f, &f->done, 1);
+		assert_int_equal(f->r, 0);
+		while (weft_cgroup_read(cgroup, NULL, NULL) == 0) {
+			assert_true(sd_event_run(f->event, 10000) >= 0);
+			assert_true(weft_now_ns() < end);
+		}
+		assert_int_equal(count(f, "*"), 0);
+	}
+	assert_int_equal(f->events, 0);
+}
+
 /* A guest that says it can, and does not. */
 static void cannot(void **state)
 {
@@ -534,6 +571,7 @@ static void leftovers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(image_goes, qlab_setup, qlab_teardown),
 		cmocka_unit_test_setup_teardown(cannot, qlab_setup, qlab_teardown),
 		cmocka_unit_test_setup_teardown(leftovers, qlab_setup, qlab_teardown),
 	};
