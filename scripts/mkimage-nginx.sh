@@ -7,6 +7,7 @@
 # The image serves on port 80, of IPv6 too if this machine has it, in the foreground, logs to stderr,
 # ends gracefully on SIGQUIT (its stop signal) and at once on SIGTERM.
 set -euo pipefail
+# shellcheck source=scripts/oci-archive.sh
 . "$(dirname "$0")/oci-archive.sh"
 out=${1:?usage: mkimage-nginx.sh OUT.tar [NAME [BYTES]]}
 name=${2:-weft.local/nginx:latest}

@@ -4,6 +4,7 @@
 # machine's own packages and the libraries they need. It serves on port 6379 to everybody and keeps
 # nothing on disk.
 set -euo pipefail
+# shellcheck source=scripts/oci-archive.sh
 . "$(dirname "$0")/oci-archive.sh"
 out=${1:?usage: mkimage-redis.sh OUT.tar}
 export LC_ALL=C

@@ -2,16 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # mkimage-vm.sh OUT.tar.gz [APP...]: a virtual machine of Debian's kernel package and an initramfs
 # with this machine's busybox and a program of Debian's with the libraries it needs, as an image for
-# `virtualization: unikernel`. APP: nginx (the default, port 80), redis (port 6379) if installed.
+# `virtualization: unikernel`. APP: nginx (the default, port 80), redis (port 6379) if installed,
+# httpd (busybox' own, port 80).
 #
 # It takes its address from the kernel's command line, or, told weft.net=fw_cfg, from weft by
 # fw_cfg, as often as that changes: it can be started from a checkpoint, and asks for it.
 # Everything but the kernel comes from installed packages; the kernel's package is downloaded once,
-# to build/images, or named by KERNEL_DEB.
+# to build/images, or named by KERNEL_DEB. With ARCH=arm64 kernel and busybox are Debian's for arm64,
+# downloaded likewise (KERNEL_DEB, BUSYBOX_DEB), and APP is httpd: no program of this machine runs there.
 set -euo pipefail
 out=${1:?usage: mkimage-vm.sh OUT.tar.gz [APP...]}
 shift
-apps=("${@:-nginx}")
+arch=${ARCH:-amd64}
+case $arch in
+amd64) apps=("${@:-nginx}") machine=q35 console=ttyS0 ;;
+arm64) apps=("${@:-httpd}") machine=virt console=ttyAMA0 ;;
+*) echo "mkimage-vm: no image for $arch: amd64, arm64" >&2 && exit 1 ;;
+esac
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 umask 022
 root_dir=$(cd "$(dirname "$0")/.." && pwd)
@@ -23,12 +30,10 @@ fail() {
 	exit 1
 }
 
-[ "$(uname -m)" = x86_64 ] || fail "no image for $(uname -m): only amd64 was tried"
+[ "$arch" = arm64 ] || [ "$(uname -m)" = x86_64 ] || fail "no image for amd64 on $(uname -m)"
 for c in busybox cpio dpkg-deb gzip tar; do
 	command -v "$c" >/dev/null || fail "$c is not installed" 'sudo scripts/deps.sh'
 done
-! ldd "$(command -v busybox)" >/dev/null 2>&1 || fail 'busybox is not a static executable' \
-	'apt-get install busybox-static'
 mkdir -p "$(dirname "$out")" "$cache"
 work=$(mktemp -d)
 tmp=$(mktemp "$out.XXXXXX")
@@ -36,20 +41,43 @@ trap 'rm -rf "$work" "$tmp"' EXIT
 root=$work/rootfs image=$work/image
 mkdir -p "$image"
 
-# --- the kernel ----------------------------------------------------------------------------------
-deb=${KERNEL_DEB:-}
-if [ -z "$deb" ]; then
-	package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null |
-		awk '/Depends: linux-image-/ {print $2; exit}') || :
-	[ -n "$package" ] || fail 'no package linux-image-cloud-amd64 is known here' 'apt-get update'
-	deb=$(find "$cache" -name "${package}_*.deb" | head -n 1)
-	if [ -z "$deb" ]; then
-		(cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package") >&2 ||
-			fail "cannot download $package" 'is this machine online? Or name the file: KERNEL_DEB=...'
-		mv "$work/$package"_*.deb "$cache/"
-		deb=$(find "$cache" -name "${package}_*.deb" | head -n 1)
-	fi
+# --- packages ------------------------------------------------------------------------------------
+# Those of another architecture have lists of their own: what is installed here is not asked, or
+# changed.
+apt_options=(-qq -o APT::Sandbox::User=root)
+if [ "$arch" != amd64 ]; then
+	mkdir -p "$work"/apt/{state/lists/partial,cache/archives/partial}
+	apt_options+=(-o "APT::Architecture=$arch" -o "APT::Architectures=$arch" -o "Dir::State=$work/apt/state"
+		-o Dir::State::status=/dev/null -o "Dir::Cache=$work/apt/cache")
 fi
+apt_listed=
+apt_lists() {
+	[ "$arch" = amd64 ] || [ -n "$apt_listed" ] || apt-get "${apt_options[@]}" update >&2 ||
+		fail "cannot ask for packages of $arch" 'is this machine online? Or name the files: KERNEL_DEB=..., BUSYBOX_DEB=...'
+	apt_listed=1
+}
+apt_deb() { # PACKAGE NAMED VARIABLE: sets $deb to its file
+	deb=$2
+	[ -z "$deb" ] || return 0
+	deb=$(find "$cache" -name "$1_*_$arch.deb" | head -n 1)
+	[ -z "$deb" ] || return 0
+	apt_lists
+	(cd "$work" && apt-get "${apt_options[@]}" download "$1") >&2 ||
+		fail "cannot download $1" "is this machine online? Or name the file: $3=..."
+	mv "$work/$1"_*.deb "$cache/"
+	deb=$(find "$cache" -name "$1_*_$arch.deb" | head -n 1)
+}
+
+# --- the kernel ----------------------------------------------------------------------------------
+package=
+[ -n "${KERNEL_DEB:-}" ] || package=$(basename "$(find "$cache" -name "linux-image-*_$arch.deb" | head -n 1)" | cut -d_ -f1)
+if [ -z "${KERNEL_DEB:-}$package" ]; then
+	apt_lists
+	package=$(apt-cache "${apt_options[@]}" depends "linux-image-cloud-$arch" 2>/dev/null |
+		awk '/Depends: linux-image-/ {print $2; exit}') || :
+	[ -n "$package" ] || fail "no package linux-image-cloud-$arch is known here" 'apt-get update'
+fi
+apt_deb "$package" "${KERNEL_DEB:-}" KERNEL_DEB
 mkdir "$work/kernel"
 dpkg-deb -x "$deb" "$work/kernel"
 cp "$work"/kernel/boot/vmlinuz-* "$image/kernel"
@@ -64,7 +92,16 @@ done
 # --- programs ------------------------------------------------------------------------------------
 mkdir -p "$root"/{bin,dev,etc/nginx,proc,root,run,srv/www,sys,tmp,usr/sbin,var/lib/nginx,var/log/nginx}
 chmod 1777 "$root/tmp"
-install -m 755 "$(readlink -f "$(command -v busybox)")" "$root/bin/busybox"
+if [ "$arch" = amd64 ]; then
+	! ldd "$(command -v busybox)" >/dev/null 2>&1 || fail 'busybox is not a static executable' \
+		'apt-get install busybox-static'
+	install -m 755 "$(readlink -f "$(command -v busybox)")" "$root/bin/busybox"
+else
+	apt_deb busybox-static "${BUSYBOX_DEB:-}" BUSYBOX_DEB
+	dpkg-deb --fsys-tarfile "$deb" | tar -xO --wildcards '*bin/busybox' >"$root/bin/busybox"
+	chmod 755 "$root/bin/busybox"
+fi
+page=$'<!DOCTYPE html>\n<title>weft</title>\n<h1>hello from a virtual machine</h1>'
 copy_program() { # NAME: with what it is linked against
 	local path lib
 	path=$(command -v "$1") || fail "$1 is not installed" "apt-get install ${2:-$1}"
@@ -77,6 +114,7 @@ printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\
 printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
 : >"$work/start"
 for app in "${apps[@]}"; do
+	[ "$arch" = amd64 ] || [ "$app" = httpd ] || fail "no $app for $arch" 'httpd'
 	case $app in
 	nginx)
 		copy_program nginx nginx-light
@@ -93,15 +131,18 @@ for app in "${apps[@]}"; do
 				server { listen 80; listen [::]:80; root /srv/www; }
 			}
 		CONF
-		printf '<!DOCTYPE html>\n<title>weft</title>\n<h1>hello from a virtual machine</h1>\n' \
-			>"$root/srv/www/index.html"
+		echo "$page" >"$root/srv/www/index.html"
 		echo 'nginx -e stderr' >>"$work/start"
 		;;
 	redis)
 		copy_program redis-server
 		echo 'redis-server --protected-mode no --save "" --daemonize yes >/dev/null' >>"$work/start"
 		;;
-	*) fail "no such application: $app" 'nginx, redis' ;;
+	httpd)
+		echo "$page" >"$root/srv/www/index.html"
+		echo 'httpd -p 80 -h /srv/www' >>"$work/start"
+		;;
+	*) fail "no such application: $app" 'nginx, redis, httpd' ;;
 	esac
 done
 
@@ -214,9 +255,11 @@ chmod 755 "$root/init"
 	--reproducible) >"$image/initrd.cpio"
 
 # nokaslr and quiet: what takes time and is of no use in a machine that shows nothing.
-cat >"$image/weft.json" <<'JSON'
-{"machine": "q35", "netdev": "linux", "powerdown": false, "warm": "yes", "ipv6": true,
- "kernel_args": "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable random.trust_cpu=on nokaslr mitigations=off"}
+args="console=$console quiet panic=-1 random.trust_cpu=on nokaslr mitigations=off"
+[ "$arch" != amd64 ] || args+=' reboot=t tsc=reliable'
+cat >"$image/weft.json" <<JSON
+{"machine": "$machine", "netdev": "linux", "powerdown": false, "warm": "yes", "ipv6": true,
+ "kernel_args": "$args"}
 JSON
 tar --format=gnu --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$image" -cf - \
 	kernel initrd.cpio weft.json | gzip -n -6 >"$tmp"

@@ -39,6 +39,7 @@ none_failed() {
 }
 
 network_counted() {
+	# shellcheck disable=SC2016 # jq's
 	local before i of='[.items[] | select(.service == $s)][0]' service=${1:-shop.web}
 	before=$(lab_weft instance list -o json | jq -c --arg s "$service" "$of | [.rx_packets, .rx_bytes, .tx_packets, .tx_bytes]")
 	for i in 1 2 3 4 5 6 7 8; do
