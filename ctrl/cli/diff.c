@@ -30,7 +30,7 @@ char *cli_fmt_change(const struct cli *cli, const json_t *change)
 	if (!from || !to)
 		return NULL;
 	text = weft_strf("%s %s %s %s", cli_str(change, "key", "?"), from,
-		cli->io.utf8 ? "\u2192" : "->", to);
+		cli->io.utf8 ? "→" : "->", to);
 	return text ? cli_clean(text, cli->io.utf8) : NULL;
 }
 
