@@ -36,11 +36,17 @@ int api_logs(struct weft_engine *e, const struct weft_api_request *q, const char
 	struct weft_api_response *ret, struct weft_err *err)
 {
 	const char *tail = q->query(q->userdata, "tail");
+	const char *after = q->query(q->userdata, "after");
 	uint64_t lines = 100;
+	json_t *doc = NULL;
 	int r;
 
 	if (tail && weft_parse_u64(tail, 0, 1000000, &lines) < 0)
 		return weft_err_set(err, EINVAL, "tail: \"%.40s\" is not a number of lines", tail);
+	if (after) {
+		r = weft_engine_logs_after(e, name, after, (unsigned)lines, &doc, err);
+		return r < 0 ? r : api_answer(ret, 200, doc);
+	}
 	r = weft_engine_logs(e, name, (unsigned)lines, &ret->body, err);
 	if (r < 0)
 		return r;

@@ -40,7 +40,7 @@ struct cli {
 	const char *url;    /* "https://HOST:PORT", or NULL */
 	const char *ca, *token_file, *role;
 	enum cli_output output;
-	bool watch, wait, no_headers, help, version, reset, all;
+	bool watch, wait, no_headers, help, version, reset, all, follow;
 	uint64_t used; /* bit per flag that was given */
 	const char *color, *file, *to, *strategy, *steps, *guard, *service;
 	const char *device, *netns, *ns_addr, *ns_addr6, *mac;
@@ -77,6 +77,7 @@ enum {
 	CLI_OPT_ROLE = 1 << 11,
 	CLI_OPT_PEER = 1 << 12, /* --address, --port, --format, --mtu */
 	CLI_OPT_VERSION = 1 << 13,
+	CLI_OPT_FOLLOW = 1 << 14,
 };
 
 struct cli_command {
@@ -128,6 +129,7 @@ int cli_cmd_service_delete(struct cli *cli, struct weft_err *err);
 int cli_cmd_instance_list(struct cli *cli, struct weft_err *err);
 int cli_cmd_instance_show(struct cli *cli, struct weft_err *err);
 int cli_cmd_instance_logs(struct cli *cli, struct weft_err *err);
+int cli_cmd_top(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_start(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_list(struct cli *cli, struct weft_err *err);
 int cli_cmd_swap_show(struct cli *cli, struct weft_err *err);

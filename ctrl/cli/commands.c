@@ -40,8 +40,11 @@ const struct cli_command cli_commands[] = {
 		"The shares\nstay until --reset gives them back, or a swap is done."},
 	{"instance list", "", 0, 0, SHOWN, cli_cmd_instance_list, "instances", NULL},
 	{"instance show", "ID", 1, 1, SHOWN, cli_cmd_instance_show, "one instance", NULL},
-	{"instance logs", "ID", 1, 1, CLI_OPT_TAIL, cli_cmd_instance_logs,
-		"what an instance wrote to its console", NULL},
+	{"instance logs", "ID", 1, 1, CLI_OPT_TAIL | CLI_OPT_FOLLOW, cli_cmd_instance_logs,
+		"what an instance wrote to its console",
+		"-f, --follow goes on: over rotation of the log, and when the instance has ended, with "
+		"the next\none of its service. Of a service it shows all instances, each line with its "
+		"name."},
 	{"instance pause", "ID...", 1, 1000, 0, cli_cmd_instance_pause,
 		"have instances stand still; they get no new flows", NULL},
 	{"instance resume", "ID...", 1, 1000, 0, cli_cmd_instance_resume, "have them go on", NULL},
@@ -56,7 +59,11 @@ const struct cli_command cli_commands[] = {
 		"backends, without a client. Nothing\nof the interface is changed."},
 	{"instance detach", "NAME", 1, 1, 0, cli_cmd_instance_detach,
 		"take such an interface out again", NULL},
-	{"logs", "ID", 1, 1, CLI_OPT_TAIL, cli_cmd_instance_logs, "the same", NULL},
+	{"logs", "ID", 1, 1, CLI_OPT_TAIL | CLI_OPT_FOLLOW, cli_cmd_instance_logs, "the same",
+		NULL},
+	{"top", "", 0, 0, CLI_OPT_SERVICE, cli_cmd_top, "services and instances at work, live",
+		"Every two seconds until ^C: requests, CPU, memory, latency, weights. -o json is one "
+		"look."},
 	{"peer list", "", 0, 0, SHOWN, cli_cmd_peer_list, "other nodes, and the way to each", NULL},
 	{"peer show", "NAME", 1, 1, SHOWN, cli_cmd_peer_show, "one of them", NULL},
 	{"peer add", "NAME", 1, 1, CLI_OPT_PEER, cli_cmd_peer_add,

@@ -105,23 +105,3 @@ int cli_cmd_instance_show(struct cli *cli, struct weft_err *err)
 
 	return cli_show(cli, &view, err);
 }
-
-/* A console's bytes are passed on as they are, as a terminal there would have got them. */
-int cli_cmd_instance_logs(struct cli *cli, struct weft_err *err)
-{
-	_cleanup_(cli_reply_done) struct cli_reply reply = {0};
-	_cleanup_(freep) char *path = NULL;
-	char query[48] = "/logs";
-	int r;
-
-	if (cli->tail != UINT64_MAX)
-		snprintf(query, sizeof(query), "/logs?tail=%" PRIu64, cli->tail);
-	path = cli_path("/v1/instances/", cli->args[0], query);
-	r = path ? cli_get(cli, path, &reply, err) : -ENOMEM;
-	if (r < 0)
-		return r;
-	if (reply.size == 0)
-		cli_say(cli, "instance %s has written nothing", cli->args[0]);
-	fwrite(reply.body, 1, reply.size, cli->io.out);
-	return 0;
-}

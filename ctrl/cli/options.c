@@ -28,6 +28,7 @@ enum {
 	ID_WAIT,
 	ID_TAIL,
 	ID_SINCE,
+	ID_FOLLOW,
 	ID_IF_VERSION,
 	ID_RESET,
 	ID_SERVICE,
@@ -69,6 +70,7 @@ static const struct {
 		"turn back by itself: requests, errors (%), latency (% of the old), probes"},
 	{"drain", ID_DRAIN, "TIME", CLI_OPT_TO, "deadline for the old instance's flows to end"},
 	{"tail", ID_TAIL, "N", CLI_OPT_TAIL, "the last N lines (default 100)"},
+	{"follow", ID_FOLLOW, NULL, CLI_OPT_FOLLOW, "go on as it writes (logs: also -f)"},
 	{"since", ID_SINCE, "SEQ", CLI_OPT_SINCE, "only what came after event number SEQ"},
 	{"if-version", ID_IF_VERSION, "N", CLI_OPT_VERSION,
 		"only if nobody has changed it after version N"},
@@ -280,6 +282,8 @@ static bool *bool_flag(struct cli *cli, int id)
 		return &cli->reset;
 	case ID_ALL:
 		return &cli->all;
+	case ID_FOLLOW:
+		return &cli->follow;
 	case ID_WAIT:
 		return &cli->wait;
 	case ID_NO_HEADERS:
@@ -365,8 +369,21 @@ static int bad_option(int c, int before, char *argv[], struct weft_err *err)
 	return weft_err_hint(err, "weft --help");
 }
 
+/* -f is --file but after "logs", where people expect it to follow. */
+static bool is_logs(int argc, char *argv[])
+{
+	int i = 1;
+
+	if (argc > 1 && strcmp(argv[1], "instance") == 0)
+		i = 2;
+	while (i < argc && argv[i][0] == '-' && strncmp(argv[i], "-f", 2) != 0)
+		i += strcmp(argv[i], "-H") == 0 || strcmp(argv[i], "-o") == 0 ? 2 : 1;
+	return i < argc && strcmp(argv[i], "logs") == 0;
+}
+
 int cli_parse_options(struct cli *cli, int argc, char *argv[], struct weft_err *err)
 {
+	bool logs = is_logs(argc, argv);
 	struct option longs[ARRAY_SIZE(options) + 1] = {0};
 	/* '-': words in between come as option 1, whatever POSIXLY_CORRECT says */
 	char shorts[2 + 2 * ARRAY_SIZE(options) + 1] = "-:", *s = shorts + 2;
@@ -376,7 +393,9 @@ int cli_parse_options(struct cli *cli, int argc, char *argv[], struct weft_err *
 		longs[i].name = options[i].name;
 		longs[i].has_arg = options[i].arg ? required_argument : no_argument;
 		longs[i].val = options[i].id;
-		if (options[i].id < 256) {
+		if (logs && options[i].id == 'f') {
+			*s++ = 'f';
+		} else if (options[i].id < 256) {
 			*s++ = (char)options[i].id;
 			if (options[i].arg)
 				*s++ = ':';
@@ -394,8 +413,10 @@ int cli_parse_options(struct cli *cli, int argc, char *argv[], struct weft_err *
 		if (c == 1)
 			cli->args[cli->n_args++] = optarg;
 		else
-			r = c == '?' || c == ':' ? bad_option(c, before, argv, err)
-						 : take_option(cli, c, optarg, err);
+			r = c == '?' || c == ':'
+				    ? bad_option(c, before, argv, err)
+				    : take_option(cli, c == 'f' && !optarg ? ID_FOLLOW : c, optarg,
+					      err);
 		if (r < 0)
 			return r;
 	}

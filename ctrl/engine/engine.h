@@ -157,6 +157,11 @@ int weft_engine_peer_import(struct weft_engine *e, const char *name, const json_
 int weft_engine_logs(
 	struct weft_engine *e, const char *name, unsigned lines, char **ret, struct weft_err *err);
 
+/* The same as {"id", "text", "at"}; after is "" or an "at" of before: what was written since, whole
+ * lines of at most 256 KiB. Rotation loses none of them. */
+int weft_engine_logs_after(struct weft_engine *e, const char *name, const char *after,
+	unsigned lines, json_t **ret, struct weft_err *err);
+
 struct weft_swap_request {
 	const char *service;
 	const char *to;       /* virtualization */

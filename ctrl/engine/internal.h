@@ -99,6 +99,7 @@ struct usage {
 	uint64_t at_ns; /* 0: never */
 	uint64_t cpu_ns;
 	struct weft_link_counters net;
+	struct weft_guard_count quality; /* of TCP connections to it */
 };
 #define SPAN_BOUNDS 14
 struct span_sum {
@@ -423,9 +424,16 @@ void instance_progress(void *engine, const char *image, uint64_t bytes, uint64_t
 /* What it is about, or what is wrong with it, in buf or for as long as the instance. */
 const char *instance_detail(const struct instance *inst, char *buf, size_t size);
 
-/* log_file.c: at most max bytes, what was rotated last included; the caller has made sure that
- * there is a log. */
-ssize_t engine_log_tail(const char *path, char *buf, size_t max);
+/* log_file.c: at most max bytes of a log's end, what was rotated last included; where that is, is
+ * in *ret_end. */
+struct log_place {
+	uint64_t rotated; /* when, as the rotated file says; 0: never */
+	uint64_t offset;  /* in what was written since */
+};
+ssize_t engine_log_tail(const char *path, char *buf, size_t max, struct log_place *ret_end);
+/* At most max bytes from a place on, which moves behind them. 0: there are no more (yet). What was
+ * rotated away more than once since is lost. */
+ssize_t engine_log_after(const char *path, struct log_place *place, char *buf, size_t max);
 
 /* network.c */
 int instance_network_add(struct instance *inst, struct weft_err *err);
@@ -492,8 +500,9 @@ int view_items(json_t *list, json_t **ret); /* takes list over */
 json_t *view_service(const struct service *s);
 json_t *view_instance(const struct instance *inst);
 json_t *view_swap(const struct service *s, const struct weft_swap *swap);
-json_t *view_peer(const struct peer *p);             /* peer.c */
-json_t *view_version(json_t *doc, uint64_t version); /* doc with it */
+int view_no_instance(const char *name, struct weft_err *err); /* -ENOENT */
+json_t *view_peer(const struct peer *p);                      /* peer.c */
+json_t *view_version(json_t *doc, uint64_t version);          /* doc with it */
 
 /* engine.c: do the next tick soon */
 void engine_kick(struct weft_engine *e);

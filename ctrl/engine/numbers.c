@@ -46,19 +46,38 @@ static double rate(uint64_t now, uint64_t earlier, double seconds)
 	return now < earlier ? 0 : (double)(now - earlier) / seconds;
 }
 
+/* What was asked of it over TCP between two looks, and how long the answers took. */
+static void put_requests(json_t *doc, const struct usage *a, const struct usage *b, double seconds)
+{
+	struct weft_guard_effect effect;
+	struct weft_guard_sum sum = {0};
+
+	weft_guard_add(&sum, &a->quality, &b->quality);
+	effect = weft_guard_effect(&sum);
+	json_object_set_new(doc, "requests", json_real((double)effect.requests / seconds));
+	json_object_set_new(doc, "failed", json_real((double)effect.failed / seconds));
+	json_object_set_new(doc, "p50_us", json_integer(effect.p50_us));
+	json_object_set_new(doc, "p90_us", json_integer(effect.p90_us));
+	json_object_set_new(doc, "p99_us", json_integer(effect.p99_us));
+}
+
 static json_t *view_rates(const struct instance *inst)
 {
+	json_t *doc;
+
 	const struct usage *a = &inst->earlier, *b = &inst->usage;
 	double seconds = (double)(b->at_ns - a->at_ns) / 1e9;
 
 	if (!a->at_ns || seconds <= 0)
 		return json_null();
-	return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "t_ms", (json_int_t)inst->usage_ms,
+	doc = json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "t_ms", (json_int_t)inst->usage_ms,
 		"interval_s", seconds, "cpu", rate(b->cpu_ns, a->cpu_ns, seconds) / 1e9, "rx_bytes",
 		rate(b->net.rx_bytes, a->net.rx_bytes, seconds), "rx_packets",
 		rate(b->net.rx_packets, a->net.rx_packets, seconds), "tx_bytes",
 		rate(b->net.tx_bytes, a->net.tx_bytes, seconds), "tx_packets",
 		rate(b->net.tx_packets, a->net.tx_packets, seconds));
+	put_requests(doc, a, b, seconds);
+	return doc;
 }
 
 static json_t *view_network(const struct instance *inst)
@@ -92,11 +111,14 @@ static void look(struct instance *inst)
 {
 	struct weft_runtime_stats s;
 	struct weft_link_counters net = {0};
+	struct weft_guard_count quality;
 
 	instance_stats(inst, &s);
 	network(inst, &net);
+	guard_count(inst, &quality);
 	inst->earlier = inst->usage;
-	inst->usage = (struct usage){.at_ns = weft_now_ns(), .cpu_ns = s.cpu_ns, .net = net};
+	inst->usage = (struct usage){
+		.at_ns = weft_now_ns(), .cpu_ns = s.cpu_ns, .net = net, .quality = quality};
 	inst->usage_ms = weft_realtime_ms();
 }
 

@@ -7,8 +7,6 @@
 #include "ctrl/dataplane/feature.h"
 #include "ctrl/engine/peer.h"
 
-#define MAX_LOG_BYTES (1U << 20)
-
 json_t *view_address(struct in_addr a)
 {
 	char text[INET_ADDRSTRLEN];
@@ -209,7 +207,7 @@ int weft_engine_instances(struct weft_engine *e, json_t **ret, struct weft_err *
 	return view_items(list, ret);
 }
 
-static int no_instance(const char *name, struct weft_err *err)
+int view_no_instance(const char *name, struct weft_err *err)
 {
 	weft_err_set(err, ENOENT, "instance %s: no such instance", name);
 	return weft_err_hint(err, "weft instance list");
@@ -221,53 +219,10 @@ int weft_engine_instance(
 	struct instance *i = instance_find(e, name);
 
 	if (!i)
-		return no_instance(name, err);
+		return view_no_instance(name, err);
 	count_flows(e);
 	*ret = view_instance(i);
 	return 0;
-}
-
-/* Where the last n lines begin. */
-static const char *last_lines(const char *text, size_t size, unsigned n)
-{
-	const char *p = text + size;
-
-	if (p > text && p[-1] == '\n')
-		p--;
-	while (p > text && (p[-1] != '\n' || --n > 0))
-		p--;
-	return p;
-}
-
-int weft_engine_logs(
-	struct weft_engine *e, const char *name, unsigned lines, char **ret, struct weft_err *err)
-{
-	_cleanup_(freep) char *path = weft_strf("%s/logs/%s.log", e->config.state_dir, name);
-	_cleanup_(freep) char *buf = malloc(MAX_LOG_BYTES + 1);
-	const struct instance *inst;
-	ssize_t n;
-
-	if (!path || !buf)
-		return weft_err_set(err, ENOMEM, "out of memory");
-	inst = instance_find(e, name);
-	if (!inst && !weft_name_valid(name, 128))
-		return no_instance(name, err);
-	if (inst && inst->borrowed) {
-		weft_err_set(err, ENOENT, "instance %s was not started here: weft has no log of it",
-			name);
-		return weft_err_hint(err, "whoever started it has");
-	}
-	n = access(path, F_OK) < 0 ? -errno : engine_log_tail(path, buf, MAX_LOG_BYTES);
-	if (n < 0)
-		return n == -ENOENT && !inst ? no_instance(name, err)
-					     : weft_err_set(err, (int)n, "instance %s: log %s: %s",
-						       name, path, strerror((int)-n));
-	for (char *zero = buf; (zero = memchr(zero, '\0', (size_t)(buf + n - zero)));)
-		*zero = '?';
-	buf[n] = '\0';
-	weft_text_clean(buf);
-	*ret = strdup(lines ? last_lines(buf, strlen(buf), lines) : "");
-	return *ret ? 0 : -ENOMEM;
 }
 
 int weft_engine_swaps(struct weft_engine *e, json_t **ret, struct weft_err *err)

@@ -191,6 +191,61 @@ too_old() {
 }
 bad_kind() { same 'status' 400 "$(status_of 'http://localhost/v1/watch?kind=service,car')"; }
 
+# --- at work
+
+logging() { # a service that writes a number a line, again and again
+	jq -n '{
+		sla_version: "v2.0", customerID: "test", applications: [{
+			application_name: "shop", application_namespace: "default", microservices: [{
+				microservice_name: "talk", microservice_namespace: "default", replicas: 1,
+				virtualization: "native", cmd: ["/bin/sh", "-c", "n=0; while :; do n=$((n + 1)); echo \"line $n\"; sleep 0.05; done"]
+			}]
+		}]
+	}' >"$LAB_DIR/shop.talk.json" && lab_weft apply -f "$LAB_DIR/shop.talk.json" >/dev/null && wait_for 60 running shop.talk
+}
+lines_above() { [ "$(grep -c "^${3:-}line " "$1")" -gt "$2" ]; }
+follows() {
+	local file=$LAB_DIR/followed id log
+	logging || { lab_weft service show shop.talk && return 1; }
+	id=$(field /v1/services/shop.talk '.instances[0]')
+	log=$LAB_DIR/state/logs/$id.log
+	"$LAB_BUILD/weft" -H "unix:$LAB_SOCKET" logs -f "$id" --tail 1000 >"$file" 2>"$file.err" &
+	FOLLOW=$!
+	wait_for 30 lines_above "$file" 10 || return 1
+	# as the rotation does it
+	cp "$log" "$log.1.tmp" && : >"$log" && mv "$log.1.tmp" "$log.1"
+	wait_for 30 lines_above "$file" 60 || return 1
+	lab_weftd_kill && lab_weftd || return 1
+	wait_for 60 lines_above "$file" 120 || return 1
+	kill -9 "$(field "/v1/instances/$id" .pid)"
+	wait_for 60 grep -q 'going on with instance' "$file.err" || { cat "$file.err" && return 1; }
+	wait_for 60 lines_above "$file" 180 || return 1
+	kill -INT "$FOLLOW" && wait "$FOLLOW"
+	same 'exit status' 0 $? && has "$(cat "$file.err")" "instance $id: (failed|gone)" "going on with instance shop.talk"
+}
+follows_service() {
+	local file=$LAB_DIR/followed-all
+	"$LAB_BUILD/weft" -H "unix:$LAB_SOCKET" logs -f shop.talk --tail 3 >"$file" 2>"$file.err" &
+	FOLLOW=$!
+	lab_weft service scale shop.talk 2 >/dev/null && wait_for 60 running shop.talk || return 1
+	two() { [ "$(sed -n 's/^\(shop\.talk\.[0-9]*\)  line .*/\1/p' "$file" | sort -u | wc -l)" -ge 2 ]; }
+	wait_for 60 two || { cat "$file" "$file.err" && return 1; }
+	kill -INT "$FOLLOW" && wait "$FOLLOW"
+	refused 3 'neither an instance nor a service' -- lab_weft logs -f nobody
+}
+asked() { lab_in curl -s --max-time 5 "http://$(field /v1/services/shop.web .vip)/" >/dev/null; }
+is_busy() {
+	local n
+	for n in {1..40}; do asked; done
+	lab_weft top -o json | jq -e '[.instances[] | select(.service == "shop.web") | .rates.requests // 0] | add > 0'
+}
+top_shows() {
+	apply shop.web >/dev/null && wait_for 60 running shop.web || return 1
+	wait_for 60 is_busy || { lab_weft top -o json && return 1; }
+	has "$(lab_weft top --service shop.web --timeout 3)" '^SERVICE +PHASE +READY +RPS +FAILED/S +P50 +P99 +CPU +MEMORY +SWAP' \
+		'^shop\.web +running +2 ' '^INSTANCE +RUNTIME +PHASE +WEIGHT' '^shop\.web\.[0-9]+ +native +ready'
+}
+
 tap 'two services run' starts
 tap 'each resource has a version' all_have_one
 tap 'it is the number of the last event about it, and its ETag' equals_last_event
@@ -206,6 +261,9 @@ tap 'a watch lists what there is, and then says what changes' lists_then_follows
 tap 'it goes on from where it was' resumes
 tap 'as Server-Sent Events, after Last-Event-ID' as_sse
 tap 'there is no such kind' bad_kind
+tap 'a log is followed over rotation, a restart of weftd, and the end of the instance' follows
+tap 'and all those of a service' follows_service
+tap 'top shows who does how much' top_shows
 tap 'what is too old is said so' too_old
 tap 'the lab closes clean' lab_close
 tap_end

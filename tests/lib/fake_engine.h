@@ -276,6 +276,15 @@ int weft_engine_logs(
 	return 0;
 }
 
+int weft_engine_logs_after(struct weft_engine *e, const char *name, const char *after,
+	unsigned lines, json_t **ret, struct weft_err *err)
+{
+	(void)e;
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "logs_after %s %.99s %u", name,
+		after, lines);
+	return fake_answer(ret, err);
+}
+
 int weft_engine_swap_start(struct weft_engine *e, const struct weft_swap_request *q, json_t **ret,
 	struct weft_err *err)
 {
