@@ -223,13 +223,13 @@ follows() {
 	kill -INT "$FOLLOW" && wait "$FOLLOW"
 	same 'exit status' 0 $? && has "$(cat "$file.err")" "instance $id: (failed|gone)" "going on with instance shop.talk"
 }
+two_talk() { [ "$(sed -n 's/^\(shop\.talk\.[0-9]*\)  line .*/\1/p' "$1" | sort -u | wc -l)" -ge 2 ]; }
 follows_service() {
 	local file=$LAB_DIR/followed-all
 	"$LAB_BUILD/weft" -H "unix:$LAB_SOCKET" logs -f shop.talk --tail 3 >"$file" 2>"$file.err" &
 	FOLLOW=$!
 	lab_weft service scale shop.talk 2 >/dev/null && wait_for 60 running shop.talk || return 1
-	two() { [ "$(sed -n 's/^\(shop\.talk\.[0-9]*\)  line .*/\1/p' "$file" | sort -u | wc -l)" -ge 2 ]; }
-	wait_for 60 two || { cat "$file" "$file.err" && return 1; }
+	wait_for 60 two_talk "$file" || { cat "$file" "$file.err" && return 1; }
 	kill -INT "$FOLLOW" && wait "$FOLLOW"
 	refused 3 'neither an instance nor a service' -- lab_weft logs -f nobody
 }
