@@ -9,6 +9,7 @@
 #include <time.h>
 
 static int max_level = LOG_INFO;
+static weft_log_sink_t sink;
 
 static const struct {
 	const char *word;
@@ -23,6 +24,11 @@ static const struct {
 void weft_log_level(int max_priority)
 {
 	max_level = max_priority;
+}
+
+void weft_log_to(weft_log_sink_t to)
+{
+	sink = to;
 }
 
 int weft_log_parse_level(const char *word)
@@ -54,6 +60,10 @@ void weft_log(int priority, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
+	if (sink && sink(priority, line) >= 0) {
+		errno = saved;
+		return;
+	}
 	if (getenv("JOURNAL_STREAM")) {
 		fprintf(stderr, "<%d>%s\n", priority, line);
 	} else {

@@ -13,6 +13,7 @@
 #include "ctrl/api/server.h"
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
+#include "ctrl/daemon/journal.h"
 #include "ctrl/daemon/options.h"
 #include "ctrl/daemon/privilege.h"
 
@@ -200,6 +201,7 @@ int main(int argc, char **argv)
 	if (r != 0)
 		return r < 0 ? complain(&err) : 0;
 	weft_log_level(o->log_level);
+	journal_open();
 	if (o->print_config)
 		r = options_print(o) < 0 ? weft_err_set(&err, EIO, "cannot write") : 0;
 	else if (o->check_config)
