@@ -75,31 +75,43 @@ static __always_inline bool may_wait(const struct packet *p, __u32 service, int 
 	return svc && svc->flags & WEFT_SERVICE_STARTING;
 }
 
-static __always_inline bool waited_in_vain(const struct weft_addr6 *addr)
+/* A key on the stack: memory of a caller's may be none before Linux 6.4. */
+static __always_inline bool waited_in_vain(const struct weft_waiting_head *head)
 {
-	const __u64 *until = bpf_map_lookup_elem(&waited, addr);
+	struct weft_addr6 addr = head->addr;
+	const __u64 *until = bpf_map_lookup_elem(&waited, &addr);
 
 	return until && *until > clock_ns();
+}
+
+/* The length is looked at in one register, bound by bound: so older verifiers understand it. */
+static __always_inline bool copy_frame(struct __sk_buff *skb, struct weft_waiting *w)
+{
+	__u32 len = skb->len;
+
+	w->head.len = len;
+	asm volatile("" : "+r"(len));
+	if (len > sizeof(w->frame))
+		return false;
+	asm volatile("" : "+r"(len));
+	return len >= ETH_HLEN && !bpf_skb_load_bytes(skb, 0, w->frame, len);
 }
 
 /* Does it wait now? */
 __noinline int wait_for(struct __sk_buff *skb, const struct weft_waiting_head *head)
 {
 	const struct weft_waiting_room *room = room_get();
-	__u32 len = skb->len;
 	struct weft_waiting *w;
 
 	if (!head || !room || skb->gso_size || room->reader_ns + WEFT_WAITING_READER < clock_ns())
 		return 0;
-	asm volatile("" : "+r"(len));
-	if (len < ETH_HLEN || len > sizeof(w->frame) || waited_in_vain(&head->addr))
+	if (skb->len > sizeof(w->frame) || waited_in_vain(head))
 		return 0;
 	w = bpf_ringbuf_reserve(&waiting, sizeof(*w), 0);
 	if (!w)
 		return 0;
 	w->head = *head;
-	w->head.len = len;
-	if (bpf_skb_load_bytes(skb, 0, w->frame, len)) {
+	if (!copy_frame(skb, w)) {
 		bpf_ringbuf_discard(w, 0);
 		return 0;
 	}
