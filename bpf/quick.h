@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The way of most packets by itself: a segment or datagram of an established flow between a service
  * and its client, whole and plain, which changes nothing but counters. It is handled in a few
- * cache lines of straight code, without a call. What is different in any way is left untouched to
- * the whole program, which would do the same here, only later: no rule is made in this file. */
+ * cache lines of straight code, without a call but the last. What is different in any way is left
+ * untouched to the whole program, which would do the same here, only later: no rule is made in this
+ * file. */
 #ifndef WEFT_BPF_QUICK_H
 #define WEFT_BPF_QUICK_H
 
@@ -112,11 +113,12 @@ static __always_inline int quick(
 		return NOT_QUICK;
 	if (!quick_ip(skb, from, &p) || !quick_route(skb, &p, &r))
 		return NOT_QUICK;
-	if (r.to->device == WEFT_DEVICE_REMOTE ||
-		!nat_rewrite_here(skb, p.proto == IPPROTO_UDP, r.saddr, r.to->ns_addr))
+	if (r.to->device == WEFT_DEVICE_REMOTE && p.ip_len > peer_mtu(r.to->peer))
+		return NOT_QUICK;
+	if (!nat_rewrite_here(skb, p.proto == IPPROTO_UDP, r.saddr, r.to->ns_addr))
 		return NOT_QUICK;
 	count_packet(skb, r.service, r.backend, r.reverse ? FROM_BACKEND : TO_BACKEND);
-	return deliver_here(skb, r.to);
+	return deliver(skb, r.to);
 }
 
 #endif
