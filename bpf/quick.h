@@ -12,6 +12,15 @@
 #define NOT_QUICK 102 /* no verdict */
 #define IP_PLAIN  (4 << 4 | IP_HLEN_MIN / 4)
 
+/* One that opens a flow, so that it loses no time here. */
+static __always_inline bool quick_opens(struct __sk_buff *skb)
+{
+	const struct iphdr *ip = (void *)(frame(skb) + IP_OFF);
+	const struct tcphdr *th = (void *)(ip + 1);
+
+	return (void *)(th + 1) <= frame_end(skb) && ip->protocol == IPPROTO_TCP && th->syn;
+}
+
 /* IPv4 without options, not in pieces and not too long, by its rightful sender. */
 static __always_inline bool quick_ip(
 	struct __sk_buff *skb, const struct weft_bpf_instance *from, struct packet *p)
@@ -109,7 +118,8 @@ static __always_inline int quick(
 	struct route r = {.from = from, .from_id = from_id};
 	struct packet p = {};
 
-	if (from->device != WEFT_DEVICE_PEER && from->device != WEFT_DEVICE_DIRECT)
+	if ((from->device != WEFT_DEVICE_PEER && from->device != WEFT_DEVICE_DIRECT) ||
+		quick_opens(skb))
 		return NOT_QUICK;
 	if (!quick_ip(skb, from, &p) || !quick_route(skb, &p, &r))
 		return NOT_QUICK;
