@@ -325,10 +325,18 @@ static void forget(struct weft_dp *dp, uint32_t id, uint8_t active)
 	dp_flows_forget(dp, id);
 }
 
+static void forget_past(struct weft_dp *dp, uint32_t id)
+{
+	dp_flows_forget(dp, id);
+	dp_stats_reset(bpf_map__fd(dp->skel->maps.instance_stats), id);
+	memset(&dp->quality[id], 0, sizeof(dp->quality[0]));
+}
+
 int weft_dp_instance_set(
 	struct weft_dp *dp, const struct weft_dp_instance *inst, struct weft_err *err)
 {
 	uint8_t active;
+	bool held;
 	int r;
 
 	r = check(inst, err);
@@ -340,12 +348,16 @@ int weft_dp_instance_set(
 		return r;
 	active = active_flags(dp, inst, r > 0);
 	if (!same(&dp->instances[inst->id], inst)) {
-		retire(dp, inst->id);
+		/* Of one that nobody sees since long, nobody has to be waited for. */
+		if (dp->instances[inst->id].active)
+			retire(dp, inst->id);
+		else
+			unpublish(dp, inst->id);
 		dp_grace(dp, dp->retired_ns[inst->id]);
+		held = dp->instances[inst->id].generation != 0;
 		fill(dp, inst);
-		dp_flows_forget(dp, inst->id);
-		dp_stats_reset(bpf_map__fd(dp->skel->maps.instance_stats), inst->id);
-		memset(&dp->quality[inst->id], 0, sizeof(dp->quality[0]));
+		if (held) /* by another before: there is nothing else to forget */
+			forget_past(dp, inst->id);
 	}
 	r = publish(dp, inst);
 	if (r < 0) {

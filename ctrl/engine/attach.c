@@ -62,7 +62,10 @@ static void set_phase(struct instance *inst, enum phase phase)
 		inst->ready_ms = weft_realtime_ms();
 	keep_record(inst);
 	instance_say(inst, phase_name(phase));
-	if (inst->service)
+	/* A peer may have many, and each answers for itself. */
+	if (inst->service && inst->borrowed->peer && phase == PHASE_READY)
+		service_weigh_soon(inst->service);
+	else if (inst->service)
 		service_weigh(inst->service);
 	engine_kick(inst->engine);
 }

@@ -2,6 +2,7 @@
 #include "ctrl/engine/engine.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -11,6 +12,7 @@
 #include "ctrl/dataplane/sockmap.h"
 #include "ctrl/engine/peer.h"
 #include "runtimes/cgroup.h"
+#include "runtimes/fake/script.h"
 
 #define IDLE_TICK_MS 500
 #define SWEEP_NS     10000000000ULL
@@ -20,7 +22,7 @@ static bool is_busy(const struct weft_engine *e)
 	if (e->n_waiting || e->purging)
 		return true;
 	for (struct service *s = e->services; s; s = s->next)
-		if (s->swap || s->deleting)
+		if (s->swap || s->deleting || s->weigh_ns)
 			return true;
 	for (struct instance *i = e->instances; i; i = i->next)
 		if (i->phase != PHASE_READY && !i->borrowed)
@@ -50,6 +52,16 @@ void engine_kick(struct weft_engine *e)
 {
 	if (e->tick)
 		arm(e, 0);
+}
+
+void engine_step(struct weft_engine *e, const char *what, const char *step)
+{
+	struct weft_fault_action a = {0};
+
+	if (e->faults)
+		a = weft_fault_next(e->faults, what, "step", step);
+	if (a.fault >= WEFT_FAULT_DIE_BEFORE)
+		raise(SIGKILL);
 }
 
 /* Only what weft itself has made there: the state directory may be anybody's. */
@@ -112,6 +124,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 			service_reconcile(s, now);
 	}
 	numbers_tick(e, now);
+	weights_tick(e, now);
 	policy_tick(e, now);
 	images_tick(e, now);
 	tunnel_tick(e, now);
@@ -293,7 +306,10 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 		return weft_err_set(err, ENOMEM, "out of memory");
 	e->event = sd_event_ref(event);
 	e->started_ns = weft_now_ns();
-	r = make_dirs(e, err);
+	r = getenv("WEFT_FAULTS") ? weft_fault_script_load(getenv("WEFT_FAULTS"), &e->faults, err)
+				  : 0;
+	if (r == 0)
+		r = make_dirs(e, err);
 	if (r == 0)
 		r = weft_store_open(path, &e->store, err);
 	if (r == 0)
@@ -365,6 +381,7 @@ void weft_engine_free(struct weft_engine *e)
 	weft_dp_free(e->dp);
 	weft_store_free(e->store);
 	weft_events_free(e->events);
+	weft_fault_script_free(e->faults);
 	sd_event_unref(e->event);
 	free((char *)e->config.state_dir);
 	free((char *)e->config.bpffs);

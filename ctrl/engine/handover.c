@@ -2,16 +2,23 @@
 /* A service that keeps something: before its new instance gets the first flow, the old one's state
  * is handed over to it.
  *
+ *   role       an earlier try's fence is found, and
+ *   unfence    taken away
  *   clear      a pause of an earlier try ends
  *   follow     the new instance copies the old one's state, which goes on serving
  *   pause      the old one does not write any more; its clients wait
- *   promote    once the new one has all of it, it takes writes
- *   flip       all new flows go to it (the swap's edges to shift and drain)
- *   cut        the old one's connections are closed: what it had not answered, it never will
+ *   catch-up   until the new one has replicated as far as the old one (its offset is measured)
+ *   fence      the old one refuses writes also when its pause has ended; then both are compared
+ * anew promote    the new one takes writes flip       all new flows go to it (the swap's edges to
+ * shift and drain) cut        the old one's connections are closed: what it had not answered, it
+ * never will
  *
  * For Redis that is replication; for others a command in the instances, which is told the step and
  * the other's address. A daemon that dies before the flip is stored begins anew: the new instance
- * has had no client yet, and the old one's pause ends by itself. */
+ * has had no client yet. Until another one comes, the old one's pause may end by itself: before the
+ * fence it then goes on, and the new one follows; behind it, it answers writes with an error, so
+ * that none is acknowledged by who is not asked any more once the new one is. The fence is to
+ * follow a master that is not there, which leaves the old one all that it has. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
@@ -28,7 +35,44 @@
 #define CUT_MS      100
 #define CALL_MS     2000
 
-enum stage { CLEAR, FOLLOW, COPY, PAUSE, MEASURE, CATCH_UP, PROMOTE, HANDED, CUT, PURGE, RESUME };
+#define FENCE_HOST "127.0.0.1"
+#define FENCE_PORT "1"
+#define UNDO_MS    500            /* from one try to undo it to the next */
+#define UNDO_NS    60000000000ULL /* the last one then */
+
+enum stage {
+	ROLE,
+	UNFENCE,
+	CLEAR,
+	FOLLOW,
+	COPY,
+	PAUSE,
+	MEASURE,
+	CATCH_UP,
+	FENCE,
+	PROMOTE,
+	HANDED,
+	CUT,
+	PURGE,
+	RESUME,
+};
+
+static const char *const stage_names[] = {
+	[ROLE] = "role",
+	[UNFENCE] = "unfence",
+	[CLEAR] = "clear",
+	[FOLLOW] = "follow",
+	[COPY] = "copy",
+	[PAUSE] = "pause",
+	[MEASURE] = "measure",
+	[CATCH_UP] = "catch-up",
+	[FENCE] = "fence",
+	[PROMOTE] = "promote",
+	[HANDED] = "handed",
+	[CUT] = "cut",
+	[PURGE] = "purge",
+	[RESUME] = "resume",
+};
 
 struct handover {
 	struct service *service;
@@ -38,6 +82,8 @@ struct handover {
 	struct weft_redis *old, *coming;
 	struct weft_engine_call *call;
 	sd_event_source *timer;
+	bool fenced; /* what is measured now is all there will be */
+	bool undo;   /* the old one is to be as it was, and that is all */
 	uint64_t began_ns, paused_ns;
 	uint64_t offset; /* of the old one's replication, when its writes were paused */
 };
@@ -70,9 +116,19 @@ bool handover_busy(const struct service *s)
 	return s->handover != NULL;
 }
 
+static const struct weft_sla_handover *wanted_by(const struct service *s)
+{
+	return &s->spec->handover;
+}
+
 static const struct weft_sla_handover *wanted(const struct handover *h)
 {
-	return &h->service->spec->handover;
+	return wanted_by(h->service);
+}
+
+bool handover_fenced(const struct service *s)
+{
+	return s->handover && s->handover->undo && wanted_by(s)->type == WEFT_HANDOVER_REDIS;
 }
 
 static void again(struct handover *h, unsigned ms)
@@ -89,6 +145,15 @@ static void go(struct handover *h, enum stage stage)
 	issue(h);
 }
 
+/* A Redis that is alive, but does not answer just now, may be fenced: then it must not stay so. */
+static bool try_again(const struct handover *h, const struct weft_err *err)
+{
+	const struct instance *inst = instance_find(h->service->engine, h->old_name);
+
+	return wanted(h)->type == WEFT_HANDOVER_REDIS && err->code != EIO && inst &&
+	       inst->phase == PHASE_READY && weft_now_ns() - h->began_ns < UNDO_NS;
+}
+
 /* The swap turns back, which ends the handover. */
 static void fail(struct handover *h, const struct weft_err *err)
 {
@@ -101,9 +166,15 @@ static void fail(struct handover *h, const struct weft_err *err)
 		go(h, PURGE);
 		return;
 	}
-	if (h->stage == RESUME || !s->swap) {
+	if (h->undo && try_again(h, err)) {
+		log_debug("service %s: handover: %s", s->name, why.msg);
+		again(h, UNDO_MS);
+		return;
+	}
+	if (h->undo || !s->swap) {
 		log_warning("service %s: handover: %s", s->name, why.msg);
 		handover_free(s);
+		engine_kick(s->engine);
 		return;
 	}
 	weft_err_prefix(
@@ -121,12 +192,22 @@ static void fail_text(struct handover *h, int code, const char *text)
 	fail(h, &err);
 }
 
+static void undone(struct handover *h)
+{
+	struct service *s = h->service;
+
+	log_info("service %s: %s goes on as before the handover", s->name, h->old_name);
+	handover_free(s);
+	engine_kick(s->engine);
+}
+
 static void handed(struct handover *h)
 {
 	struct service *s = h->service;
 	uint64_t now = weft_now_ns();
 
 	h->stage = HANDED;
+	engine_step(s->engine, "handover", stage_names[HANDED]);
 	log_info("service %s: handed over to %s: copied in %.1f s, writes pause since %.1f ms",
 		s->name, h->new_name, (double)(h->paused_ns - h->began_ns) / 1e9,
 		(double)(now - h->paused_ns) / 1e6);
@@ -157,11 +238,17 @@ static void look_at_rest(struct handover *h, const char *info)
 	uint64_t offset;
 
 	if (weft_redis_info_u64(info, "slave_repl_offset", &offset) == 0 && offset >= h->offset)
-		go(h, PROMOTE);
+		go(h, h->fenced ? PROMOTE : FENCE);
 	else if (weft_now_ns() - h->paused_ns > CATCH_UP_NS)
 		fail_text(h, ETIMEDOUT, "the new one did not catch up with the old one in 2 s");
 	else
 		again(h, CATCH_MS);
+}
+
+static bool is_fenced(const char *info)
+{
+	return strstr(info, "\nmaster_host:" FENCE_HOST "\r\n") &&
+	       strstr(info, "\nmaster_port:" FENCE_PORT "\r\n");
 }
 
 static void on_reply(void *userdata, int r, const char *text, const struct weft_err *err)
@@ -173,8 +260,17 @@ static void on_reply(void *userdata, int r, const char *text, const struct weft_
 		return;
 	}
 	switch (h->stage) {
+	case ROLE:
+		go(h, is_fenced(text) ? UNFENCE : CLEAR);
+		break;
+	case UNFENCE:
+		go(h, CLEAR);
+		break;
 	case CLEAR:
-		go(h, FOLLOW);
+		if (h->undo)
+			undone(h);
+		else
+			go(h, FOLLOW);
 		break;
 	case FOLLOW:
 		go(h, COPY);
@@ -195,6 +291,10 @@ static void on_reply(void *userdata, int r, const char *text, const struct weft_
 	case CATCH_UP:
 		look_at_rest(h, text);
 		break;
+	case FENCE:
+		h->fenced = true;
+		go(h, MEASURE);
+		break;
 	case PROMOTE:
 		handed(h);
 		break;
@@ -203,8 +303,6 @@ static void on_reply(void *userdata, int r, const char *text, const struct weft_
 		again(h, CUT_MS); /* for its last packets to leave */
 		break;
 	case RESUME:
-		handover_free(h->service);
-		break;
 	case HANDED:
 	case PURGE:
 		break;
@@ -217,20 +315,23 @@ static void ask_redis(struct handover *h)
 	const char *const follow[] = {"REPLICAOF", addr, port, NULL};
 	static const char *const info[] = {"INFO", "replication", NULL};
 	static const char *const pause[] = {"CLIENT", "PAUSE", PAUSE_MS, "WRITE", NULL};
-	static const char *const promote[] = {"REPLICAOF", "NO", "ONE", NULL};
+	static const char *const fence[] = {"REPLICAOF", FENCE_HOST, FENCE_PORT, NULL};
+	static const char *const master[] = {"REPLICAOF", "NO", "ONE", NULL};
 	static const char *const cut[] = {
 		"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", NULL};
 	static const char *const resume[] = {"CLIENT", "UNPAUSE", NULL};
 	const char *const *const commands[] = {
+		[ROLE] = info,
+		[UNFENCE] = master,
 		[CLEAR] = resume,
 		[FOLLOW] = follow,
 		[COPY] = info,
 		[PAUSE] = pause,
 		[MEASURE] = info,
 		[CATCH_UP] = info,
-		[PROMOTE] = promote,
+		[FENCE] = fence,
+		[PROMOTE] = master,
 		[CUT] = cut,
-		[RESUME] = resume,
 	};
 	bool of_new = h->stage == FOLLOW || h->stage == COPY || h->stage == CATCH_UP ||
 		      h->stage == PROMOTE;
@@ -268,7 +369,7 @@ static void on_executed(void *userdata, int r, const struct weft_err *err, json_
 	} else if (h->stage == PROMOTE) {
 		handed(h);
 	} else {
-		handover_free(h->service);
+		undone(h);
 	}
 }
 
@@ -319,14 +420,15 @@ static void purge(struct handover *h)
 
 static void issue(struct handover *h)
 {
+	engine_step(h->service->engine, "handover", stage_names[h->stage]);
 	if (h->stage == PURGE)
 		purge(h);
 	else if (wanted(h)->type == WEFT_HANDOVER_REDIS)
 		ask_redis(h);
 	else if (h->stage == CUT)
 		go(h, PURGE);
-	else if (h->stage == CLEAR)
-		go(h, FOLLOW);
+	else if (h->stage == ROLE)
+		go(h, h->undo ? RESUME : FOLLOW);
 	else
 		run_command(h);
 }
@@ -359,11 +461,11 @@ static int begin(struct service *s, struct handover **ret)
 			h->new_addr = i->ns_addr;
 		}
 	}
-	if (r == 0 && (!h->old_name || !h->new_name))
+	if (r == 0 && (!h->old_name || (!h->new_name && s->swap->state != WEFT_SWAP_ROLLBACK)))
 		r = -ENOENT;
 	if (r == 0)
 		r = weft_redis_new(e->event, h->old_addr, wanted(h)->port, &h->old);
-	if (r == 0)
+	if (r == 0 && h->new_name)
 		r = weft_redis_new(e->event, h->new_addr, wanted(h)->port, &h->coming);
 	if (r == 0)
 		r = sd_event_add_time(e->event, &h->timer, CLOCK_MONOTONIC, 0, 500, on_timer, h);
@@ -403,7 +505,8 @@ void handover_tick(struct service *s, uint64_t now)
 	if (h && h->stage == HANDED && wanted(h)->type == WEFT_HANDOVER_REDIS &&
 		now - h->paused_ns > FLIP_NS) {
 		h->began_ns = now;
-		go(h, CLEAR);
+		h->fenced = false;
+		go(h, ROLE);
 		return;
 	}
 	if (h || s->swap->paused || !all_ready(s))
@@ -415,7 +518,7 @@ void handover_tick(struct service *s, uint64_t now)
 		swap_turn_back(s, &err);
 		return;
 	}
-	go(h, CLEAR);
+	go(h, ROLE);
 }
 
 void handover_flipped(struct service *s)
@@ -427,11 +530,21 @@ void handover_flipped(struct service *s)
 	go(h, CUT);
 }
 
+static void undo(struct handover *h)
+{
+	h->undo = true;
+	h->began_ns = weft_now_ns();
+	go(h, ROLE);
+}
+
 void handover_turned_back(struct service *s)
 {
 	struct handover *h = s->handover;
 
-	if (!h || h->stage == RESUME)
+	/* What an earlier daemon had come to is not known. */
+	if (!h && wanted_by(s)->type == WEFT_HANDOVER_REDIS)
+		handover_resume(s);
+	if (!h || h->undo)
 		return;
 	weft_engine_call_forget(h->call);
 	h->call = NULL;
@@ -441,10 +554,23 @@ void handover_turned_back(struct service *s)
 	h->old = NULL;
 	weft_redis_free(h->coming);
 	h->coming = NULL;
-	if (h->stage < PAUSE || h->stage >= CUT ||
+	if ((h->stage < PAUSE && wanted(h)->type != WEFT_HANDOVER_REDIS) || h->stage >= CUT ||
 		weft_redis_new(s->engine->event, h->old_addr, wanted(h)->port, &h->old) < 0) {
 		handover_free(s);
 		return;
 	}
-	go(h, RESUME);
+	undo(h);
+}
+
+void handover_resume(struct service *s)
+{
+	bool back = s->swap->state == WEFT_SWAP_ROLLBACK ||
+		    (s->swap->state == WEFT_SWAP_WARM && s->swap->paused);
+	bool warm = false;
+	struct handover *h;
+
+	for (unsigned i = 0; i < s->swap->n_phases; i++)
+		warm |= s->swap->phases[i].state == WEFT_SWAP_WARM;
+	if (s->swap->plan.handover && back && warm && !s->handover && begin(s, &h) == 0)
+		undo(h);
 }

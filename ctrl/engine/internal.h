@@ -63,6 +63,7 @@ struct service {
 	char *weights_said[WEFT_DP_POLICIES]; /* in the event log, as text */
 	uint64_t version;        /* version.c: the event that told its last change, ... */
 	uint64_t wanted_version; /* ... and the last one of what is wanted of it */
+	uint64_t weigh_ns;       /* the weights are to be worked out then, 0: not */
 
 	struct weft_swap *swap;             /* the running one */
 	uint64_t swap_entered_ns;           /* when this daemon saw it enter its state ... */
@@ -226,8 +227,10 @@ struct weft_engine {
 	unsigned n_waiting;
 	sd_event_source *links_io;
 	bool restoring; /* the data plane does not know every instance yet */
+	bool weights_held;
 	struct trace *traces;
 	struct weft_err no_trace, no_shortcut; /* why there can be none */
+	struct weft_fault_script *faults;      /* NULL: none */
 	bool purging;
 	void (*purged)(void *userdata);
 	void *purged_userdata;
@@ -306,6 +309,13 @@ void policy_tick(struct weft_engine *e, uint64_t now);
 /* weights.c */
 /* Work out every instance's weight and hand the vector to the data plane. */
 void service_weigh(struct service *s);
+/* The same within some ticks: of many that come one by one, once for all. */
+void service_weigh_soon(struct service *s);
+void weights_tick(struct weft_engine *e, uint64_t now);
+/* From hold to release service_weigh() is put off, and done once. Who leaves must not be hidden by
+ * that: it has to be out of the weights before it is out of the data plane. */
+void weights_hold(struct weft_engine *e);
+void weights_release(struct weft_engine *e);
 /* After a start: what the event log said last, so that only changes are said. */
 void weights_recall(struct weft_engine *e);
 
@@ -467,6 +477,8 @@ bool handover_done(const struct service *s); /* the flip may come */
 bool handover_busy(const struct service *s);
 void handover_flipped(struct service *s);
 void handover_turned_back(struct service *s);
+bool handover_fenced(const struct service *s); /* perhaps: until it is undone */
+void handover_resume(struct service *s);       /* after a start: undo what is turned back */
 void handover_free(struct service *s);
 
 /* waiting.c */
@@ -506,5 +518,8 @@ json_t *view_version(json_t *doc, uint64_t version);          /* doc with it */
 
 /* engine.c: do the next tick soon */
 void engine_kick(struct weft_engine *e);
+/* A step is about to be taken: the process dies here if WEFT_FAULTS says so (runtimes/fake/fake.h).
+ */
+void engine_step(struct weft_engine *e, const char *what, const char *step);
 
 #endif

@@ -369,31 +369,54 @@ static int store_all(const struct import *im, struct weft_err *err)
 }
 
 /* Its record is gone already. */
-static void leave(struct instance *inst)
+static void leave_service(struct instance *inst)
 {
 	struct service *s = inst->service;
 	struct weft_err err = {0};
 
 	inst->phase = PHASE_STOPPING; /* so that it has no weight any more */
-	if (s) {
+	if (!s)
+		return;
+	if (s->hand) {
 		hand_drop(s, inst);
 		if (service_store(s, &err) < 0)
 			log_error("%s", err.msg);
-		service_weigh(s);
 	}
-	weft_dp_instance_remove(inst->engine->dp, inst->id);
-	instance_say(inst, "removed");
-	instance_free(inst);
+	service_weigh(s);
+}
+
+/* Those of the peer that are not told of any more: im NULL, none is. First out of the weights. */
+static void leave_all(struct peer *p, const struct import *im)
+{
+	weights_hold(p->engine);
+	for (struct instance *i = p->engine->instances; i; i = i->next)
+		if (IS_OF(i, p) && !(im && is_told(im, i)))
+			leave_service(i);
+	weights_release(p->engine);
+	for (struct instance *i = p->engine->instances, *next; i; i = next) {
+		next = i->next;
+		if (!IS_OF(i, p) || (im && is_told(im, i)))
+			continue;
+		weft_dp_instance_remove(i->engine->dp, i->id);
+		instance_say(i, "removed");
+		instance_free(i);
+	}
+}
+
+static bool same_service(const struct item *it)
+{
+	const char *of = it->known->borrowed->of;
+
+	return (!of && !it->of) || (of && it->of && strcmp(of, it->of) == 0);
 }
 
 static void update(struct instance *inst, const struct item *it)
 {
 	struct borrowed *b = inst->borrowed;
-	bool same_service = (!b->of && !it->of) || (b->of && it->of && strcmp(b->of, it->of) == 0);
 	struct service *before = inst->service;
 
 	b->weight = it->weight;
-	if (!same_service) {
+	if (!same_service(it)) {
 		free(b->of);
 		b->of = it->of ? strdup(it->of) : NULL;
 		inst->phase = PHASE_WARMING;
@@ -403,6 +426,42 @@ static void update(struct instance *inst, const struct item *it)
 	}
 	if (inst->service)
 		service_weigh(inst->service);
+}
+
+static void enter(const struct import *im, struct item *it)
+{
+	struct instance *fresh = TAKE_PTR(it->fresh);
+
+	if (!fresh) {
+		update(it->known, it);
+		return;
+	}
+	attached_enlist(fresh);
+	instance_say(fresh, "told");
+	bind_to(fresh, it->of ? service_find(im->peer->engine, it->of) : NULL);
+}
+
+/* Who changes to another service is out of the first one's weights at once. Of all others the
+ * records are written together, and the weights worked out once. */
+static void enter_all(struct import *im)
+{
+	struct weft_engine *e = im->peer->engine;
+	struct weft_err err = {0};
+	bool whole;
+
+	for (size_t i = 0; i < im->n; i++)
+		if (im->items[i].known && !same_service(&im->items[i]))
+			enter(im, &im->items[i]);
+	weights_hold(e);
+	whole = weft_store_begin(e->store, &err) == 0;
+	for (size_t i = 0; i < im->n; i++)
+		enter(im, &im->items[i]);
+	if (whole && weft_store_end(e->store, 1, &err) < 0)
+		for (struct instance *i = e->instances; i; i = i->next)
+			i->unstored |= IS_OF(i, im->peer);
+	if (err.code)
+		log_error("peer %s: %s", im->peer->name, err.msg);
+	weights_release(e);
 }
 
 int remotes_import(struct peer *p, const json_t *doc, struct weft_err *err)
@@ -420,23 +479,8 @@ int remotes_import(struct peer *p, const json_t *doc, struct weft_err *err)
 		p->imported_ms = before;
 		return r;
 	}
-	for (struct instance *i = p->engine->instances, *next; i; i = next) {
-		next = i->next;
-		if (IS_OF(i, p) && !is_told(&im, i))
-			leave(i);
-	}
-	for (size_t i = 0; i < im.n; i++) {
-		struct item *it = &im.items[i];
-		struct instance *fresh = TAKE_PTR(it->fresh);
-
-		if (!fresh) {
-			update(it->known, it);
-			continue;
-		}
-		attached_enlist(fresh);
-		instance_say(fresh, "told");
-		bind_to(fresh, it->of ? service_find(p->engine, it->of) : NULL);
-	}
+	leave_all(p, &im);
+	enter_all(&im);
 	return 0;
 }
 
@@ -457,11 +501,7 @@ int remotes_remove(struct peer *p, struct weft_err *err)
 		r = end;
 	if (r < 0)
 		return r;
-	for (struct instance *i = p->engine->instances, *next; i; i = next) {
-		next = i->next;
-		if (IS_OF(i, p))
-			leave(i);
-	}
+	leave_all(p, NULL);
 	return 0;
 }
 

@@ -162,6 +162,8 @@ static void observe(struct service *s, uint64_t now, struct weft_swap_observatio
 	for (struct instance *i = s->engine->instances; i; i = i->next)
 		if (i->service == s)
 			observe_instance(i, o);
+	/* The old one must not be left refusing writes. */
+	o->new_total += s->swap->state == WEFT_SWAP_ROLLBACK && handover_fenced(s);
 	/* Its connections are being closed. */
 	o->old_flows += s->swap->state == WEFT_SWAP_DRAIN && handover_busy(s);
 	if (s->swap->n_new - s->swap->new_first > o->new_total &&
@@ -321,6 +323,7 @@ static bool step(struct service *s, uint64_t now)
 			swap_turn_back(s, &err);
 		return false;
 	}
+	engine_step(s->engine, "swap", weft_swap_state_name(next));
 	s->swap_entered_ns = now;
 	s->swap_base_ms = 0;
 	log_info("swap %s: %s: %s%s%s", s->swap->id, s->name, weft_swap_state_name(next),
@@ -383,4 +386,6 @@ void swap_resume(struct service *s)
 	log_info("swap %s: %s: going on from %s", s->swap->id, s->name,
 		weft_swap_state_name(s->swap->state));
 	act(s);
+	if (s->swap)
+		handover_resume(s);
 }

@@ -8,6 +8,8 @@
 #include "ctrl/base/log.h"
 #include "ctrl/engine/peer.h"
 
+#define SOON_NS 30000000ULL
+
 struct sums {
 	enum weft_dp_policy policy;
 	uint64_t leaving, coming, all; /* of the weights of those that are ready */
@@ -180,6 +182,11 @@ void service_weigh(struct service *s)
 	/* After a start the data plane has the weights of before, until it knows every instance. */
 	if (s->engine->restoring)
 		return;
+	s->weigh_ns = 0;
+	if (s->engine->weights_held) {
+		s->weigh_ns = 1;
+		return;
+	}
 	for (struct instance *i = s->engine->instances; i; i = i->next)
 		n += i->service == s && i->phase == PHASE_READY;
 	w = calloc(n + 1, sizeof(*w));
@@ -190,6 +197,32 @@ void service_weigh(struct service *s)
 	for (int policy = 0; policy < WEFT_DP_POLICIES; policy++)
 		if (service_called_by(s, policy))
 			weigh(s, (enum weft_dp_policy)policy, w);
+}
+
+void service_weigh_soon(struct service *s)
+{
+	if (!s->weigh_ns)
+		s->weigh_ns = weft_now_ns() + SOON_NS;
+}
+
+void weights_tick(struct weft_engine *e, uint64_t now)
+{
+	for (struct service *s = e->services; s; s = s->next)
+		if (s->weigh_ns && now >= s->weigh_ns)
+			service_weigh(s);
+}
+
+void weights_hold(struct weft_engine *e)
+{
+	e->weights_held = true;
+}
+
+void weights_release(struct weft_engine *e)
+{
+	e->weights_held = false;
+	for (struct service *s = e->services; s; s = s->next)
+		if (s->weigh_ns == 1)
+			service_weigh(s);
 }
 
 static void recall(struct weft_engine *e, const char *line)

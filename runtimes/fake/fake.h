@@ -16,7 +16,9 @@
  *            swallow     does it, and never answers
  *            die-before, die-after, die-answer     SIGKILLs the process: before the work, when it
  *                        is under way, when its answer comes. Such a rule acts once in the life of
- *                        the script, whatever process it was in: FILE.N then says so. */
+ *                        the script, whatever process it was in: FILE.N then says so.
+ * "call": "step" with one of the last dies before a step of the engine's: "runtime" is "swap" and
+ * "id" the state that was just stored and is not yet acted on, or "handover" and its stage. */
 #ifndef WEFT_RUNTIMES_FAKE_H
 #define WEFT_RUNTIMES_FAKE_H
 
