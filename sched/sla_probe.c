@@ -103,6 +103,9 @@ static int check_keys(const struct sla_at *at, const struct weft_sla_probe *prob
 
 	if (probe->type != WEFT_PROBE_HTTP && sla_member(at, "path", &member))
 		return sla_fail_name(&member, "only for %s of type http", at->key);
+	if ((probe->type == WEFT_PROBE_EXEC || probe->type == WEFT_PROBE_QMP) &&
+		sla_member(at, "port", &member))
+		return sla_fail_name(&member, "only for %s of type tcp or http", at->key);
 	if (probe->type != WEFT_PROBE_EXEC && sla_member(at, "command", &member))
 		return sla_fail_name(&member, "only for %s of type exec", at->key);
 	if (probe->type == WEFT_PROBE_EXEC && !probe->command) {

@@ -20,23 +20,59 @@
 /* --- its record ----------------------------------------------------------------------------------
  */
 
+json_t *borrowed_pack(const struct instance *inst, uint32_t weight)
+{
+	char ns[INET_ADDRSTRLEN], in[INET_ADDRSTRLEN];
+	json_t *doc;
+
+	inet_ntop(AF_INET, &inst->ns_addr, ns, sizeof(ns));
+	inet_ntop(AF_INET, &inst->inst_addr, in, sizeof(in));
+	doc = json_pack("{s:i, s:s, s:s, s:i, s:s, s:I, s:I}", "id", (int)inst->id, "ns_addr", ns,
+		"inst_addr", in, "weight", (int)weight, "phase", phase_name(inst->phase),
+		"created_ms", (json_int_t)inst->created_ms, "ready_ms", (json_int_t)inst->ready_ms);
+	if (doc)
+		instance_ipv6_to_json(inst, doc);
+	return doc;
+}
+
+int borrowed_unpack(struct instance *inst, const json_t *doc)
+{
+	const char *ns, *in, *phase;
+	json_int_t created, ready;
+	int id, weight, p;
+
+	if (json_unpack((json_t *)doc, "{s:i, s:s, s:s, s:i, s:s, s:I, s:I}", "id", &id, "ns_addr",
+		    &ns, "inst_addr", &in, "weight", &weight, "phase", &phase, "created_ms",
+		    &created, "ready_ms", &ready) < 0)
+		return -EBADMSG;
+	p = phase_parse(phase);
+	if (p < 0 || id < 1 || id >= HOST_INSTANCE || weight < 0 || weight > WEFT_DP_MAX_WEIGHT ||
+		inet_pton(AF_INET, ns, &inst->ns_addr) != 1 ||
+		inet_pton(AF_INET, in, &inst->inst_addr) != 1 ||
+		instance_ipv6_from_json(inst, doc) < 0)
+		return -EBADMSG;
+	inst->id = (uint32_t)id;
+	inst->phase = (enum phase)p;
+	inst->created_ms = (uint64_t)created;
+	inst->ready_ms = (uint64_t)ready;
+	inst->borrowed->weight = (uint32_t)weight;
+	return 0;
+}
+
 static int attached_store(struct instance *inst, struct weft_err *err)
 {
-	char ns[INET_ADDRSTRLEN], in[INET_ADDRSTRLEN], mac[18];
 	const struct borrowed *b = inst->borrowed;
+	char mac[18];
 
 	if (b->peer)
 		return remote_store(inst, err);
-	inet_ntop(AF_INET, &inst->ns_addr, ns, sizeof(ns));
-	inet_ntop(AF_INET, &inst->inst_addr, in, sizeof(in));
-	json_auto_t *doc = json_pack("{s:s*, s:i, s:s*, s:s*, s:s, s:s, s:s*, s:i, s:s, s:I, s:I}",
-		"service", inst->service ? inst->service->name : NULL, "id", (int)inst->id,
-		"device", b->device, "netns", b->netns, "ns_addr", ns, "inst_addr", in, "mac",
-		b->mac_given ? instance_mac(inst, mac) : NULL, "weight", (int)b->weight, "phase",
-		phase_name(inst->phase), "created_ms", (json_int_t)inst->created_ms, "ready_ms",
-		(json_int_t)inst->ready_ms);
-	instance_ipv6_to_json(inst, doc);
+	json_auto_t *doc = borrowed_pack(inst, b->weight);
+	json_auto_t *own = json_pack("{s:s*, s:s*, s:s*, s:s*}", "service",
+		inst->service ? inst->service->name : NULL, "device", b->device, "netns", b->netns,
+		"mac", b->mac_given ? instance_mac(inst, mac) : NULL);
 
+	if (json_object_update(doc, own) < 0)
+		return weft_err_set(err, ENOMEM, "out of memory");
 	return weft_store_put(inst->engine->store, "attached", inst->name, doc, err);
 }
 
@@ -82,28 +118,14 @@ void borrowed_free(struct borrowed *b)
 
 static int unpack(struct instance *inst, const json_t *doc, const char **ret_service)
 {
-	const char *device = NULL, *netns = NULL, *mac = NULL, *ns, *in, *phase;
-	json_int_t created, ready;
-	int id, weight, p;
+	const char *device = NULL, *netns = NULL, *mac = NULL;
 
 	*ret_service = NULL;
-	if (json_unpack((json_t *)doc, "{s?s, s:i, s?s, s?s, s:s, s:s, s?s, s:i, s:s, s:I, s:I}",
-		    "service", ret_service, "id", &id, "device", &device, "netns", &netns,
-		    "ns_addr", &ns, "inst_addr", &in, "mac", &mac, "weight", &weight, "phase",
-		    &phase, "created_ms", &created, "ready_ms", &ready) < 0)
+	if (borrowed_unpack(inst, doc) < 0 ||
+		json_unpack((json_t *)doc, "{s?s, s?s, s?s, s?s}", "service", ret_service, "device",
+			&device, "netns", &netns, "mac", &mac) < 0 ||
+		(!device && !netns) || (mac && weft_mac_parse(mac, inst->mac) < 0))
 		return -EBADMSG;
-	p = phase_parse(phase);
-	if (p < 0 || id < 1 || id >= HOST_INSTANCE || weight < 0 || weight > WEFT_DP_MAX_WEIGHT ||
-		(!device && !netns) || inet_pton(AF_INET, ns, &inst->ns_addr) != 1 ||
-		inet_pton(AF_INET, in, &inst->inst_addr) != 1 ||
-		instance_ipv6_from_json(inst, doc) < 0 ||
-		(mac && weft_mac_parse(mac, inst->mac) < 0))
-		return -EBADMSG;
-	inst->id = (uint32_t)id;
-	inst->phase = (enum phase)p;
-	inst->created_ms = (uint64_t)created;
-	inst->ready_ms = (uint64_t)ready;
-	inst->borrowed->weight = (uint32_t)weight;
 	inst->borrowed->mac_given = mac != NULL;
 	inst->borrowed->device = device ? strdup(device) : NULL;
 	inst->borrowed->netns = netns ? strdup(netns) : NULL;

@@ -382,6 +382,9 @@ void attached_link(struct instance *inst, uint32_t ifindex, bool gone);
 void attached_lost(struct instance *inst, const struct weft_err *why);
 int attached_destroy(struct instance *inst, struct weft_err *err); /* frees it, unless it fails */
 void borrowed_free(struct borrowed *b);
+/* What the records of attached and of remote instances have in common; NULL: out of memory. */
+json_t *borrowed_pack(const struct instance *inst, uint32_t weight);
+int borrowed_unpack(struct instance *inst, const json_t *doc);          /* -EBADMSG */
 struct instance *attached_new(struct weft_engine *e, const char *name); /* in no list yet */
 void attached_enlist(struct instance *inst);
 /* Can an interface behind weft have it? Not what belongs to services and instances. */

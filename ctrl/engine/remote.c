@@ -25,16 +25,12 @@ bool remote_is_cut_off(const struct instance *inst)
 
 static int put(const struct instance *inst, const char *of, uint32_t weight, struct weft_err *err)
 {
-	char ns[INET_ADDRSTRLEN], in[INET_ADDRSTRLEN];
+	json_auto_t *doc = borrowed_pack(inst, weight);
+	json_auto_t *own =
+		json_pack("{s:s, s:s*}", "peer", inst->borrowed->peer->name, "service", of);
 
-	inet_ntop(AF_INET, &inst->ns_addr, ns, sizeof(ns));
-	inet_ntop(AF_INET, &inst->inst_addr, in, sizeof(in));
-	json_auto_t *doc = json_pack("{s:s, s:s*, s:i, s:s, s:s, s:i, s:s, s:I, s:I}", "peer",
-		inst->borrowed->peer->name, "service", of, "id", (int)inst->id, "ns_addr", ns,
-		"inst_addr", in, "weight", (int)weight, "phase", phase_name(inst->phase),
-		"created_ms", (json_int_t)inst->created_ms, "ready_ms", (json_int_t)inst->ready_ms);
-	instance_ipv6_to_json(inst, doc);
-
+	if (json_object_update(doc, own) < 0)
+		return weft_err_set(err, ENOMEM, "out of memory");
 	return weft_store_put(inst->engine->store, "remote", inst->name, doc, err);
 }
 
@@ -45,26 +41,14 @@ int remote_store(struct instance *inst, struct weft_err *err)
 
 static int unpack(struct instance *inst, const json_t *doc)
 {
-	const char *peer, *of = NULL, *ns, *in, *phase;
-	json_int_t created, ready;
-	int id, weight, p;
+	const char *peer, *of = NULL;
 
-	if (json_unpack((json_t *)doc, "{s:s, s?s, s:i, s:s, s:s, s:i, s:s, s:I, s:I}", "peer",
-		    &peer, "service", &of, "id", &id, "ns_addr", &ns, "inst_addr", &in, "weight",
-		    &weight, "phase", &phase, "created_ms", &created, "ready_ms", &ready) < 0)
+	if (borrowed_unpack(inst, doc) < 0 ||
+		json_unpack((json_t *)doc, "{s:s, s?s}", "peer", &peer, "service", &of) < 0)
 		return -EBADMSG;
 	inst->borrowed->peer = peer_find(inst->engine, peer);
-	p = phase_parse(phase);
-	if (!inst->borrowed->peer || p < 0 || id < 1 || id >= HOST_INSTANCE || weight < 0 ||
-		weight > WEFT_DP_MAX_WEIGHT || inet_pton(AF_INET, ns, &inst->ns_addr) != 1 ||
-		inet_pton(AF_INET, in, &inst->inst_addr) != 1 ||
-		instance_ipv6_from_json(inst, doc) < 0)
+	if (!inst->borrowed->peer)
 		return -EBADMSG;
-	inst->id = (uint32_t)id;
-	inst->phase = (enum phase)p;
-	inst->created_ms = (uint64_t)created;
-	inst->ready_ms = (uint64_t)ready;
-	inst->borrowed->weight = (uint32_t)weight;
 	inst->borrowed->of = of ? strdup(of) : NULL;
 	inst->service = of ? service_find(inst->engine, of) : NULL;
 	return of && !inst->borrowed->of ? -ENOMEM : 0;

@@ -265,7 +265,7 @@ events_told() {
 	jq -s -e '[.[].seq] == ([.[].seq] | sort | unique)' "$LAB_DIR/events" || return 1
 	jq -s -e '[.[].mono_us] == ([.[].mono_us] | sort)' "$LAB_DIR/events" || return 1
 	# Followed over three restarts of the daemon, and nothing was missed or told twice.
-	seen=$(sort "$LAB_DIR/events" | md5sum) held=$(sort "$LAB_DIR/held" | md5sum)
+	seen=$(jq -c . "$LAB_DIR/events" | sort | md5sum) held=$(sort "$LAB_DIR/held" | md5sum)
 	same 'what was followed and what is held' "$held" "$seen" || return 1
 	jq -s -e '[.[] | select(.kind == "instance" and .object == "byhand") | .action]
 		| index("attached") < index("ready") and index("ready") < index("lost") and index("lost") < index("detached")' \

@@ -347,6 +347,10 @@ static void test_probes(void **state)
 			".liveness.command: required for type exec, but missing or empty"},
 		{"\"liveness\": {\"type\": \"http\", \"port\": 1, ^\"command\": [\"x\"]}",
 			".liveness.command: only for liveness of type exec"},
+		{"\"liveness\": {\"type\": \"exec\", \"command\": [\"x\"], ^\"port\": 1}",
+			".liveness.port: only for liveness of type tcp or http"},
+		{"\"readiness\": {\"type\": \"qmp\", ^\"port\": 1}",
+			".readiness.port: only for readiness of type tcp or http"},
 		{"\"readiness\": ^{\"type\": \"qmp\"}",
 			".readiness: of type qmp, which is nothing for virtualization container"},
 		{"\"readiness\": {\"type\": \"exec\", \"command\": [\"x\"]}, "
