@@ -103,7 +103,7 @@ lab_weftd() {
 		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
 		--containerd="$LAB_CONTAINERD" --containerd-namespace="$LAB_CTRD_NS" "$@" >>"$LAB_DIR/weftd.log" 2>&1 </dev/null &
 	LAB_WEFTD_PID=$!
-	wait_for 20 lab_probed || {
+	wait_for 90 lab_probed || {
 		tail -n 10 "$LAB_DIR/weftd.log" >&2
 		lab_die 'weftd did not start' 'its log is above'
 	}
