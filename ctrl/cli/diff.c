@@ -29,8 +29,8 @@ char *cli_fmt_change(const struct cli *cli, const json_t *change)
 
 	if (!from || !to)
 		return NULL;
-	text = weft_strf("%s %s %s %s", cli_str(change, "key", "?"), from,
-		cli->io.utf8 ? "→" : "->", to);
+	text = weft_strf(
+		"%s %s %s %s", cli_str(change, "key", "?"), from, cli->io.utf8 ? "→" : "->", to);
 	return text ? cli_clean(text, cli->io.utf8) : NULL;
 }
 
