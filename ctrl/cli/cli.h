@@ -58,6 +58,7 @@ struct cli {
 	char *token;               /* out of token_file; owned */
 	char why[CURL_ERROR_SIZE]; /* of libcurl's last failure */
 	bool contacted;            /* the daemon has answered before */
+	bool streamed;             /* the last stream had begun, however it ended */
 	bool unanswered;           /* the last call failed because no (whole) answer came */
 	int signal_fd;             /* SIGINT while something is followed, else -1 */
 };

@@ -465,6 +465,7 @@ int cli_stream(struct cli *cli, const char *path, unsigned seconds, cli_line_t l
 	reply.size = sink.size;
 	curl_easy_getinfo(cli->curl, CURLINFO_RESPONSE_CODE, &reply.status);
 	cli->contacted |= reply.status > 0;
+	cli->streamed = reply.status > 0 && reply.status < 300;
 	if (sink.r < 0)
 		return sink.r;
 	if (c != CURLE_OK)

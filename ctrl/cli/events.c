@@ -168,7 +168,9 @@ static int follow(struct cli *cli, struct weft_err *err)
 		if (r == -EPROTO && !err->code)
 			weft_err_set(err, EPROTO, "weftd's events are not JSON");
 		if (r == -EPIPE)
-			return 0; /* the reader of a pipe is gone */
+			return 0;  /* the reader of a pipe is gone */
+		if (cli->streamed) /* it was back, and is away anew */
+			away_ns = 0;
 		r = cli_patience(cli, r, cli->contacted, &away_ns, err);
 	} while ((r == 0 && !cli_expired(cli)) || r == -EAGAIN);
 	return r == -EINTR || cli_expired(cli) ? 0 : r;

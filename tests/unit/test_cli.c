@@ -785,6 +785,32 @@ static void peers_come_and_go(void **state)
 	cli_run_done(&r);
 }
 
+/* Each restart of the daemon has its own time: the second is not the rest of the first. */
+static void events_are_followed_over_restarts(void **state)
+{
+	static const char first[] =
+		"{\"seq\": 1, \"kind\": \"a\"}\n{\"seq\": 2, \"kind\": \"b\"}\n";
+	static const char second[] =
+		"{\"seq\": 2, \"kind\": \"b\"}\n{\"seq\": 3, \"kind\": \"c\"}\n";
+	const struct fake_route *routes = ROUTES(
+		ROUTE("GET /v1/events?since=0&wait=60",
+			{.status = 200, .body = first, .type = "application/x-ndjson", .cut = 30}),
+		ROUTE("GET /v1/events?since=1&wait=60",
+			{.status = 200, .body = second, .type = "application/x-ndjson", .cut = 30}),
+		ROUTE("GET /v1/events?since=2&wait=60",
+			{.status = 422,
+				.body = "{\"error\": {\"code\": \"no_capacity\", \"message\": "
+					"\"enough\"}}"}));
+	struct cli_run r = cli_run(routes, "events -w -o name --since 0");
+	const char *again = strstr(r.err, "trying again");
+
+	(void)state;
+	assert_string_equal(r.out, "1\n2\n");
+	assert_non_null(again);
+	assert_non_null(strstr(again + 1, "trying again"));
+	cli_run_done(&r);
+}
+
 /* A stream that ends is asked for again from where it ended; empty lines are signs of life. */
 static void events_are_followed(void **state)
 {
@@ -860,6 +886,7 @@ int main(void)
 		cmocka_unit_test(interfaces_come_and_go),
 		cmocka_unit_test(peers_come_and_go),
 		cmocka_unit_test(events_are_followed),
+		cmocka_unit_test(events_are_followed_over_restarts),
 		cmocka_unit_test(a_stream_of_something_else_is_an_error),
 	};
 
