@@ -256,7 +256,8 @@ chmod 755 "$root/init"
 
 # nokaslr and quiet: what takes time and is of no use in a machine that shows nothing.
 args="console=$console quiet panic=-1 random.trust_cpu=on nokaslr mitigations=off"
-[ "$arch" != amd64 ] || args+=' reboot=t tsc=reliable'
+# no_timer_check: an emulator that has to wait for a processor ticks late, for which Linux panics.
+[ "$arch" != amd64 ] || args+=' reboot=t tsc=reliable no_timer_check'
 cat >"$image/weft.json" <<JSON
 {"machine": "$machine", "netdev": "linux", "powerdown": false, "warm": "yes", "ipv6": true,
  "kernel_args": "$args"}

@@ -241,13 +241,23 @@ static void on_ready(void *userdata)
 		fail(job, EIO, "its monitor does not answer");
 }
 
+/* Its last words have come before, and may not have been read yet. */
+static void shut_down(struct weft_warm_job *job)
+{
+	char why[256];
+
+	on_console(job->readable, job->console, EPOLLIN, job);
+	snprintf(why, sizeof(why), "the guest shut down: %.200s", last_line(job));
+	fail(job, EIO, why);
+}
+
 static void on_event(void *userdata, const char *name, const json_t *data)
 {
 	(void)data;
 	if (strcmp(name, "GUEST_PANICKED") == 0)
 		fail(userdata, EIO, "the guest panicked");
 	else if (strcmp(name, "SHUTDOWN") == 0)
-		fail(userdata, EIO, "the guest shut down");
+		shut_down(userdata);
 }
 
 static void on_closed(void *userdata, int r, const struct weft_err *err)
