@@ -9,6 +9,7 @@
 #include "virtio_net.h"
 
 #include "lwip/etharp.h"
+#include "lwip/icmp.h"
 #include "lwip/init.h"
 #include "lwip/ip4.h"
 #include "lwip/netif.h"
@@ -17,12 +18,14 @@
 #include "lwip/sys.h"
 #include "lwip_hooks.h"
 
-#define BATCH 64
+#define BATCH     64
+#define MTU_LEAST 1280 /* as IPv6 wants it */
 
 unsigned char *netif_port_heap;
 
 static struct netif netif;
 static uint64_t random_state;
+static bool narrow;     /* segments under way may have to be fragmented */
 static uint16_t checks; /* NETIF_CHECKSUM_* for a frame that the device does not vouch for */
 
 u32_t sys_now(void)
@@ -98,6 +101,27 @@ static uint16_t offload_checksum(uint8_t *frame, size_t len)
 	return start;
 }
 
+/* lwIP takes no notice of an ICMP error that says that a packet was too big for its path. What the
+ * narrowest path takes is sent to everybody from then on: there is one gateway for all. */
+int netif_port_input4(struct pbuf *p)
+{
+	const uint8_t *packet = p->payload, *icmp;
+	uint16_t mtu, head;
+
+	if (p->len < IP_HLEN || packet[9] != IP_PROTO_ICMP)
+		return 0;
+	head = (uint16_t)((packet[0] & 0xf) * 4);
+	icmp = packet + head;
+	if (head < IP_HLEN || p->len < head + 8 || icmp[0] != ICMP_DUR || icmp[1] != ICMP_DUR_FRAG)
+		return 0;
+	mtu = (uint16_t)(icmp[6] << 8 | icmp[7]);
+	if (mtu < netif.mtu) {
+		netif.mtu = mtu < MTU_LEAST ? MTU_LEAST : mtu;
+		narrow = true;
+	}
+	return 0;
+}
+
 static err_t output(struct netif *nif, struct pbuf *p)
 {
 	uint16_t csum_start = 0;
@@ -130,18 +154,20 @@ static void input(const uint8_t *frame, size_t len, bool csum_ok)
 		csum_ok ? checks & ~(NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP) : checks;
 	if (netif.input(p, &netif) != ERR_OK)
 		pbuf_free(p);
-	if (netif_port6_narrow()) {
+	if (narrow || netif_port6_narrow()) {
 		checks |= NETIF_CHECKSUM_GEN_TCP;
 		NETIF_SET_CHECKSUM_CTRL(&netif, checks);
 	}
 }
 
-/* What lwIP sums, and checks, itself. */
+/* What lwIP sums, and checks, itself, as long as no path takes less than the device. */
 static void choose_checks(void)
 {
 	struct virtio_net_info info;
 
 	virtio_net_get_info(&info);
+	netif.mtu = info.mtu;
+	narrow = false;
 	checks = NETIF_CHECKSUM_ENABLE_ALL;
 	if (info.tx_csum)
 		checks &= (uint16_t)~NETIF_CHECKSUM_GEN_TCP;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/ipv6.h>
 #include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -324,18 +325,37 @@ int qlab_tap(const char *name, const char *addr)
 	return tap;
 }
 
+bool qlab_tap6(const char *name, const char *addr)
+{
+	struct in6_ifreq ifr = {.ifr6_prefixlen = 64, .ifr6_ifindex = (int)if_nametoindex(name)};
+	_cleanup_(closep) int s = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0), fd = -1;
+	char path[80];
+
+	if (s < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_dad", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		return false;
+	assert_int_equal(inet_pton(AF_INET6, addr, &ifr.ifr6_addr), 1);
+	return ioctl(s, SIOCSIFADDR, &ifr) == 0;
+}
+
 bool qlab_http(const char *addr, const char *text)
 {
+	bool v6 = strchr(addr, ':');
 	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(80)};
+	struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_port = htons(80)};
+	struct sockaddr *to = v6 ? (struct sockaddr *)&sin6 : (struct sockaddr *)&sin;
 	struct timeval patience = {.tv_usec = 500000};
-	_cleanup_(closep) int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_(closep) int s = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	static const char get[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 	char buf[2048] = "";
 
-	inet_pton(AF_INET, addr, &sin.sin_addr);
+	inet_pton(to->sa_family, addr, v6 ? (void *)&sin6.sin6_addr : (void *)&sin.sin_addr);
 	setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	return connect(s, (struct sockaddr *)&sin, sizeof(sin)) == 0 &&
+	return connect(s, to, v6 ? sizeof(sin6) : sizeof(sin)) == 0 &&
 	       send(s, get, sizeof(get) - 1, MSG_NOSIGNAL) > 0 &&
 	       recv(s, buf, sizeof(buf) - 1, 0) > 0 && strncmp(buf, "HTTP/1.1 200", 12) == 0 &&
 	       (!text || strstr(buf, text));

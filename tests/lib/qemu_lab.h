@@ -68,6 +68,8 @@ void qlab_assert_nothing_left(struct qlab *f);
 
 /* A tap in the current network namespace, with this address/24; its descriptor. */
 int qlab_tap(const char *name, const char *addr);
+/* Give it that address/64 as well; false: this kernel has no IPv6. */
+bool qlab_tap6(const char *name, const char *addr);
 /* GET / on port 80 once: true when it answers 200 (and says text, unless NULL). */
 bool qlab_http(const char *addr, const char *text);
 /* Until it does, or the instance ends, or QLAB_DEADLINE_NS; then the test fails. ms since start. */

@@ -50,6 +50,10 @@ static struct weft_runtime_spec guest_spec(struct qlab *f, int tap, const char *
 	spec.net.prefix_len = 24;
 	memcpy(spec.net.mac, "\x02\x00\x0a\x13\x4e", 5);
 	spec.net.mac[5] = last;
+	inet_pton(AF_INET6, "fd00:10:19:78::", &spec.net.addr6);
+	spec.net.addr6.s6_addr[15] = last;
+	inet_pton(AF_INET6, "fd00:10:19:78::1", &spec.net.gateway6);
+	spec.net.prefix6_len = 128;
 	return spec;
 }
 
@@ -249,6 +253,7 @@ static void takes_its_address(void **state)
 {
 	struct qlab *f = *state;
 	_cleanup_(closep) int tap = qlab_tap("wqckpt0", "10.19.78.1");
+	bool v6 = qlab_tap6("wqckpt0", "fd00:10:19:78::1");
 	struct weft_runtime_spec spec;
 	char path[PATH_MAX];
 	uint64_t t;
@@ -263,6 +268,8 @@ static void takes_its_address(void **state)
 		qlab_await_http(f, "10.19.78.2", "at 10.19.78.2", t));
 	assert_int_equal(checkpoint(f, path), 0);
 	qlab_await_http(f, "10.19.78.2", "at 10.19.78.2", t); /* it goes on */
+	if (v6)
+		qlab_await_http(f, "fd00:10:19:78::2", "and fd00:10:19:78::2<", t);
 	assert_int_equal(qlab_stop(f, 5000), 0);
 
 	spec = guest_spec(f, tap, "10.19.78.3", 3);
@@ -273,6 +280,10 @@ static void takes_its_address(void **state)
 	print_message("# restored, first answer at another address after %u ms\n",
 		qlab_await_http(f, "10.19.78.3", "at 10.19.78.3", t));
 	assert_false(qlab_http("10.19.78.2", NULL));
+	if (v6) {
+		qlab_await_http(f, "fd00:10:19:78::3", "and fd00:10:19:78::3<", t);
+		assert_false(qlab_http("fd00:10:19:78::2", NULL));
+	}
 	assert_int_equal(qlab_stop(f, 5000), 0);
 	qlab_assert_nothing_left(f);
 	assert_int_equal(f->events, 0);

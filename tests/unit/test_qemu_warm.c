@@ -31,6 +31,7 @@
 
 static const struct weft_runtime_ops *const ops = &weft_runtime_qemu;
 static char guest_image[PATH_MAX];
+static bool has_ipv6; /* as long as the tap has */
 
 /* How many checkpoints there are, and what glob(3) says of them. */
 static unsigned find(struct qlab *f, const char *what, glob_t *g)
@@ -106,13 +107,17 @@ static struct weft_runtime_spec guest_spec(struct qlab *f, int tap, uint8_t last
 	spec.net.prefix_len = 24;
 	memcpy(spec.net.mac, "\x02\x00\x0a\x13\x4f", 5);
 	spec.net.mac[5] = last;
+	inet_pton(AF_INET6, "fd00:10:19:79::", &spec.net.addr6);
+	spec.net.addr6.s6_addr[15] = last;
+	inet_pton(AF_INET6, "fd00:10:19:79::1", &spec.net.gateway6);
+	spec.net.prefix6_len = 128;
 	return spec;
 }
 
 /* Start it, wait for its answer, stop it; was it started from a checkpoint? */
 static bool run_once(struct qlab *f, const struct weft_runtime_spec *spec, const char *text)
 {
-	char addr[INET_ADDRSTRLEN];
+	char addr[INET_ADDRSTRLEN], addr6[INET6_ADDRSTRLEN];
 	uint64_t t = weft_now_ns();
 	bool warm;
 
@@ -121,6 +126,9 @@ static bool run_once(struct qlab *f, const struct weft_runtime_spec *spec, const
 	if (qlab_start_spec(f, spec) != 0)
 		fail_msg("%s", f->err.msg);
 	t = qlab_await_http(f, addr, text, t);
+	inet_ntop(AF_INET6, &spec->net.addr6, addr6, sizeof(addr6));
+	if (has_ipv6)
+		qlab_await_http(f, addr6, addr6, t);
 	warm = log_says(f, "from a checkpoint");
 	print_message("# %s: first answer after %u ms\n", warm ? "warm" : "cold", (unsigned)t);
 	assert_int_equal(qlab_stop(f, 5000), 0);
@@ -135,6 +143,7 @@ static void warm_start(void **state)
 	const char *const args[] = {"keepalive=5", NULL};
 	struct weft_runtime_spec spec;
 
+	has_ipv6 = qlab_tap6("wqwarm0", "fd00:10:19:79::1");
 	weft_qemu_set_warm_delay(f->rt, 0);
 	qlab_prepare(f, guest_image);
 	spec = guest_spec(f, tap, 2);
@@ -166,6 +175,7 @@ static void warm_start(void **state)
 	assert_int_equal(count(f, "*"), 3);
 	assert_true(run_once(f, &spec, NULL));
 	assert_int_equal(f->events, 0);
+	has_ipv6 = false;
 }
 
 /* --- what is wrong with one ----------------------------------------------------------------------

@@ -12,6 +12,7 @@ u32_t netif_port_isn(
 const ip6_addr_t *netif_port_gateway6(const ip6_addr_t *dest);
 
 /* 1: the packet is not lwIP's to see, and freed. */
+int netif_port_input4(struct pbuf *p);
 int netif_port_input6(struct pbuf *p);
 
 #endif

@@ -79,6 +79,7 @@ extern unsigned char *netif_port_heap;
 #define LWIP_HOOK_FILENAME "lwip_hooks.h"
 #define LWIP_HOOK_TCP_ISN  netif_port_isn
 
+#define LWIP_HOOK_IP4_INPUT(p, netif)     netif_port_input4(p)
 #define LWIP_HOOK_ND6_GET_GW(netif, dest) netif_port_gateway6(dest)
 #define LWIP_HOOK_IP6_INPUT(p, netif)     netif_port_input6(p)
 
