@@ -164,6 +164,7 @@ client() {
 	in_node c ip route add default via 10.18.1.1
 	at 1 instance attach client --netns "/run/netns/$LAB_NS-c" --ns-addr 10.18.1.40
 }
+has_ipv6() { at 1 status -o json | jq -e '.dataplane.ipv6 == "ok"'; }
 told() {
 	meet || return 1
 	wait_for 30 is_ready 1 shop.web.1@n2 && wait_for 30 is_ready 1 shop.web.1@n3 || {
@@ -282,6 +283,46 @@ guests_serve() {
 	in_node c ping -c 2 -i 0.2 -W 10 "$vm" &&
 		at 1 dp stats list --service vm.web -o json |
 		jq -e '[.items[] | select(.kind == "instance") | .new_flows] | length == 2 and all(. > 1)'
+}
+
+# The tools of every day against a guest at its own addresses: from the client, and by IPv6 from the node.
+udp_echo() { in_node "$from" tests/guest/client.pl "$1:7" udp "$2"; } # HOST SIZE
+tools() {                                                      # ADDRESS
+	local at=$1 host=$1 from=c size
+	[[ $at != *:* ]] || from=1 host="[$at]"
+	# The first large one tells what the path takes.
+	in_node "$from" ping -c 2 -i 0.2 -W 10 "$at" && wait_for 30 in_node "$from" ping -c 1 -W 5 -s 4000 "$at" || return 1
+	has "$(in_node "$from" traceroute -n -q 1 -w 10 -m 3 "$at")" "^ 1  $at " || return 1
+	has "$(in_node "$from" curl -gs --max-time 20 "http://$host/")" 'hello from a unikernel' &&
+		same 'a large body' "405 $big" "$(in_node "$from" curl -gs --max-time 60 -H Expect: -o "$LAB_DIR/refused" \
+			-w '%{http_code} %{size_upload}' --data-binary "@$LAB_DIR/big" "http://$host/")" || return 1
+	in_node "$from" tests/guest/client.pl "$host:80" bytes && in_node "$from" tests/guest/client.pl "$host:80" pipeline 100 &&
+		in_node "$from" tests/guest/client.pl "$host:7" echo 2000000 || return 1
+	for size in 40 1400 65000; do # a datagram may be lost
+		wait_for 30 udp_echo "$host" $size || {
+			echo "no echo of $size bytes by UDP"
+			return 1
+		}
+	done
+}
+guest_tools() { # INSTANCE...: on node 1 or known there
+	local id at
+	for id in "$@"; do
+		for at in $(at 1 instance show "$id" -o json | jq -r '.inst_addr, .inst_addr6 // empty'); do
+			tools "$at" || {
+				echo "$id, $at"
+				at 1 dp drops list
+				return 1
+			}
+		done
+	done
+}
+guests_near() {
+	run_on 1 near.macvtap 1 "$(guest macvtap)" && run_on 1 near.tap 1 "$(guest tap)" || return 1
+	! has_ipv6 || same 'addresses by IPv6' 4 "$(at 1 instance list -o json | jq '[.items[] |
+		select((.id | test("^(near|vm)\\.")) and .inst_addr6)] | length')" || return 1
+	guest_tools near.macvtap.1 near.tap.1 || return 1
+	at 1 service delete near.macvtap --wait --timeout 60 && at 1 service delete near.tap --wait --timeout 60
 }
 
 # --- published ports -------------------------------------------------------------------------------
@@ -425,6 +466,8 @@ tap 'fifty thousand connections' fifty_thousand
 tap 'a client that sends a byte at a time' byte_by_byte
 tap 'guests on a macvtap and on a tap' guests
 tap 'they serve' guests_serve
+tap 'tools of every day, with guests of other nodes' guest_tools vm.web.1@n2 vm.web.1@n3
+tap 'the same with those of this node' guests_near
 tap 'ports are published, of local and remote backends' published
 tap 'what cannot be published is refused' published_refused
 tap 'two swaps and a killed daemon, as seen from outside' swapped
