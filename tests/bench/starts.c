@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -97,6 +98,7 @@ static pid_t start_asking(int *ret_fd)
 	if (pid == 0) {
 		uint64_t now;
 
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		while (!ask())
 			usleep(500);
 		now = weft_now_ns();
