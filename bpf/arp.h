@@ -32,7 +32,7 @@ static __always_inline bool in_overlay(__be32 addr)
 	return (addr & bpf_htonl(WEFT_OVERLAY_MASK)) == bpf_htonl(WEFT_OVERLAY_NET);
 }
 
-static __always_inline int arp_answer(struct __sk_buff *skb, const struct weft_bpf_instance *from)
+static __noinline int arp_answer(struct __sk_buff *skb, const struct weft_bpf_instance *from)
 {
 	struct ethhdr *eth = (void *)frame(skb);
 	struct arp_ipv4 *arp = (void *)(eth + 1);

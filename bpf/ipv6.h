@@ -41,19 +41,15 @@ static __always_inline int semantic6(struct __sk_buff *skb, struct packet *p, st
 }
 
 /* Neither to a semantic address nor to a group. */
-static __always_inline int plain6(struct __sk_buff *skb, const struct weft_bpf_instance *from,
-	__u32 from_id, const struct ipv6hdr *ip)
+static __always_inline int plain6(
+	struct __sk_buff *skb, const struct weft_bpf_instance *from, const struct ipv6hdr *ip)
 {
 	const __u32 *id = bpf_map_lookup_elem(&ns_addrs6, &ip->daddr);
 	const struct weft_bpf_instance *to = id ? instance_get(*id) : NULL;
-	int ret;
 
 	if (to)
 		return to->device == WEFT_DEVICE_REMOTE ? DROP(REMOTE_ADDR) : deliver(skb, to);
-	if (from->device == WEFT_DEVICE_HOST)
-		return DROP(UNKNOWN_ADDR);
-	ret = from->service ? publish6_out(skb, from_id) : NOT_OURS;
-	return ret == NOT_OURS ? pass_to_host(skb) : ret;
+	return from->device == WEFT_DEVICE_HOST ? DROP(UNKNOWN_ADDR) : NOT_OURS;
 }
 
 /* 0: it is no neighbour discovery. */
@@ -75,7 +71,7 @@ static __always_inline bool spoofed6(
 	return !has_addr6(from->ns_addr6) || !same_addr6(ip->saddr.in6_u.u6_addr32, from->ns_addr6);
 }
 
-/* The verdict, or IS_ERROR. */
+/* The verdict, NOT_OURS or IS_ERROR, as that for IPv4. */
 __noinline int ipv6(struct __sk_buff *skb, __u32 from_id)
 {
 	const struct weft_bpf_instance *from = instance_get(from_id);
@@ -103,13 +99,25 @@ __noinline int ipv6(struct __sk_buff *skb, __u32 from_id)
 	if (spoofed6(from, ip, semantic))
 		return DROP(SPOOFED_ADDR);
 	if (!semantic)
-		return plain6(skb, from, from_id, ip);
+		return plain6(skb, from, ip);
 	ret = semantic6(skb, &p, &r);
 	if (ret >= 0 || p.frag_later || has_waited(skb))
 		return ret;
 	if (waits6(skb, &p, from_id, r.service, ret))
 		return TC_ACT_SHOT;
 	return refuse6(skb, from_id, ret, r.mtu);
+}
+
+/* What ipv6() leaves to do, with more of the stack than that has to give. */
+static __always_inline int ipv6_rest(
+	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 id, int ret)
+{
+	if (ret == IS_ERROR)
+		return icmp6_error(skb, id, target6(skb));
+	if (ret != NOT_OURS)
+		return ret;
+	ret = from->service ? publish6_out(skb, id) : NOT_OURS;
+	return ret == NOT_OURS ? pass_to_host(skb) : ret;
 }
 
 #endif

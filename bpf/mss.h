@@ -14,8 +14,14 @@
 #define TCP_OPT_MSS_LEN 4
 
 struct tcp_options {
-	__u8 byte[64]; /* those behind the list are 0, which ends it */
+	__u8 byte[48]; /* those behind the list are 0, which ends it */
 };
+
+static __always_inline __u32 opt_byte(const struct tcp_options *opts, __u32 at)
+{
+	asm volatile("" : "+r"(at));
+	return at < sizeof(opts->byte) ? opts->byte[at] : TCP_OPT_END;
+}
 
 /* Where the option behind that at off begins. A function of its own, so that to the verifier each
  * step is as the one before. */
@@ -25,10 +31,10 @@ __noinline __u32 mss_next(const struct tcp_options *opts, __u32 off)
 
 	if (!opts)
 		return TCP_OPTIONS_MAX;
-	kind = opts->byte[off & 63];
+	kind = opt_byte(opts, off);
 	if (kind == TCP_OPT_NOP)
 		return off + 1;
-	size = opts->byte[(off + 1) & 63];
+	size = opt_byte(opts, off + 1);
 	return kind == TCP_OPT_END || size < 2 ? TCP_OPTIONS_MAX : off + size;
 }
 
@@ -37,9 +43,8 @@ static __always_inline __u32 mss_find(const struct tcp_options *opts, __u32 len)
 	__u32 off = 0;
 
 	for (int i = 0; i < TCP_OPTIONS_MAX && off + TCP_OPT_MSS_LEN <= len; i++) {
-		if (opts->byte[off & 63] == TCP_OPT_MSS)
-			return opts->byte[(off + 1) & 63] == TCP_OPT_MSS_LEN ? off
-									     : TCP_OPTIONS_MAX;
+		if (opt_byte(opts, off) == TCP_OPT_MSS)
+			return opt_byte(opts, off + 1) == TCP_OPT_MSS_LEN ? off : TCP_OPTIONS_MAX;
 		off = mss_next(opts, off);
 	}
 	return TCP_OPTIONS_MAX;
@@ -63,10 +68,10 @@ __noinline int mss_clamp(struct __sk_buff *skb, __u32 l4, __u32 mtu)
 		return 0;
 	at = mss_find(&opts, len);
 	if (at >= TCP_OPTIONS_MAX ||
-		((__u32)opts.byte[(at + 2) & 63] << 8 | opts.byte[(at + 3) & 63]) <= most)
+		(opt_byte(&opts, at + 2) << 8 | opt_byte(&opts, at + 3)) <= most)
 		return 0;
 	at += 2;
-	from = bpf_htons(opts.byte[at & 63] << 8 | opts.byte[(at + 1) & 63]);
+	from = bpf_htons(opt_byte(&opts, at) << 8 | opt_byte(&opts, at + 1));
 	to = bpf_htons(most);
 	if (bpf_skb_store_bytes(skb, l4 + TCP_HLEN_MIN + at, &to, sizeof(to), 0))
 		return 0;

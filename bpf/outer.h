@@ -134,8 +134,9 @@ static __always_inline int outer_find4(const struct bytes *b, struct outer *o)
 	len = bpf_ntohs(ip->tot_len);
 	if (!len && b->super)
 		len = b->len - IP_OFF;
-	/* Later fragments never become a datagram without their first. */
-	if (ip->version != 4 || hlen < IP_HLEN_MIN || len < hlen ||
+	/* Later fragments never become a datagram without their first. That no header fits into a
+	 * length of 0, verifiers before Linux 6.4 must be told. */
+	if (ip->version != 4 || len < IP_HLEN_MIN || hlen < IP_HLEN_MIN || len < hlen ||
 		ip->frag_off & bpf_htons(IP_FRAG_OFF))
 		return NOT_OURS;
 	o->family = 4;

@@ -156,8 +156,7 @@ static __always_inline int handle(
 	case bpf_htons(ETH_P_ARP):
 		return arp_answer(skb, from);
 	case bpf_htons(ETH_P_IPV6):
-		ret = ipv6(skb, id);
-		return ret == IS_ERROR ? icmp6_error(skb, id, target6(skb)) : ret;
+		return ipv6_rest(skb, from, id, ipv6(skb, id));
 	case bpf_htons(ETH_P_8021Q):
 	case bpf_htons(ETH_P_8021AD):
 		return DROP(VLAN);

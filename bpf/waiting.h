@@ -55,7 +55,7 @@ static __always_inline __u32 sent_again(struct __sk_buff *skb, const struct weft
 	return id ? *id : 0;
 }
 
-static __always_inline bool has_waited(struct __sk_buff *skb)
+static __noinline bool has_waited(struct __sk_buff *skb)
 {
 	const struct weft_waiting_room *room = room_get();
 
@@ -143,7 +143,8 @@ static __always_inline bool waits(
 	return wait_for(skb, &h);
 }
 
-static __always_inline bool waits6(
+/* With a stack of its own, that those beside it do not have to share. */
+static __noinline bool waits6(
 	struct __sk_buff *skb, const struct packet *p, __u32 from_id, __u32 service, int ret)
 {
 	struct weft_waiting_head h = {};
