@@ -41,7 +41,7 @@ static struct xdp_multiprog *attached(uint32_t ifindex)
 
 static bool uses_map(int prog, uint32_t map)
 {
-	uint32_t ids[MAPS_MOST], size = sizeof(struct bpf_prog_info);
+	uint32_t ids[MAPS_MOST] = {0}, size = sizeof(struct bpf_prog_info);
 	struct bpf_prog_info info = {.nr_map_ids = MAPS_MOST, .map_ids = (uintptr_t)ids};
 
 	if (bpf_obj_get_info_by_fd(prog, &info, &size) < 0)
