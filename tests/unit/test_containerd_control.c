@@ -368,6 +368,18 @@ static void test_last_words(void **state)
 /* --- numbers -------------------------------------------------------------------------------------
  */
 
+/* It is counted in hundredths of a second, of which a quick shim needs none to start an instance.
+ */
+static void work_the_shim(const char *id)
+{
+	uint64_t end = weft_now_ns() + CLAB_WAIT_NS;
+
+	while (clab_stats(id).helper_cpu_ns == 0 && weft_now_ns() < end) {
+		PAUSE(id);
+		RESUME(id);
+	}
+}
+
 static void test_stats(void **state)
 {
 	struct weft_runtime_stats s;
@@ -376,6 +388,7 @@ static void test_stats(void **state)
 	(void)state;
 	clab_run(clab_spec("test.stats", "spin"));
 	clab_wait_for(clab_stats("test.stats").cpu_ns > 200000000);
+	work_the_shim("test.stats");
 	s = clab_stats("test.stats");
 	cpu = s.cpu_ns;
 	print_message("# memory %.1f MiB, helpers %.1f MiB, %.0f ms\n",
@@ -383,7 +396,7 @@ static void test_stats(void **state)
 		(double)s.helper_cpu_ns / 1e6);
 	assert_true(s.memory_bytes > 0 && s.pid > 0);
 	assert_true(s.helper_memory_bytes > 1 << 18 && s.helper_memory_bytes < 64 << 20);
-	assert_true(s.helper_cpu_ns > 0); /* it has started the instance */
+	assert_true(s.helper_cpu_ns > 0);
 	clab_wait_for(clab_stats("test.stats").cpu_ns > cpu + 200000000);
 	clab_delete("test.stats");
 }
