@@ -10,7 +10,7 @@
 #include "runtimes/containerd/ctrd.h"
 #include "runtimes/job.h"
 
-#define RUN_MS  5000
+#define RUN_MS  20000
 #define RUN_OUT 4096
 
 enum { RUNC, RUNSC, N_CAPS };

@@ -12,7 +12,7 @@
 #include "runtimes/job.h"
 #include "runtimes/qemu/machine.h"
 
-#define VERSION_TIMEOUT_MS 5000
+#define VERSION_TIMEOUT_MS 20000
 #define PROBE_TIMEOUT_MS   1000
 #define PROBE_ANSWER       16 /* as probe_guest.S says */
 #define PROBE_RING0        1
