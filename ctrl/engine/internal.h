@@ -493,8 +493,8 @@ json_t *view_waiting(const struct weft_engine *e);
 
 /* numbers.c */
 void numbers_tick(struct weft_engine *e, uint64_t now);
-/* What its runtime says it uses; all 0 where nobody knows. */
-void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret);
+/* What its runtime says it uses; all 0 where it has none to ask, or with the runtime's error. */
+int instance_stats(const struct instance *inst, struct weft_runtime_stats *ret);
 void instance_span_begin(struct instance *inst, enum span span);
 void instance_span_end(struct instance *inst, enum span span); /* one that has not begun: nothing */
 json_t *view_spans(const struct instance *inst);

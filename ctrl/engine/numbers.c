@@ -24,15 +24,15 @@ _Static_assert(ARRAY_SIZE(bounds_s) == SPAN_BOUNDS, "a sum for every bound");
 /* --- what it uses --------------------------------------------------------------------------------
  */
 
-void instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)
+int instance_stats(const struct instance *inst, struct weft_runtime_stats *ret)
 {
 	struct runtime_slot *slot;
 
 	*ret = (struct weft_runtime_stats){0};
 	if (inst->borrowed || inst->phase < PHASE_STARTING || inst->phase > PHASE_STOPPING)
-		return;
+		return 0;
 	slot = engine_runtime(inst->engine, inst->virt);
-	slot->ops->stats(slot->rt, inst->name, ret);
+	return slot->ops->stats(slot->rt, inst->name, ret);
 }
 
 static int network(const struct instance *inst, struct weft_link_counters *ret)
@@ -107,14 +107,17 @@ void view_usage(const struct instance *inst, json_t *doc)
 	json_object_update(doc, net);
 }
 
+/* What could not be read is not 0: a rate would be made of it at the next look. */
 static void look(struct instance *inst)
 {
 	struct weft_runtime_stats s;
 	struct weft_link_counters net = {0};
 	struct weft_guard_count quality;
 
-	instance_stats(inst, &s);
-	network(inst, &net);
+	if (instance_stats(inst, &s) < 0 || (inst->ifindex && network(inst, &net) < 0)) {
+		inst->earlier = inst->usage = (struct usage){0};
+		return;
+	}
 	guard_count(inst, &quality);
 	inst->earlier = inst->usage;
 	inst->usage = (struct usage){

@@ -62,7 +62,10 @@ static double cpu_part(struct instance *inst, uint64_t now)
 	double cpus = 1, passed = (double)(now - inst->cpu_at_ns), used;
 	struct weft_runtime_stats stats;
 
-	instance_stats(inst, &stats);
+	if (instance_stats(inst, &stats) < 0) { /* 0 would make the next one a jump */
+		inst->cpu_at_ns = 0;
+		return -1;
+	}
 	used = (double)stats.cpu_ns - (double)inst->cpu_ns;
 	if (inst->cpu_at_ns == 0)
 		used = -1;

@@ -40,10 +40,13 @@ void swap_say(const struct service *s)
 void swap_keep(struct weft_engine *e, struct weft_swap *swap)
 {
 	if (e->n_swaps == MAX_SWAPS_KEPT) {
-		weft_store_del(e->store, "swap", e->swaps[0]->id, NULL);
-		weft_swap_free(e->swaps[0]);
+		struct weft_swap *oldest = e->swaps[0];
+
 		memmove(e->swaps, e->swaps + 1, (MAX_SWAPS_KEPT - 1) * sizeof(e->swaps[0]));
 		e->n_swaps--;
+		weft_store_del(e->store, "swap", oldest->id, NULL);
+		weft_events_add(e->events, "swap", "removed", oldest->id, NULL);
+		weft_swap_free(oldest);
 	}
 	e->swaps[e->n_swaps++] = swap;
 }

@@ -183,6 +183,13 @@ int weft_engine_unchanged(struct weft_engine *e, enum weft_engine_kind kind, con
 	}
 	if (at && kind == WEFT_ENGINE_SERVICE)
 		now = service_find(e, name)->wanted_version;
+	if (!at && version + 1 < weft_events_first(e->events)) {
+		weft_err_set(err, EBUSY,
+			"%s %s: whether it was removed since version %" PRIu64
+			" is not known any more",
+			kinds[kind], name, version);
+		return weft_err_hint(err, "look at what it is to be: weft diff -f FILE");
+	}
 	if (!at) {
 		now = removed_at(e->events, kinds[kind], name, version);
 		how = "removed";
