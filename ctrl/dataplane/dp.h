@@ -250,11 +250,10 @@ void dp_xdp_detach(const char *dir, const struct weft_bpf_uplink *note);
 /* --- dp_dispatch.c, dp_dispatch_probe.c: libxdp's dispatcher --- */
 int dp_dispatch_probe(void); /* 0, or how the kernel refuses what it is made of */
 /* Load the one program of obj into the dispatcher on ifindex, beside those of others and in the
- * place of one of dp's. -EOPNOTSUPP: the library does without a dispatcher here; nothing is on. */
-int dp_dispatch_attach(struct weft_dp *dp, struct bpf_object *obj, uint32_t ifindex,
-	enum weft_dp_xdp how, bool frags);
-/* Take whatever program works with the maps below dir off, and leave those of others. */
-void dp_dispatch_detach(const char *dir, uint32_t ifindex);
+ * place of one of ours. -EOPNOTSUPP: the library does without a dispatcher here; nothing is on. */
+int dp_dispatch_attach(struct bpf_object *obj, uint32_t ifindex, enum weft_dp_xdp how, bool frags);
+/* Take whatever is ours off, and leave what others have there. */
+void dp_dispatch_detach(uint32_t ifindex);
 
 /* --- dp_vxlan.c --- */
 /* A VXLAN device that does nothing but make GRO know the port. Kept when it is there. */

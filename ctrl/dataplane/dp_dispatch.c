@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* XDP through libxdp's dispatcher, which runs the programs of several owners one after the other.
- * It keeps them by pins of its own, in /sys/fs/bpf/xdp. Which of them are ours is told by a map
- * that they use, so that also those are found that a killed daemon had no time to note. */
+ * It keeps them by pins of its own, in /sys/fs/bpf/xdp. Which of them are ours they tell
+ * themselves, so that also those are found that a killed daemon had no time to note. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,32 +39,34 @@ static struct xdp_multiprog *attached(uint32_t ifindex)
 	return libxdp_get_error(all) ? NULL : all;
 }
 
-static bool uses_map(int prog, uint32_t map)
+static bool is_peers(uint32_t id)
+{
+	_cleanup_(closep) int fd = bpf_map_get_fd_by_id(id);
+	struct bpf_map_info info = {0};
+	uint32_t size = sizeof(info);
+
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 &&
+	       strcmp(info.name, "peers") == 0;
+}
+
+/* By its name and the map that every program of ours on an uplink has, and not by which map that
+ * is: libxdp's pins may have outlived those of the data plane that it was part of. */
+static bool is_ours(const struct xdp_program *prog)
 {
 	uint32_t ids[MAPS_MOST] = {0}, size = sizeof(struct bpf_prog_info);
 	struct bpf_prog_info info = {.nr_map_ids = MAPS_MOST, .map_ids = (uintptr_t)ids};
 
-	if (bpf_obj_get_info_by_fd(prog, &info, &size) < 0)
+	if (bpf_obj_get_info_by_fd(xdp_program__fd(prog), &info, &size) < 0 ||
+		strcmp(info.name, "xdp_uplink") != 0)
 		return false;
 	for (uint32_t i = 0; i < info.nr_map_ids && i < MAPS_MOST; i++)
-		if (ids[i] == map)
+		if (is_peers(ids[i]))
 			return true;
 	return false;
 }
 
-/* The map that every program of ours on an uplink has; 0: there is none. */
-static uint32_t our_map(const char *dir)
-{
-	_cleanup_(freep) char *path = dp_pin_map(dir, "peers");
-	_cleanup_(closep) int fd = path ? bpf_obj_get(path) : -1;
-	struct bpf_map_info info = {0};
-	uint32_t size = sizeof(info);
-
-	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 ? info.id : 0;
-}
-
 /* Take the first one of ours off, but the one to be kept. 0: there is none. */
-static int take_one_off(uint32_t ifindex, uint32_t map, uint32_t keep)
+static int take_one_off(uint32_t ifindex, uint32_t keep)
 {
 	_cleanup_(xdp_multiprog__closep) struct xdp_multiprog *all = attached(ifindex);
 	struct xdp_program *prog = NULL;
@@ -73,7 +75,7 @@ static int take_one_off(uint32_t ifindex, uint32_t map, uint32_t keep)
 	if (!all || xdp_multiprog__is_legacy(all))
 		return 0;
 	while ((prog = xdp_multiprog__next_prog(prog, all)))
-		if (xdp_program__id(prog) != keep && uses_map(xdp_program__fd(prog), map)) {
+		if (xdp_program__id(prog) != keep && is_ours(prog)) {
 			r = xdp_program__detach(
 				prog, (int)ifindex, xdp_multiprog__attach_mode(all), 0);
 			return r < 0 ? r : 1;
@@ -81,18 +83,22 @@ static int take_one_off(uint32_t ifindex, uint32_t map, uint32_t keep)
 	return 0;
 }
 
-static void take_off(const char *dir, uint32_t ifindex, uint32_t keep)
+static void take_off(uint32_t ifindex, uint32_t keep)
 {
-	uint32_t map = our_map(dir);
+	int r;
 
-	while (map && take_one_off(ifindex, map, keep) > 0)
-		;
+	do
+		r = take_one_off(ifindex, keep);
+	while (r > 0);
+	if (r < 0)
+		log_warning("uplink: an older XDP program of weft's stays beside the new one: %s",
+			strerror(-r));
 }
 
-void dp_dispatch_detach(const char *dir, uint32_t ifindex)
+void dp_dispatch_detach(uint32_t ifindex)
 {
 	libxdp_set_print(print);
-	take_off(dir, ifindex, 0);
+	take_off(ifindex, 0);
 	libxdp_clean_references((int)ifindex); /* of a device that has gone */
 }
 
@@ -110,8 +116,7 @@ static int check(struct xdp_program *prog, uint32_t ifindex, enum xdp_attach_mod
 	return -EOPNOTSUPP;
 }
 
-int dp_dispatch_attach(struct weft_dp *dp, struct bpf_object *obj, uint32_t ifindex,
-	enum weft_dp_xdp how, bool frags)
+int dp_dispatch_attach(struct bpf_object *obj, uint32_t ifindex, enum weft_dp_xdp how, bool frags)
 {
 	enum xdp_attach_mode mode = how == WEFT_DP_XDP_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB;
 	_cleanup_(xdp_program__closep) struct xdp_program *prog = NULL;
@@ -131,6 +136,6 @@ int dp_dispatch_attach(struct weft_dp *dp, struct bpf_object *obj, uint32_t ifin
 		r = check(prog, ifindex, mode);
 	/* Until here the one before it was still there: no packet has gone by. */
 	if (r == 0)
-		take_off(dp->dir, ifindex, xdp_program__id(prog));
+		take_off(ifindex, xdp_program__id(prog));
 	return r;
 }

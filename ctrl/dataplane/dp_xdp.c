@@ -97,16 +97,16 @@ static void detach_link(const char *dir)
 	unlink(path);
 }
 
-static void detach_dispatched(const char *dir, const struct weft_bpf_uplink *note)
+static void detach_dispatched(const struct weft_bpf_uplink *note)
 {
 	if (note->xdp_dispatched)
-		dp_dispatch_detach(dir, note->ifindex);
+		dp_dispatch_detach(note->ifindex);
 }
 
 void dp_xdp_detach(const char *dir, const struct weft_bpf_uplink *note)
 {
 	detach_link(dir);
-	detach_dispatched(dir, note);
+	detach_dispatched(note);
 }
 
 static void detach(struct weft_dp *dp)
@@ -198,9 +198,9 @@ static int dispatch(struct weft_dp *dp, struct xdp_uplink *skel, uint32_t ifinde
 	detach_link(dp->dir);
 	/* A dispatcher is in one mode. */
 	if (dp->uplink->xdp_used != how->mode)
-		detach_dispatched(dp->dir, dp->uplink);
+		detach_dispatched(dp->uplink);
 	dp->uplink->xdp_dispatched = 1;
-	return dp_dispatch_attach(dp, skel->obj, ifindex, how->mode, frags);
+	return dp_dispatch_attach(skel->obj, ifindex, how->mode, frags);
 }
 
 /* Whoever sends into one of these is on this machine, and may leave checksums to the receiver. In
