@@ -179,7 +179,9 @@ exactly() { # N
 		count namespaces "$1" "$(ls "$LAB_DIR/state/netns")" &&
 		count mounts "$1" "$(grep -F "$LAB_DIR/state/netns/" /proc/self/mountinfo)" &&
 		count directories "$1" "$(ls "$LAB_DIR/state/instances")" &&
-		count records "$1" "$(ls "$LAB_DIR/state/native")" && count 'control groups' "$1" "$(groups)" &&
+		count records "$1" "$(ls "$LAB_DIR/state/native")" &&
+		count 'control groups' "$1" "$(groups | grep -v '\.log$')" &&
+		count "control groups of their logs' writers" "$1" "$(groups | grep '\.log$')" &&
 		count 'attached programs' $(($1 + 1)) "$(ls "$LAB_BPFFS/links")" &&
 		same 'rows of the balancer' "$1" "$(lab_weft dp lb list -o json | jq '.items | length')"
 }
