@@ -189,7 +189,7 @@ tap 'and beside it another' lab_weft apply -f "$LAB_DIR/app.client.json" --wait 
 tap 'addresses are shown' addresses
 tap 'the container answers at each of them' every_address 'hello from a container'
 vip="[$vip6]"
-load_start keepalive 100 4
+load_start one 50 4 --close
 tap 'container → native' swap_under_load native
 tap 'the native process answers' every_address '^f[cd]'
 if [ -n "$sandbox" ]; then
@@ -198,15 +198,15 @@ if [ -n "$sandbox" ]; then
 fi
 tap 'back to the container' swap_under_load container
 load_stop
-tap 'no request was lost' none_failed keepalive 250
-load_start guests 100 4
+tap 'no request was lost' none_failed one 100
+load_start guests 50 4 --close
 for network in macvtap tap; do
 	tap "container → unikernel on a $network" swap_to_guest $network
 	tap 'the unikernel answers' every_address 'hello from a unikernel'
 	tap 'back to the container' swap_under_load container
 done
 load_stop
-tap 'no request was lost' none_failed guests 250
+tap 'no request was lost' none_failed guests 100
 tap 'a unikernel whose image knows IPv4 alone has that' guest_alone
 vip=10.30.0.2
 tap 'refused' refusals
