@@ -34,7 +34,8 @@ done
 work=$(mktemp -d /var/tmp/weft-debian-vm.XXXXXX)
 
 # --- the kernel: its package is one that the image of a virtual machine has, too ------------------
-deb=$(find "$B/images" -name 'linux-image-*_amd64.deb' 2>/dev/null | head -n 1)
+mkdir -p "$B/images"
+deb=$(find "$B/images" -name 'linux-image-*_amd64.deb' | head -n 1)
 if [ -z "$deb" ]; then
 	scripts/mkimage-vm.sh "$work/image.tar.gz" httpd >&2 || fail 'no kernel'
 	deb=$(find "$B/images" -name 'linux-image-*_amd64.deb' | head -n 1)
