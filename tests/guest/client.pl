@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 use IO::Socket::IP;
+use Errno;
 use Socket qw(IPPROTO_TCP TCP_NODELAY);
 
 my ($where, $what, @args) = @ARGV;
@@ -15,7 +16,7 @@ alarm 30;
 $| = 1;
 
 sub dial {
-	my $s = IO::Socket::IP->new(PeerAddr => $where, Proto => 'tcp', Timeout => 10)
+	my $s = IO::Socket::IP->new(PeerAddr => $where, Proto => 'tcp', Timeout => 10, @_)
 		or die "$what: connect: $@\n";
 	setsockopt $s, IPPROTO_TCP, TCP_NODELAY, 1;
 	return $s;
@@ -128,6 +129,21 @@ my %do = (
 		my ($n) = @_;
 		for (1 .. $n) {
 			my $s = dial();
+			put($s, "GET /healthz HTTP/1.0\r\n\r\n");
+			until_end($s) =~ m{^HTTP/1\.1 200 .*ok\n\z}s or die "$what: no answer\n";
+		}
+	},
+	# N connections from one port, each closed by the server and still in TIME_WAIT there when the next
+	# one comes: were that to wait for the end of it, they would take longer than they may.
+	same_port => sub {
+		my ($n) = @_;
+		my @from = (ReuseAddr => 1);
+		for (1 .. $n) {
+			# Ours is still in LAST_ACK for as long as the acknowledgement is under way.
+			my $s = eval { dial(@from) };
+			die $@ unless $s || $!{EADDRNOTAVAIL};
+			redo unless $s;
+			@from = (ReuseAddr => 1, LocalHost => $s->sockhost, LocalPort => $s->sockport);
 			put($s, "GET /healthz HTTP/1.0\r\n\r\n");
 			until_end($s) =~ m{^HTTP/1\.1 200 .*ok\n\z}s or die "$what: no answer\n";
 		}

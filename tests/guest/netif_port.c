@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "guest.h"
 #include "netif_port6.h"
+#include "time_wait.h"
 #include "virtio_net.h"
 
 #include "lwip/etharp.h"
@@ -103,21 +104,33 @@ static uint16_t offload_checksum(uint8_t *frame, size_t len)
 
 /* lwIP takes no notice of an ICMP error that says that a packet was too big for its path. What the
  * narrowest path takes is sent to everybody from then on: there is one gateway for all. */
+static void learn_mtu(const uint8_t *icmp)
+{
+	uint16_t mtu = (uint16_t)(icmp[6] << 8 | icmp[7]);
+
+	if (icmp[0] != ICMP_DUR || icmp[1] != ICMP_DUR_FRAG || mtu >= netif.mtu)
+		return;
+	netif.mtu = mtu < MTU_LEAST ? MTU_LEAST : mtu;
+	narrow = true;
+}
+
 int netif_port_input4(struct pbuf *p)
 {
-	const uint8_t *packet = p->payload, *icmp;
-	uint16_t mtu, head;
+	const struct ip_hdr *ip = p->payload;
+	ip_addr_t remote, local;
+	uint16_t head;
 
-	if (p->len < IP_HLEN || packet[9] != IP_PROTO_ICMP)
+	if (p->len < IP_HLEN)
 		return 0;
-	head = (uint16_t)((packet[0] & 0xf) * 4);
-	icmp = packet + head;
-	if (head < IP_HLEN || p->len < head + 8 || icmp[0] != ICMP_DUR || icmp[1] != ICMP_DUR_FRAG)
+	head = IPH_HL_BYTES(ip);
+	if (head < IP_HLEN || p->len < head + 8 || IPH_OFFSET(ip) & PP_HTONS(IP_OFFMASK))
 		return 0;
-	mtu = (uint16_t)(icmp[6] << 8 | icmp[7]);
-	if (mtu < netif.mtu) {
-		netif.mtu = mtu < MTU_LEAST ? MTU_LEAST : mtu;
-		narrow = true;
+	if (IPH_PROTO(ip) == IP_PROTO_ICMP) {
+		learn_mtu((const uint8_t *)ip + head);
+	} else if (IPH_PROTO(ip) == IP_PROTO_TCP) {
+		ip_addr_copy_from_ip4(remote, ip->src);
+		ip_addr_copy_from_ip4(local, ip->dest);
+		time_wait_look((const uint8_t *)ip + head, p->len - head, &remote, &local);
 	}
 	return 0;
 }

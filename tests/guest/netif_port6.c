@@ -5,6 +5,7 @@
 
 #include "addr6.h"
 #include "lwip_hooks.h"
+#include "time_wait.h"
 
 #include "lwip/ethip6.h"
 #include "lwip/icmp6.h"
@@ -125,6 +126,16 @@ static unsigned skip_options(const uint8_t *packet, unsigned len, uint8_t *next)
 	return at + 8 <= len ? at : 0;
 }
 
+static void look_at_tcp(const uint8_t *packet, unsigned at, unsigned len)
+{
+	const struct ip6_hdr *ip = (const struct ip6_hdr *)packet;
+	ip_addr_t remote, local;
+
+	ip_addr_copy_from_ip6_packed(remote, ip->src);
+	ip_addr_copy_from_ip6_packed(local, ip->dest);
+	time_wait_look(packet + at, len - at, &remote, &local);
+}
+
 /* What lwIP takes at its word and should not: a fragment whose datagram, put together, has more
  * bytes than it can count, and a path that takes less than IPv6 allows (RFC 8201, section 4).
  * Behind a path that takes less than the interface a segment under way may have to be fragmented,
@@ -155,6 +166,8 @@ int netif_port_input6(struct pbuf *p)
 			return 0;
 		}
 	} else {
+		if (next == IP6_NEXTH_TCP)
+			look_at_tcp(packet, at, p->len);
 		return 0;
 	}
 	pbuf_free(p);

@@ -175,6 +175,7 @@ serves() { # ACCEL: the whole list, with the guest running
 	check "$accel: 100 connections at once" client 80 many 100
 	check "$accel: 1,000 connections at once" client 80 many 1000
 	check "$accel: 200 connections in a row" client 80 again 200
+	check "$accel: 40 connections from one port" client 80 same_port 40
 	check "$accel: ping" in_ns ping -q -c 3 -i 0.2 -W 2 $guest
 	check "$accel: ping with fragments" in_ns ping -q -c 3 -i 0.2 -W 2 -s 4000 $guest
 	check "$accel: UDP echo" client 7 udp 500
@@ -203,6 +204,7 @@ serves6() { # ACCEL
 	check "$accel, IPv6: garbage gets 400, and no reset" client 80 garbage
 	check "$accel, IPv6: 1,000 connections at once" client 80 many 1000
 	check "$accel, IPv6: 200 connections in a row" client 80 again 200
+	check "$accel, IPv6: 40 connections from one port" client 80 same_port 40
 	check "$accel, IPv6: ping" in_ns ping -q -c 3 -i 0.2 -W 2 $guest6
 	check "$accel, IPv6: ping with fragments" in_ns ping -q -c 3 -i 0.2 -W 2 -s 4000 $guest6
 	check "$accel, IPv6: UDP echo" client 7 udp 500
