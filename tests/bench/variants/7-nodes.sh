@@ -7,6 +7,7 @@
 for nodes_wire in '' -cut; do
 	variant "nodes$nodes_wire" - tcp_rr tcp_stream
 	variant "vxlan$nodes_wire" "nodes$nodes_wire" tcp_rr tcp_stream
+	[ -z "${OTHER:-}" ] || variant "vxlan-other$nodes_wire" "nodes$nodes_wire" tcp_rr tcp_stream
 	variant "raw$nodes_wire" "nodes$nodes_wire" tcp_rr tcp_stream
 	for nodes_measure in rr stream; do
 		metric "tunnel_$nodes_measure${nodes_wire/-/_}_ratio" "vxlan$nodes_wire/1/tcp_$nodes_measure" \
@@ -22,6 +23,8 @@ setup_nodes() { setup_routed_nodes nodes ''; }
 setup_nodes-cut() { setup_routed_nodes nodes-cut cut; }
 setup_vxlan() { setup_tunnel vxlan vxlan ''; }
 setup_vxlan-cut() { setup_tunnel vxlan-cut vxlan cut; }
+setup_vxlan-other() { programs=$OTHER/tests/bench setup_tunnel vxlan-other vxlan ''; }
+setup_vxlan-other-cut() { programs=$OTHER/tests/bench setup_tunnel vxlan-other-cut vxlan cut; }
 setup_raw() { setup_tunnel raw raw ''; }
 setup_raw-cut() { setup_tunnel raw-cut raw cut; }
 
