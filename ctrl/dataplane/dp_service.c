@@ -229,22 +229,29 @@ static int check_weights(struct weft_dp *dp, uint32_t id, unsigned policy,
 	return r;
 }
 
-/* Weights whose period exceeds max, scaled down to it: each keeps a slot at least, and no share is
- * off by more than one slot. */
+/* Weights whose period exceeds max, scaled down to it: no share is off by a whole slot, but that
+ * who has a weight at all keeps one. For those whose due may be less than that a slot is set aside.
+ * Of the rest each takes what its weight adds to the rounded sum, so that the errors do not add up.
+ */
 static int sequence_scaled(const struct weft_dp_weight *w, unsigned n, uint16_t *ret, unsigned max)
 {
 	_cleanup_(freep) struct weft_dp_weight *scaled = calloc(n, sizeof(*scaled));
-	uint64_t sum = 0, free_slots = max;
+	uint64_t sum = 0, up_to = 0, slots = max;
 
 	if (!scaled)
 		return -ENOMEM;
-	for (unsigned i = 0; i < n; i++) {
-		sum += w[i].weight;
-		free_slots -= w[i].weight > 0;
-	}
 	for (unsigned i = 0; i < n; i++)
-		if (w[i].weight)
-			scaled[i].weight = (uint32_t)(1 + w[i].weight * free_slots / sum);
+		sum += w[i].weight;
+	for (unsigned i = 0; i < n; i++)
+		slots -= w[i].weight && (2 * n > max || (uint64_t)w[i].weight * max < 2 * sum);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t before = up_to * slots / sum;
+
+		up_to += w[i].weight;
+		scaled[i].weight = (uint32_t)(up_to * slots / sum - before);
+		if (w[i].weight && !scaled[i].weight)
+			scaled[i].weight = 1;
+	}
 	return weft_dp_swrr(scaled, n, ret, max);
 }
 

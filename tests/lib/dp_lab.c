@@ -351,6 +351,8 @@ void lab_udp(struct lab_frame *f, struct lab_tuple t, size_t payload)
 	uh->len = htons((uint16_t)(sizeof(*uh) + payload));
 	uh->check = 0;
 	uh->check = htons((uint16_t)~l4_sum(f));
+	if (!uh->check)
+		uh->check = 0xffff;
 }
 
 void lab_echo(struct lab_frame *f, struct lab_tuple t, uint8_t type)
