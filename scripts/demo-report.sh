@@ -39,7 +39,7 @@ jq -r '
 		| (.[0] | . + " " * (8 - length)) + (.[1:] | map(pad(10)) | add)),
 	(.page.phases[] | (.name | . + " " * (8 - length)) + ([
 		((.end_ms - .start_ms) / 100 | round / 10), .requests, .failed,
-		(.p50_us, .p90_us, .p99_us | round),
+		(.p50_us, .p90_us, .p99_us | if . then round else "-" end),
 		(.cpu.container, .cpu.unikernel | . * 1000 | round / 10 | "\(.) %")] | map(pad(10)) | add)),
 	"", .page.verdict' "$results/demo.json"
 printf '%s\n%s\n' "$results/demo.json" "$results/demo.html" | sed "s|^$(dirname "$(dirname "$results")")/||"
