@@ -50,6 +50,14 @@ wait_for() {
 # A zombie is gone: within a trap bash does not reap.
 lab_gone() { ! kill -0 "$1" 2>/dev/null || [[ $(cat "/proc/$1/stat" 2>/dev/null) == *") Z "* ]]; }
 
+# lab_up SECONDS PID CMD...: until it succeeds, or PID is gone: then nobody waits.
+lab_up() {
+	local up=
+	wait_for "$1" lab_up_or_gone "${@:2}" || :
+	[ -n "$up" ]
+}
+lab_up_or_gone() { if "${@:2}"; then up=1; else lab_gone "$1"; fi; }
+
 lab_open() {
 	LAB_NAME=$1-$$
 	LAB_NS=weft-$LAB_NAME
@@ -85,7 +93,7 @@ lab_containerd() {
 	fi
 	setsid containerd --config "$LAB_DIR/containerd.toml" >>"$LAB_DIR/containerd.log" 2>&1 </dev/null &
 	LAB_CONTAINERD_PID=$!
-	wait_for 20 ctr -a "$LAB_CONTAINERD" version || {
+	lab_up 60 "$LAB_CONTAINERD_PID" ctr -a "$LAB_CONTAINERD" version || {
 		tail -n 5 "$LAB_DIR/containerd.log" >&2
 		lab_die 'containerd did not start' "its log is above"
 	}
@@ -103,7 +111,7 @@ lab_weftd() {
 		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
 		--containerd="$LAB_CONTAINERD" --containerd-namespace="$LAB_CTRD_NS" "$@" >>"$LAB_DIR/weftd.log" 2>&1 </dev/null &
 	LAB_WEFTD_PID=$!
-	wait_for 90 lab_probed || {
+	lab_up 90 "$LAB_WEFTD_PID" lab_probed || {
 		tail -n 10 "$LAB_DIR/weftd.log" >&2
 		lab_die 'weftd did not start' 'its log is above'
 	}
