@@ -64,7 +64,8 @@ apt_deb() { # PACKAGE NAMED VARIABLE: sets $deb to its file
 	apt_lists
 	(cd "$work" && apt-get "${apt_options[@]}" download "$1") >&2 ||
 		fail "cannot download $1" "is this machine online? Or name the file: $3=..."
-	mv "$work/$1"_*.deb "$cache/"
+	# At a stroke: somebody else may look for it just now.
+	(cd "$work" && for f in "$1"_*.deb; do mv "$f" "$cache/.$f.$$" && mv "$cache/.$f.$$" "$cache/$f"; done)
 	deb=$(find "$cache" -name "$1_*_$arch.deb" | head -n 1)
 }
 
