@@ -3,6 +3,8 @@
 # Run the tests and close with "N passed, N failed[, N skipped]".
 #   tests/run.sh [FILE...]      default: lint, unit, bpf, fuzz smoke runs, end to end
 # Every test is a program that speaks TAP. A whole program is skipped by "1..0 # SKIP why".
+# First come those that tests/beside.list names, WEFT_TEST_JOBS of them at a time (3); then the others,
+# one after the other. A line appears when a program ends.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 export B=${B:-build} PATH="/usr/sbin:/sbin:$PATH"
@@ -18,27 +20,40 @@ else
 	)
 fi
 
+jobs=${WEFT_TEST_JOBS:-3}
 passed=0 failed=0 skipped=0
 broken=() skips=()
+declare -A running=() since=()
 mkdir -p "$B/results"
-for t in "${list[@]}"; do
-	out=$B/results/$(echo "${t#"$B"/}" | tr / -).tap
-	start=$SECONDS
-	timeout "${WEFT_TEST_TIMEOUT:-900}" "$t" >"$out" 2>"$out.err"
+
+results() { echo "$B/results/$(echo "${1#"$B"/}" | tr / -).tap"; }
+
+# What it prints goes to files of its own: nothing of two programs is mixed.
+begin() {
+	local out
+	out=$(results "$1")
+	timeout "${WEFT_TEST_TIMEOUT:-900}" "$1" >"$out" 2>"$out.err" </dev/null &
+	running[$!]=$1 since[$!]=$SECONDS
+}
+
+# Wait until one ends, and say how it went.
+end() {
+	local pid rc t out plan ok not_ok skip why=
+	wait -n -p pid "${!running[@]}"
 	rc=$?
+	t=${running[$pid]} out=$(results "${running[$pid]}")
 	read -r plan ok not_ok skip <<<"$(awk '
 		/^1\.\.[0-9]+/ { split($1, a, "[.][.]"); plan += a[2]; if (tolower($0) ~ /^1\.\.0 *# *skip/) whole = 1 }
 		/^ok / { if (tolower($0) ~ /# *skip/) skip++; else ok++ }
 		/^not ok / { if (tolower($0) ~ /# *skip/) skip++; else bad++ }
 		END { if (whole) skip++; printf "%d %d %d %d\n", plan, ok, bad, skip }' "$out")"
-	why=
 	[ $((ok + not_ok + skip)) -gt 0 ] || why="no test ran"
 	[ "$rc" = 0 ] || [ "$not_ok" -gt 0 ] || why="exit status $rc"
 	[ -z "$why" ] && [ "$plan" -gt $((ok + not_ok + skip)) ] && why="only $((ok + not_ok)) of $plan ran"
 	[ -z "$why" ] || not_ok=$((not_ok + 1))
 	passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
 	printf '%-44s %3d ok %3d failed %3d skipped %4ds %s\n' "${t#"$B"/}" "$ok" "$not_ok" "$skip" \
-		$((SECONDS - start)) "$why"
+		$((SECONDS - since[$pid])) "$why"
 	if [ "$not_ok" -gt 0 ]; then
 		broken+=("$t")
 		grep -A12 '^not ok' "$out" | head -60
@@ -47,6 +62,33 @@ for t in "${list[@]}"; do
 	if [ "$skip" -gt 0 ]; then
 		skips+=("$(grep -ihE '# *SKIP' "$out" | head -5)")
 	fi
+	unset "running[$pid]" "since[$pid]"
+}
+
+# timeout hands the signal on.
+trap '[ ${#running[@]} = 0 ] || kill "${!running[@]}" 2>/dev/null' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# The list's own order: the longest come first.
+beside=() alone=()
+mapfile -t named < <(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' "${WEFT_TEST_BESIDE:-tests/beside.list}")
+for n in "${named[@]}"; do
+	for t in "${list[@]}"; do
+		[ "${t#"$B"/}" != "$n" ] || beside+=("$t")
+	done
+done
+for t in "${list[@]}"; do
+	printf '%s\n' "${named[@]}" | grep -qxF -- "${t#"$B"/}" || alone+=("$t")
+done
+for t in "${beside[@]}"; do
+	[ ${#running[@]} -lt "$jobs" ] || end
+	begin "$t"
+done
+while [ ${#running[@]} -gt 0 ]; do end; done
+for t in "${alone[@]}"; do
+	begin "$t"
+	end
 done
 if [ ${#skips[@]} -gt 0 ]; then
 	echo "skipped:"
