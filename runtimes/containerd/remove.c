@@ -12,6 +12,7 @@
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
 #include "runtimes/containerd/ctrd.h"
+#include "runtimes/containerd/runsc_id.h"
 
 static void failed(struct ctrd_op *op, const struct weft_grpc_result *res, const char *what)
 {
@@ -19,13 +20,13 @@ static void failed(struct ctrd_op *op, const struct weft_grpc_result *res, const
 }
 
 /* runsc keeps two files where runc has a directory. */
-static int remove_runsc_state(const struct weft_runtime *rt, const char *id)
+static int remove_runsc_files(const char *root, const char *sandbox)
 {
 	static const char *const suffixes[] = {"state", "lock"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		_cleanup_(freep) char *path = weft_strf("%s/%s/%s_sandbox:%s.%s", rt->runc_dir,
-			rt->namespace_, id, id, suffixes[i]);
+		_cleanup_(freep) char *path =
+			weft_strf("%s/%s_sandbox:%s.%s", root, sandbox, sandbox, suffixes[i]);
 
 		if (!path)
 			return -ENOMEM;
@@ -33,6 +34,16 @@ static int remove_runsc_state(const struct weft_runtime *rt, const char *id)
 			return -errno;
 	}
 	return 0;
+}
+
+/* Under its own name, and under the container's, which it had with earlier versions. */
+static int remove_runsc_state(const struct weft_runtime *rt, const char *id)
+{
+	_cleanup_(freep) char *root = weft_strf("%s/%s", rt->runc_dir, rt->namespace_);
+	_cleanup_(freep) char *sandbox = root ? weft_runsc_id(root, id) : NULL;
+	int r = sandbox ? remove_runsc_files(root, sandbox) : -ENOMEM;
+
+	return r < 0 ? r : remove_runsc_files(root, id);
 }
 
 /* containerd does not look at these when the task is not its own any more: after a reboot, or when

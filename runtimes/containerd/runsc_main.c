@@ -2,7 +2,8 @@
 /* weft-runsc: gVisor's runsc, as containerd's runc shim wants its OCI runtime. The shim passes what
  * runc understands; this puts runsc's own global flags before it. The pid that the shim knows of an
  * exec is that of a process which only waits for the one in the sandbox; so that one's pid is noted
- * as well, in ROOT.exec/NAME.pid, for whoever has to end it.
+ * as well, in ROOT.exec/NAME.pid, for whoever has to end it. And the sandbox has a longer name than
+ * the container, see runsc_id.h.
  *
  * --platform=ptrace works everywhere; kvm hangs where the host is a guest whose KVM cannot run ring
  * 0. --network=sandbox is gVisor's own stack, fed by the interface of the namespace. */
@@ -15,6 +16,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "runtimes/containerd/runsc_id.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -100,10 +103,36 @@ static int can_sandbox(void)
 	return pid > 0 && status == 0;
 }
 
-/* The arguments for runsc: our flags first, and one behind `exec`. */
+/* Which argument is the container's name: the last one, or before the signal. NULL: there is none.
+ */
+static char **id_of(int argc, char **argv, char **command)
+{
+	char **id;
+
+	if (!*command || strcmp(*command, "list") == 0)
+		return NULL;
+	id = argv + argc - (strcmp(*command, "kill") == 0 ? 2 : 1);
+	return id > command && **id != '-' ? id : NULL;
+}
+
+/* The sandbox's; one that runs since before it had a name of its own keeps the container's. */
+static char *sandbox_of(const char *root, char *id)
+{
+	char *path;
+	int there;
+
+	if (asprintf(&path, "%s/%s_sandbox:%s.state", root, id, id) < 0)
+		return NULL;
+	there = access(path, F_OK) == 0;
+	free(path);
+	return there ? id : weft_runsc_id(root, id);
+}
+
+/* The arguments for runsc: our flags first, one behind `exec`, and the sandbox's name. */
 static char **make_args(int argc, char **argv)
 {
-	char **args = calloc((size_t)argc + N_OWN + 2, sizeof(*args)), **command, *flag;
+	char **args = calloc((size_t)argc + N_OWN + 2, sizeof(*args)), **command, **id, *flag;
+	const char *root = value_of(argv, "root");
 	size_t n = 0;
 
 	if (!args)
@@ -112,8 +141,11 @@ static char **make_args(int argc, char **argv)
 	for (size_t i = 0; i < N_OWN; i++)
 		args[n++] = own_flags[i];
 	command = subcommand(argv + 1);
+	id = root ? id_of(argc, argv, command) : NULL;
 	for (char **a = argv + 1; *a; a++) {
-		args[n++] = *a;
+		args[n++] = a == id ? sandbox_of(root, *a) : *a;
+		if (!args[n - 1])
+			return NULL;
 		flag = a == command && strcmp(*a, "exec") == 0 ? inner_pid_flag(argv) : NULL;
 		if (flag)
 			args[n++] = flag;

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The same image as a container and as a gVisor sandbox: under light load the service goes from the
 # container to the sandbox, to a unikernel and back. One lost request fails the test. Then large
-# bodies both ways through the sandbox's own network stack.
+# bodies both ways through the sandbox's own network stack; and two daemons of one machine, each
+# with a sandbox of the same name.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/tap.sh
@@ -42,6 +43,27 @@ upload() {
 		-X GET --data-binary "@$LAB_DIR/body" -w '%{http_code} %{size_upload}' "http://$vip/")"
 }
 
+a_twin() {
+	lab_descriptor "$LAB_DIR/twin.json" '.applications[0].microservices[0] |= (.microservice_name = "twin"
+		| .addresses.rr_ip = "10.30.0.4" | .virtualization = "gvisor" | .memory = 160 | del(.variants))'
+	vip=10.30.0.4
+	lab_weft apply -f "$LAB_DIR/twin.json" --wait --timeout 60 && answers_as container &&
+		has "$(lab_weft instance exec shop.twin.1 -- nginx -v 2>&1)" "nginx version" || {
+		lab_weft instance list
+		tail -n 20 "$LAB_DIR/weftd.log"
+		return 1
+	}
+}
+
+# Another daemon, on the containerd of the first.
+and_another() (
+	WEFT_CONTAINERD=$LAB_CONTAINERD LAB_CONTAINERD_PID='' TAP_OUT=''
+	lab_open e2e-gvisor-other
+	lab_containerd
+	lab_weftd
+	a_twin
+)
+
 if ! why=$(lab_check test 2>&1); then tap_skip_all "$(head -n 1 <<<"$why")"; fi
 if ! why=$("$LAB_BUILD/libexec/weft-runsc" --version 2>&1); then
 	tap_skip_all "gVisor does not work here: $(head -n 1 <<<"$why")"
@@ -79,5 +101,8 @@ tap 'the same service as a sandbox' lab_weft swap start shop.large --to gvisor -
 tap 'its network is counted' network_counted shop.large
 tap 'large pages come whole' download
 tap 'a large body goes in' upload
+tap 'a sandbox, and a command in it' a_twin
+tap 'one of the same name of another daemon' and_another
+tap 'the first one serves on' answers_as container
 tap 'the lab closes clean' lab_close
 tap_end
