@@ -222,6 +222,16 @@ static int check_version(struct weft_engine *e, const struct route *route, const
 	return api_unchanged(e, q, (enum weft_engine_kind)kind, name, err);
 }
 
+/* What would change something that is to be kept. A command in an instance is none of that, and a
+ * dry run changes nothing. */
+static bool changes(const struct route *route, const struct weft_api_request *q)
+{
+	const char *dry_run = q->query ? q->query(q->userdata, "dry_run") : NULL;
+
+	return strcmp(route->method, "GET") != 0 && route->request != api_exec &&
+	       !(dry_run && strcmp(dry_run, "1") == 0);
+}
+
 static int run(struct weft_engine *e, const struct route *route, const char *name,
 	const struct weft_api_request *request, struct weft_api_response *ret, struct weft_err *err)
 {
@@ -229,6 +239,8 @@ static int run(struct weft_engine *e, const struct route *route, const char *nam
 	json_t *doc = NULL;
 	int r = check_version(e, route, name, q, err);
 
+	if (r == 0 && changes(route, q))
+		r = weft_engine_writable(e, err);
 	if (r < 0)
 		return r;
 	if (route->request)

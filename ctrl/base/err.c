@@ -28,6 +28,7 @@ static const struct {
 	{EPERM, "forbidden", 403, 1},
 	{EKEYREJECTED, "unauthenticated", 401, 1},
 	{ENOSPC, "no_space", 507, 1},
+	{EROFS, "read_only", 507, 1},
 	{E2BIG, "too_large", 413, 2},
 	{ENOTSUP, "unsupported", 422, 1},
 	{ENODEV, "no_capacity", 422, 1},

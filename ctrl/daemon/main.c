@@ -6,9 +6,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 #include "ctrl/api/server.h"
 #include "ctrl/base/log.h"
@@ -27,13 +29,30 @@ static int complain(const struct weft_err *err)
 	return weft_err_exit(err->code);
 }
 
+/* Of a read-only file system: a record lock that keeps who could write away, and, as that does not
+ * keep another reader away, one of flock() over it. */
+static int lock_read_only(int fd)
+{
+	struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+
+	return fcntl(fd, F_SETLK, &whole) < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 ? -EBUSY : 0;
+}
+
+static int lock_for_writing(int fd)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	return fcntl(fd, F_SETLK, &whole) < 0 ? -EBUSY : 0;
+}
+
 /* One weftd to a state directory: held until the process ends. A record lock, which children that
- * are just being forked do not inherit, as they would one of flock(). */
-static int lock_state(const char *dir, int *ret_fd, struct weft_err *err)
+ * are just being forked do not inherit, as they would one of flock(). One that is read-only is
+ * served as it is, but not removed. */
+static int lock_state(const char *dir, bool purge, int *ret_fd, struct weft_err *err)
 {
 	_cleanup_(freep) char *path = weft_strf("%s/lock", dir);
-	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	_cleanup_(closep) int fd = -1;
+	bool read_only = false;
 	int r = weft_mkdir_p(dir, 0700);
 
 	if (r == 0 && !path)
@@ -42,11 +61,15 @@ static int lock_state(const char *dir, int *ret_fd, struct weft_err *err)
 		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		r = fd < 0 ? -errno : 0;
 	}
+	if (r == -EROFS && path && !purge && (fd = open(path, O_RDONLY | O_CLOEXEC)) >= 0) {
+		read_only = true;
+		r = 0;
+	}
 	if (r < 0) {
 		weft_err_set(err, r, "state directory %s: %s", dir, strerror(-r));
 		return weft_err_hint(err, "make it writable, or choose another --state-dir");
 	}
-	if (fcntl(fd, F_SETLK, &whole) < 0) {
+	if ((read_only ? lock_read_only(fd) : lock_for_writing(fd)) < 0) {
 		weft_err_set(err, EBUSY, "state directory %s: another weftd uses it", dir);
 		return weft_err_hint(err, "stop that one, or choose another --state-dir");
 	}
@@ -178,7 +201,8 @@ static int daemon_main(struct start *start, struct weft_err *err)
 	}
 	r = privilege_drop(err);
 	if (r == 0)
-		r = lock_state(start->options.engine.state_dir, &lock, err);
+		r = lock_state(
+			start->options.engine.state_dir, start->options.purge, &lock, err);
 	if (r < 0)
 		return r;
 	signal(SIGPIPE, SIG_IGN);
@@ -209,5 +233,9 @@ int main(int argc, char **argv)
 	else
 		r = daemon_main(&start, &err);
 	options_free(o);
+	if (r == WEFT_ENGINE_ANEW) {
+		execv("/proc/self/exe", argv);
+		r = weft_err_set(&err, errno, "cannot start anew: %m");
+	}
 	return r < 0 ? complain(&err) : r;
 }

@@ -16,6 +16,7 @@
 
 #define IDLE_TICK_MS 500
 #define SWEEP_NS     10000000000ULL
+#define STORE_NS     1000000000ULL
 
 static bool is_busy(const struct weft_engine *e)
 {
@@ -100,6 +101,23 @@ static void finish_purge(struct weft_engine *e)
 	e->purged(e->purged_userdata);
 }
 
+static void check_store(struct weft_engine *e, uint64_t now)
+{
+	if (now < e->store_ns)
+		return;
+	e->store_ns = now + STORE_NS;
+	if (weft_store_check(e->store) > 0) {
+		log_info("state directory %s: it can be written again: starting anew",
+			e->config.state_dir);
+		sd_event_exit(e->event, WEFT_ENGINE_ANEW);
+	}
+}
+
+int weft_engine_writable(const struct weft_engine *e, struct weft_err *err)
+{
+	return weft_store_writable(e->store, err);
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct weft_engine *e = userdata;
@@ -111,6 +129,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 		weft_dp_flows_count(e->dp, e->flows); /* also takes out what has expired */
 		e->sweep_ns = now + SWEEP_NS;
 	}
+	check_store(e, now);
 	engine_runtimes_tick(e, now);
 	for (struct instance *i = e->instances, *next; i; i = next) {
 		next = i->next;

@@ -21,7 +21,7 @@
 struct weft_engine;
 
 struct weft_engine_config {
-	const char *state_dir;      /* exists, writable */
+	const char *state_dir;      /* exists; read-only: nothing is changed in it */
 	const char *bpffs;          /* where the data plane is pinned */
 	const char *node;           /* this node's name */
 	const char *host_device;    /* "weft0"; instances' devices are named after it: weft0.7 */
@@ -50,6 +50,13 @@ int weft_engine_open(sd_event *event, const struct weft_engine_config *config,
 /* Let go of it: instances, links and the data plane stay as they are. */
 void weft_engine_free(struct weft_engine *e);
 WEFT_DEFINE_CLEANUP(struct weft_engine *, weft_engine_free);
+
+/* The event loop ends with it when the state directory, which was read-only at the start, can be
+ * written again: weftd starts itself anew. */
+#define WEFT_ENGINE_ANEW 64
+
+/* 0, or -EROFS: nothing that is to be kept can be changed now. */
+int weft_engine_writable(const struct weft_engine *e, struct weft_err *err);
 
 /* Remove every service, instance, link and pin; done is called once nothing is left. */
 void weft_engine_purge(struct weft_engine *e, void (*done)(void *userdata), void *userdata);

@@ -197,6 +197,7 @@ struct weft_engine {
 	struct in6_addr gateway6;
 	struct weft_err no_ipv6; /* why it is not served */
 	struct weft_store *store;
+	uint64_t store_ns; /* when it is looked at next */
 	struct weft_events *events;
 	struct weft_dp *dp;
 	struct runtime_slot runtimes[N_RUNTIMES];

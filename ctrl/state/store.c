@@ -2,15 +2,27 @@
 #include "ctrl/state/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
+#include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
+
+#define READ_ONLY "read-only file system"
+#define ROOM      (256U << 10) /* on a disk that was full, before it is tried again */
+#define COPY_MAX  (1U << 30)
 
 struct weft_store {
 	sqlite3 *db;
 	char *path;
+	bool copy;      /* what is open is a copy, for the file is on a read-only file system */
+	bool read_only; /* the file system was so when it was looked at last */
+	bool full;
+	int fd; /* of the file: is it still one that can be written? -1: a copy */
 	char state[160];
 };
 
@@ -50,10 +62,40 @@ static int to_errno(int rc)
 	}
 }
 
+static int refuse(const struct weft_store *s, struct weft_err *err)
+{
+	weft_err_set(err, EROFS, "store %s: " READ_ONLY ": nothing can be changed", s->path);
+	weft_err_hint(err, "look at dmesg, and make it writable again; running instances and "
+			   "traffic are not affected");
+	return -EROFS;
+}
+
+static void say_read_only(struct weft_store *s)
+{
+	if (!s->read_only)
+		log_error("store %s: " READ_ONLY ": nothing can be changed", s->path);
+	s->read_only = true;
+	strcpy(s->state, READ_ONLY);
+}
+
+static void say_ok(struct weft_store *s)
+{
+	if (s->read_only)
+		log_info("store %s: it can be written again", s->path);
+	s->read_only = s->full = false;
+	strcpy(s->state, "ok");
+}
+
 static int fail(struct weft_store *s, int rc, const char *doing, struct weft_err *err)
 {
 	int r = to_errno(rc);
 
+	/* SQLite knows it as an I/O error where the file was opened before it became so. */
+	if (r == -EROFS || (r == -EIO && sqlite3_system_errno(s->db) == EROFS)) {
+		say_read_only(s);
+		return refuse(s, err);
+	}
+	s->full = r == -ENOSPC;
 	snprintf(s->state, sizeof(s->state), "%s: %s", doing, sqlite3_errmsg(s->db));
 	weft_err_set(err, r, "store %s: %s: %s", s->path, doing, sqlite3_errmsg(s->db));
 	if (r == -ENOSPC)
@@ -109,27 +151,91 @@ static int migrate(struct weft_store *s, struct weft_err *err)
 	return 0;
 }
 
-int weft_store_open(const char *path, struct weft_store **ret, struct weft_err *err)
+/* The locks are held as long as it is open, so that the index of the log is in memory and not in a
+ * file: writing to a mapped file of a disk that has become read-only kills who does it. */
+static int open_at(struct weft_store *s, const char *path, struct weft_err *err)
 {
-	_cleanup_(weft_store_freep) struct weft_store *s = calloc(1, sizeof(*s));
-	int rc, r;
-
-	if (!s || !(s->path = strdup(path)))
-		return weft_err_set(err, ENOMEM, "store %s: out of memory", path);
-	strcpy(s->state, "ok");
-	rc = sqlite3_open_v2(path, &s->db,
+	int rc = sqlite3_open_v2(path, &s->db,
 		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	int r;
+
 	if (rc != SQLITE_OK)
 		return fail(s, rc, "opening", err);
 	sqlite3_extended_result_codes(s->db, 1);
 	sqlite3_busy_timeout(s->db, 1000);
 	r = exec(s,
-		"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON",
+		"PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; "
+		"PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON",
 		"opening", err);
+	return r < 0 ? r : migrate(s, err);
+}
+
+static int copy_file(const char *from, const char *to)
+{
+	_cleanup_(freep) char *data = NULL;
+	size_t size = 0;
+	int r = weft_read_file(from, COPY_MAX, &data, &size);
+
+	return r < 0 ? r : weft_write_file(to, data, size, 0600);
+}
+
+/* The file and its log, which SQLite would have to work up first. */
+static int copy_to(const char *path, const char *to)
+{
+	_cleanup_(freep) char *log = weft_strf("%s-wal", path), *to_log = weft_strf("%s-wal", to);
+	int r = log && to_log ? copy_file(path, to) : -ENOMEM;
+
 	if (r == 0)
-		r = migrate(s, err);
+		r = copy_file(log, to_log);
+	return r == -ENOENT && access(to, F_OK) == 0 ? 0 : r;
+}
+
+/* A copy that has no name any more once it is open. */
+static int open_copy(struct weft_store *s, struct weft_err *err)
+{
+	static const char *const places[] = {"/run/weft", "/run", "/dev/shm", "/tmp"};
+	_cleanup_(freep) char *dir = NULL, *path = NULL;
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(places) && r < 0; i++) {
+		free(dir);
+		dir = weft_strf("%s/weft-store.XXXXXX", places[i]);
+		r = !dir ? -ENOMEM : mkdtemp(dir) ? 0 : -errno;
+	}
+	path = r == 0 ? weft_strf("%s/weft.db", dir) : NULL;
+	if (r == 0)
+		r = path ? copy_to(s->path, path) : -ENOMEM;
+	if (r < 0)
+		weft_err_set(err, r, "store %s: " READ_ONLY ", and it cannot be copied: %s",
+			s->path, strerror(-r));
+	else
+		r = open_at(s, path, err);
+	if (r == 0)
+		r = exec(s, "PRAGMA query_only = ON", "opening", err);
+	if (dir)
+		(void)weft_remove_tree(dir);
+	return r;
+}
+
+int weft_store_open(const char *path, struct weft_store **ret, struct weft_err *err)
+{
+	_cleanup_(weft_store_freep) struct weft_store *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s || !(s->path = strdup(path)))
+		return weft_err_set(err, ENOMEM, "store %s: out of memory", path);
+	strcpy(s->state, "ok");
+	s->fd = open(path, O_RDWR | O_CLOEXEC);
+	s->copy = s->fd < 0 && errno == EROFS;
+	r = s->copy ? open_copy(s, err) : open_at(s, path, err);
 	if (r < 0)
 		return r;
+	/* Opened in any case before SQLite locks it, and not closed until it is done: that would
+	 * take its locks away. */
+	if (s->fd < 0 && !s->copy)
+		s->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (s->copy)
+		say_read_only(s);
 	*ret = TAKE_PTR(s);
 	return 0;
 }
@@ -139,6 +245,8 @@ void weft_store_free(struct weft_store *s)
 	if (!s)
 		return;
 	sqlite3_close_v2(s->db);
+	if (s->fd >= 0)
+		close(s->fd);
 	free(s->path);
 	free(s);
 }
@@ -147,15 +255,19 @@ static int bind_and_run(struct weft_store *s, const char *sql, const char *const
 	const char *doing, struct weft_err *err)
 {
 	_cleanup_(stmt_finalizep) sqlite3_stmt *q = NULL;
-	int rc = sqlite3_prepare_v2(s->db, sql, -1, &q, NULL);
+	int rc;
 
+	if (s->copy)
+		return refuse(s, err);
+	rc = sqlite3_prepare_v2(s->db, sql, -1, &q, NULL);
 	for (size_t i = 0; rc == SQLITE_OK && i < n; i++)
 		rc = sqlite3_bind_text(q, (int)i + 1, texts[i], -1, SQLITE_STATIC);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(q);
 	if (rc != SQLITE_DONE)
 		return fail(s, rc, doing, err);
-	strcpy(s->state, "ok");
+	if (sqlite3_get_autocommit(s->db))
+		say_ok(s);
 	return 0;
 }
 
@@ -183,7 +295,7 @@ int weft_store_del(struct weft_store *s, const char *kind, const char *name, str
 
 int weft_store_begin(struct weft_store *s, struct weft_err *err)
 {
-	return exec(s, "BEGIN IMMEDIATE", "beginning", err);
+	return s->copy ? refuse(s, err) : exec(s, "BEGIN IMMEDIATE", "beginning", err);
 }
 
 int weft_store_end(struct weft_store *s, int ok, struct weft_err *err)
@@ -192,8 +304,10 @@ int weft_store_end(struct weft_store *s, int ok, struct weft_err *err)
 
 	if (ok) {
 		r = exec(s, "COMMIT", "committing", err);
-		if (r == 0)
+		if (r == 0) {
+			say_ok(s);
 			return 0;
+		}
 	}
 	/* Some errors have rolled back already; then this says so, and it does not matter. */
 	sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
@@ -234,4 +348,53 @@ int weft_store_each(struct weft_store *s, const char *kind,
 const char *weft_store_state(const struct weft_store *s)
 {
 	return s->state;
+}
+
+int weft_store_writable(const struct weft_store *s, struct weft_err *err)
+{
+	return s->read_only ? refuse(s, err) : 0;
+}
+
+/* Writing nothing changes nothing, and yet ext4 says when it has had to stop taking anything, which
+ * the flags of its mount do not tell on every kernel. */
+static bool is_read_only(const struct weft_store *s)
+{
+	struct statvfs now;
+
+	if (statvfs(s->path, &now) == 0 && now.f_flag & ST_RDONLY)
+		return true;
+	return s->fd >= 0 && pwrite(s->fd, "", 0, 0) < 0 && errno == EROFS;
+}
+
+static bool has_room(const struct weft_store *s)
+{
+	struct statvfs now;
+
+	return !s->full || (statvfs(s->path, &now) == 0 && now.f_bavail * now.f_bsize >= ROOM);
+}
+
+static int check_copy(const struct weft_store *s)
+{
+	_cleanup_(closep) int fd = open(s->path, O_RDWR | O_CLOEXEC);
+
+	return fd >= 0;
+}
+
+int weft_store_check(struct weft_store *s)
+{
+	char sql[64];
+
+	if (s->copy)
+		return check_copy(s);
+	if (is_read_only(s)) {
+		say_read_only(s);
+		return 0;
+	}
+	if (strcmp(s->state, "ok") == 0 || !sqlite3_get_autocommit(s->db) || !has_room(s))
+		return 0;
+	/* What it says already, once more: a write like any other. */
+	snprintf(sql, sizeof(sql), "PRAGMA user_version = %zu", ARRAY_SIZE(migrations));
+	if (exec(s, sql, "trying to write", NULL) == 0)
+		say_ok(s);
+	return 0;
 }

@@ -233,6 +233,14 @@ int weft_engine_unchanged(struct weft_engine *e, enum weft_engine_kind kind, con
 	return version < 7 ? weft_err_set(err, EBUSY, "%s has version 7", name) : 0;
 }
 
+/* Its disk is read-only. */
+static bool fake_read_only;
+int weft_engine_writable(const struct weft_engine *e, struct weft_err *err)
+{
+	(void)e;
+	return fake_read_only ? weft_err_set(err, EROFS, "store: read-only") : 0;
+}
+
 int weft_engine_watch_check(struct weft_engine *e, uint64_t version, struct weft_err *err)
 {
 	(void)e;

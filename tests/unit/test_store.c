@@ -213,6 +213,84 @@ static int unmount_and_teardown(void **state)
 	return teardown(state);
 }
 
+static int stored_by_who_was_killed(void)
+{
+	struct weft_store *s;
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		s = opened();
+		if (put(s, "service", "a", 4) == 0 && put(s, "service", "b", 8) == 0)
+			raise(SIGKILL);
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? 0 : -1;
+}
+
+/* What its log (the WAL) has must not be missing, though nobody can work it up there. */
+static void a_read_only_disk_is_read(void **state)
+{
+	_cleanup_(weft_store_freep) struct weft_store *s = NULL;
+	struct weft_err err = {0};
+
+	(void)state;
+	if (mount("tmpfs", dir, "tmpfs", 0, "size=4m") < 0) {
+		print_message("# SKIP no mount: %s\n", strerror(errno));
+		skip();
+	}
+	assert_int_equal(stored_by_who_was_killed(), 0);
+	assert_int_equal(mount(NULL, dir, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	s = opened();
+	assert_int_equal(all(s, "service").sum, 12);
+	assert_string_equal(weft_store_state(s), "read-only file system");
+	assert_int_equal(weft_store_writable(s, &err), -EROFS);
+	assert_int_equal(put(s, "service", "a", 1), -EROFS);
+	assert_int_equal(weft_store_del(s, "service", "a", &err), -EROFS);
+	assert_int_equal(weft_store_begin(s, &err), -EROFS);
+	assert_non_null(strstr(err.msg, path));
+	assert_true(err.hint[0]);
+	assert_int_equal(all(s, "service").sum, 12);
+	assert_int_equal(weft_store_check(s), 0);
+
+	assert_int_equal(mount(NULL, dir, NULL, MS_REMOUNT, NULL), 0);
+	assert_int_equal(weft_store_check(s), 1);
+	weft_store_free(s);
+	s = opened();
+	assert_string_equal(weft_store_state(s), "ok");
+	assert_int_equal(put(s, "service", "a", 1), 0);
+	assert_int_equal(all(s, "service").sum, 9);
+}
+
+/* Seen without that anything is to be written, and so is its end. */
+static void a_disk_becomes_read_only_and_is_not_any_more(void **state)
+{
+	_cleanup_(weft_store_freep) struct weft_store *s = NULL;
+	struct weft_err err = {0};
+
+	(void)state;
+	if (mount("tmpfs", dir, "tmpfs", 0, "size=4m") < 0) {
+		print_message("# SKIP no mount: %s\n", strerror(errno));
+		skip();
+	}
+	s = opened();
+	assert_int_equal(put(s, "service", "a", 1), 0);
+	assert_int_equal(weft_store_check(s), 0);
+	assert_int_equal(weft_store_writable(s, &err), 0);
+	/* Seen by its path: one that is mounted over it. */
+	assert_int_equal(mount(dir, dir, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(mount(NULL, dir, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL), 0);
+	assert_int_equal(weft_store_check(s), 0);
+	assert_int_equal(weft_store_writable(s, &err), -EROFS);
+	assert_string_equal(weft_store_state(s), "read-only file system");
+	assert_int_equal(umount2(dir, MNT_DETACH), 0);
+	assert_int_equal(weft_store_check(s), 0);
+	assert_int_equal(weft_store_writable(s, &err), 0);
+	assert_string_equal(weft_store_state(s), "ok");
+	assert_int_equal(put(s, "service", "a", 2), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -225,6 +303,10 @@ int main(void)
 		TEST(a_file_that_is_no_database_is_refused),
 		cmocka_unit_test_setup_teardown(
 			a_full_disk_loses_nothing, setup, unmount_and_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_read_only_disk_is_read, setup, unmount_and_teardown),
+		cmocka_unit_test_setup_teardown(a_disk_becomes_read_only_and_is_not_any_more, setup,
+			unmount_and_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
