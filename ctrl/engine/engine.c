@@ -69,7 +69,8 @@ void engine_step(struct weft_engine *e, const char *what, const char *step)
 static void remove_files(struct weft_engine *e)
 {
 	static const char *const names[] = {"netns", "instances", "logs", "containerd", "native",
-		"qemu", "weft.db", "weft.db-wal", "weft.db-shm", "events.ndjson"};
+		"qemu", "weft.db", "weft.db-wal", "weft.db-shm", "events.ndjson",
+		"events.ndjson.reserved"};
 
 	weft_store_free(e->store);
 	e->store = NULL;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A ring of lines in memory, and the same lines in a file that is appended to and, when it has
  * grown to twice what the ring may hold, replaced by the ring. A line that the disk did not take
- * whole is skipped by who reads it next. */
+ * whole is skipped by who reads it next, and its number, which somebody may have seen, is not given
+ * out again: numbers are reserved (reserve.h). Where that cannot be done either, they go on at the
+ * time of day, which is beyond any that were given out before. */
 #include "ctrl/engine/events.h"
 
 #include <errno.h>
@@ -11,6 +13,7 @@
 
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
+#include "ctrl/engine/reserve.h"
 
 #define FILE_MAX (4U * WEFT_EVENTS_MAX_BYTES) /* of another daemon's, before it is ignored */
 
@@ -22,6 +25,8 @@ struct weft_events {
 	int fd; /* -1: in memory only, or to be written anew */
 	size_t file_bytes;
 	bool complained;
+	struct weft_reserve *numbers; /* NULL: in memory only */
+	bool unreserved;              /* the last one was not */
 	void (*news)(void *userdata);
 	void *userdata;
 	weft_events_observe_t observe;
@@ -41,8 +46,8 @@ static void forget_first(struct weft_events *l)
 	free(TAKE_PTR(*p));
 }
 
-/* Takes line over. Numbers that were left out, because their events were lost, have no line. */
-static void keep(struct weft_events *l, uint64_t seq, char *line)
+/* Numbers that were left out, because their events were lost, have no line. */
+static void go_to(struct weft_events *l, uint64_t seq)
 {
 	if (seq - l->last >= WEFT_EVENTS_MAX) {
 		while (l->first <= l->last)
@@ -52,6 +57,12 @@ static void keep(struct weft_events *l, uint64_t seq, char *line)
 	l->last = seq;
 	while (l->last - l->first >= WEFT_EVENTS_MAX)
 		forget_first(l);
+}
+
+/* Takes line over. */
+static void keep(struct weft_events *l, uint64_t seq, char *line)
+{
+	go_to(l, seq);
 	*place(l, seq) = line;
 	l->bytes += strlen(line);
 	while (l->bytes > WEFT_EVENTS_MAX_BYTES && l->first < l->last)
@@ -151,6 +162,31 @@ static void write_line(struct weft_events *l, const char *line)
 		close(TAKE_FD(l->fd));
 }
 
+/* --- numbers -----------------------------------------------------------------------------------
+ */
+
+static int open_numbers(struct weft_events *l)
+{
+	_cleanup_(freep) char *path = weft_strf("%s.reserved", l->path);
+	int r = path ? weft_reserve_open(path, &l->numbers) : -ENOMEM;
+
+	if (r == 0 && weft_reserve_last(l->numbers) > l->last) {
+		go_to(l, weft_reserve_last(l->numbers));
+		if (l->bytes == 0)
+			l->first = l->last + 1;
+	}
+	return r;
+}
+
+static uint64_t next_number(struct weft_events *l)
+{
+	uint64_t seq = l->last + 1, now = weft_realtime_ms();
+	bool before = l->unreserved;
+
+	l->unreserved = l->numbers && !weft_reserve_take(l->numbers, seq);
+	return l->unreserved && !before && seq < now ? now : seq;
+}
+
 /* -----------------------------------------------------------------------------------------------
  */
 
@@ -164,8 +200,11 @@ int weft_events_open(const char *path, struct weft_events **ret)
 	l->first = 1;
 	if (path && !(l->path = strdup(path)))
 		return -ENOMEM;
-	if (path)
+	if (path) {
 		load(l);
+		if (open_numbers(l) < 0)
+			return -ENOMEM;
+	}
 	*ret = TAKE_PTR(l);
 	return 0;
 }
@@ -174,6 +213,7 @@ void weft_events_free(struct weft_events *l)
 {
 	if (!l)
 		return;
+	weft_reserve_close(l->numbers, l->complained ? 0 : l->last);
 	while (l->first <= l->last)
 		forget_first(l);
 	if (l->fd >= 0)
@@ -194,23 +234,23 @@ void weft_events_add(struct weft_events *l, const char *kind, const char *action
 	const char *object, json_t *data)
 {
 	json_auto_t *doc = NULL;
+	uint64_t seq;
 	char *line;
 
 	if (!l) {
 		json_decref(data);
 		return;
 	}
-	doc = json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:o*}", "seq", (json_int_t)(l->last + 1),
-		"t_us", clock_us(CLOCK_REALTIME), "mono_us", clock_us(CLOCK_MONOTONIC), "kind",
-		kind, "action", action, "object", object, "data", data);
+	seq = next_number(l);
+	doc = json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:o*}", "seq", (json_int_t)seq, "t_us",
+		clock_us(CLOCK_REALTIME), "mono_us", clock_us(CLOCK_MONOTONIC), "kind", kind,
+		"action", action, "object", object, "data", data);
 	line = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
 	if (!line) {
-		l->last++;
-		if (l->last - l->first >= WEFT_EVENTS_MAX)
-			forget_first(l);
+		go_to(l, seq);
 		return;
 	}
-	keep(l, l->last + 1, line);
+	keep(l, seq, line);
 	write_line(l, line);
 	if (l->observe)
 		l->observe(l->observer, l->last, doc);

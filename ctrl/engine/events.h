@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What has happened on this node, in order: services, instances, swaps' steps, every change of
- * weights. A bounded log with a sequence number that only grows, also over restarts; each entry is
- * one line of JSON (the event of ctrl/schema/api.md) with wall-clock and monotonic time, so that it
- * can be laid over a measurement made on this machine. */
+ * weights. A bounded log with a sequence number that only grows, also over restarts, and that no
+ * other event gets when the disk has not taken the one that had it; each entry is one line of JSON
+ * (the event of ctrl/schema/api.md) with wall-clock and monotonic time, so that it can be laid over
+ * a measurement made on this machine. */
 #ifndef WEFT_ENGINE_EVENTS_H
 #define WEFT_ENGINE_EVENTS_H
 

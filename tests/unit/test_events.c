@@ -10,21 +10,27 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "ctrl/base/util.h"
 #include "ctrl/engine/events.h"
+#include "ctrl/engine/reserve.h"
 
 static char dir[] = "/tmp/weft-test-events-XXXXXX";
-static char *path;
+static char *path, *reserved;
 
 static int setup(void **state)
 {
 	(void)state;
 	unlink(path);
+	unlink(reserved);
 	return 0;
 }
+
+static int seen[2];
 
 static struct weft_events *open_log(const char *file)
 {
@@ -249,7 +255,91 @@ static void a_place_that_cannot_be_written_is_none(void **state)
 
 	(void)state;
 	fill(l, 3);
-	assert_int_equal(weft_events_last(l), 3);
+	assert_int_equal(weft_events_last(l) - weft_events_first(l), 2);
+	weft_events_free(l);
+}
+
+struct range {
+	uint64_t first, last;
+};
+
+/* A daemon is killed after n events of which the disk has no file grow beyond so many bytes. */
+static struct range killed_after(unsigned n, rlim_t most)
+{
+	struct rlimit limit = {.rlim_cur = most, .rlim_max = most};
+	struct range r = {0};
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct weft_events *l = open_log(path);
+
+		signal(SIGXFSZ, SIG_IGN);
+		setrlimit(RLIMIT_FSIZE, &limit);
+		fill(l, 1);
+		r.first = weft_events_last(l);
+		fill(l, n - 1);
+		r.last = weft_events_last(l);
+		if (write(seen[1], &r, sizeof(r)) == sizeof(r))
+			raise(SIGKILL);
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(read(seen[0], &r, sizeof(r)), sizeof(r));
+	return r;
+}
+
+static void a_number_is_never_given_out_twice(void **state)
+{
+	/* All is well; the log takes nothing; nor does what reserves its numbers. */
+	static const rlim_t limits[] = {RLIM_INFINITY, 200, 1};
+	struct range all[4 * ARRAY_SIZE(limits)];
+
+	(void)state;
+	assert_int_equal(pipe(seen), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		all[i] = killed_after(
+			i % 2 ? 3 : 3 * WEFT_RESERVE_BLOCK, limits[i % ARRAY_SIZE(limits)]);
+		for (size_t k = 0; k < i; k++)
+			assert_true(all[i].first > all[k].last || all[i].last < all[k].first);
+	}
+	close(seen[0]);
+	close(seen[1]);
+}
+
+/* Who was killed while all was well leaves out few of them, and keeps what there is. */
+static void a_kill_leaves_out_few_numbers(void **state)
+{
+	struct weft_events *l;
+
+	(void)state;
+	assert_int_equal(pipe(seen), 0);
+	assert_int_equal(killed_after(10, RLIM_INFINITY).last, 10);
+	l = open_log(path);
+	assert_int_equal(weft_events_first(l), 1);
+	assert_in_range(weft_events_last(l), 10, WEFT_RESERVE_BLOCK);
+	assert_int_equal(number(l, 10, "seq"), 10);
+	weft_events_free(l);
+	close(seen[0]);
+	close(seen[1]);
+}
+
+/* After a power cut the disk may not have the newest block, but the larger one. */
+static void after_a_power_cut_more_are_left_out(void **state)
+{
+	static const char text[] = "00000000000000000064 00000000000000001024 another-boot\n";
+	struct weft_events *l;
+
+	(void)state;
+	assert_int_equal(weft_write_file(reserved, text, sizeof(text) - 1, 0600), 0);
+	l = open_log(path);
+	assert_int_equal(weft_events_last(l), WEFT_RESERVE_SYNCED);
+	assert_int_equal(weft_events_first(l), WEFT_RESERVE_SYNCED + 1);
+	weft_events_free(l);
+	assert_int_equal(weft_write_file(reserved, "garbage", 7, 0600), 0);
+	l = open_log(path);
+	assert_int_equal(weft_events_last(l), 0);
 	weft_events_free(l);
 }
 
@@ -286,15 +376,20 @@ int main(void)
 		cmocka_unit_test_setup(what_is_no_event_is_passed_over, setup),
 		cmocka_unit_test_setup(numbers_far_apart_are_no_trouble, setup),
 		cmocka_unit_test_setup(a_full_disk_is_survived, setup),
+		cmocka_unit_test_setup(a_number_is_never_given_out_twice, setup),
+		cmocka_unit_test_setup(a_kill_leaves_out_few_numbers, setup),
+		cmocka_unit_test_setup(after_a_power_cut_more_are_left_out, setup),
 		cmocka_unit_test(a_place_that_cannot_be_written_is_none),
 		cmocka_unit_test(the_listener_hears_each),
 	};
 	int r;
 
-	if (!mkdtemp(dir) || !(path = weft_strf("%s/events.ndjson", dir)))
+	if (!mkdtemp(dir) || !(path = weft_strf("%s/events.ndjson", dir)) ||
+		!(reserved = weft_strf("%s.reserved", path)))
 		return 1;
 	r = cmocka_run_group_tests(tests, NULL, NULL);
 	weft_remove_tree(dir);
 	free(path);
+	free(reserved);
 	return r;
 }
