@@ -201,8 +201,7 @@ static int daemon_main(struct start *start, struct weft_err *err)
 	}
 	r = privilege_drop(err);
 	if (r == 0)
-		r = lock_state(
-			start->options.engine.state_dir, start->options.purge, &lock, err);
+		r = lock_state(start->options.engine.state_dir, start->options.purge, &lock, err);
 	if (r < 0)
 		return r;
 	signal(SIGPIPE, SIG_IGN);

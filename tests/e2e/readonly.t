@@ -79,7 +79,7 @@ no_purge() {
 writable_again() {
 	local pid=$LAB_WEFTD_PID
 	mount -o remount,bind,rw "$LAB_DIR/state" && well && same instances "$before" "$(pids)" &&
-		same 'weftd' "$pid" "$(lab_weft events -o json | jq -rs '[.[] | select(.kind == "daemon")][-1].data.pid')"
+		same 'weftd' "$pid" "$(lab_weft events -o json | jq -r '[.items[] | select(.kind == "daemon")][-1].data.pid')"
 }
 
 broken() {

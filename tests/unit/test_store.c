@@ -305,8 +305,8 @@ int main(void)
 			a_full_disk_loses_nothing, setup, unmount_and_teardown),
 		cmocka_unit_test_setup_teardown(
 			a_read_only_disk_is_read, setup, unmount_and_teardown),
-		cmocka_unit_test_setup_teardown(a_disk_becomes_read_only_and_is_not_any_more, setup,
-			unmount_and_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_disk_becomes_read_only_and_is_not_any_more, setup, unmount_and_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
