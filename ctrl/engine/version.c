@@ -80,15 +80,23 @@ static bool is_wanted(const char *action)
 	       strcmp(action, "deleting") == 0;
 }
 
-static void weights_changed(struct service *s, uint64_t seq)
+/* What the event says they are: at a replay nothing else knows. */
+static void weights_changed(struct service *s, uint64_t seq, const json_t *data)
 {
+	const json_t *weights = json_object_get(data, "weights");
+	bool rr = strcmp(text_of(data, "policy"), policy_name(WEFT_DP_RR)) == 0;
+
 	s->version = seq;
 	if (s->swap)
 		s->swap->version = seq;
-	for (struct instance *i = s->engine->instances; i; i = i->next) {
-		if (i->service != s || i->weight_said == i->weight[WEFT_DP_RR])
+	for (struct instance *i = s->engine->instances; i && rr; i = i->next) {
+		uint32_t weight = i->service != s ? 0
+						  : (uint32_t)json_integer_value(
+							    json_object_get(weights, i->name));
+
+		if (i->service != s || i->weight_said == weight)
 			continue;
-		i->weight_said = i->weight[WEFT_DP_RR];
+		i->weight_said = weight;
 		i->version = seq;
 	}
 }
@@ -110,7 +118,7 @@ static void observe(void *userdata, uint64_t seq, const json_t *event)
 	if (of && kind == WEFT_ENGINE_SERVICE && is_wanted(text_of(event, "action")))
 		of->wanted_version = seq;
 	if (of && strcmp(word, "weights") == 0)
-		weights_changed(of, seq);
+		weights_changed(of, seq, json_object_get(event, "data"));
 }
 
 /* What happened before the oldest event that is held happened at that number at the latest. */

@@ -93,6 +93,23 @@ kept_over_restart() {
 	same 'versions' "$before" "$after"
 }
 
+# The last change of an instance was its weight, which only that event tells.
+versions() { get /v1/instances | jq -c '[.items[] | select(.service == "shop.web") | {(.id): .version}] | add'; }
+none_goes_back() {
+	local before after last
+	wait_for 60 running shop.web || return 1
+	lab_weft service weights shop.web "$(lab_weft instance list -o json | jq -r '
+		[.items[] | select(.service == "shop.web")][0].id | split(".")[2]')=77" >/dev/null || return 1
+	last=$(get /v1/events | jq '[.items[] | select(.kind == "weights" and .object == "shop.web")][-1].seq')
+	before=$(versions)
+	jq -e --argjson last "$last" 'any(.[]; . == $last)' <<<"$before" >/dev/null || { echo "$before $last" && return 1; }
+	lab_weftd_kill && lab_weftd || return 1
+	after=$(versions)
+	echo "$before $after"
+	jq -en --argjson before "$before" --argjson after "$after" '[$before | keys[] | $after[.] >= $before[.]] | all' &&
+		same 'instances' "$(jq -c 'keys' <<<"$before")" "$(jq -c 'keys' <<<"$after")"
+}
+
 # --- two people
 
 two_people() {
@@ -254,6 +271,7 @@ tap 'a change of what has changed since is refused, with both versions' conflict
 tap 'what weft does by itself is no conflict' not_by_itself
 tap 'If-Match that means nothing is refused' nonsense
 tap 'a restart of weftd changes no version' kept_over_restart
+tap 'killed, it takes no version of an instance back' none_goes_back
 tap 'diff, and apply only if nobody was faster' two_people
 tap 'nor what somebody has removed' removed_meanwhile
 tap 'diff, apply and delete of a directory' directory
