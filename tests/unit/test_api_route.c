@@ -447,6 +447,30 @@ static void test_trace(void **state)
 	assert_int_equal(got.status, 409);
 }
 
+/* What there is can be read, and tried; an instance be looked into. */
+static void test_read_only(void **state)
+{
+	static const char *const changes[][2] = {{"POST", "/v1/apply"},
+		{"DELETE", "/v1/services/shop.web"}, {"DELETE", "/v1/services/shop.web/weights"},
+		{"POST", "/v1/swaps/7f3a/abort"}, {"POST", "/v1/instances/shop.web.1/pause"},
+		{"POST", "/v1/images/prune"}, {"DELETE", "/v1/peers/b"}};
+
+	(void)state;
+	fake_read_only = true;
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		ask_with(changes[i][0], changes[i][1], "{}", NULL);
+		expect_error(507, "read_only", "read-only", "");
+		assert_string_equal(fake_engine.asked, "");
+	}
+	ask("GET", "/v1/services");
+	assert_int_equal(got.status, 200);
+	ask_with("POST", "/v1/apply", "{}", "dry_run=1");
+	assert_int_equal(got.status, 200);
+	fake_read_only = false;
+	ask("DELETE", "/v1/services/shop.web");
+	assert_int_equal(got.status, 202);
+}
+
 static void test_bad_swaps(void **state)
 {
 	static const struct {
@@ -765,6 +789,7 @@ int main(void)
 		TEST(test_peers),
 		TEST(test_events),
 		TEST(test_trace),
+		TEST(test_read_only),
 		TEST(test_bad_swaps),
 		TEST(test_deep_json),
 		TEST(test_engine_errors),
