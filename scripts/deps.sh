@@ -15,7 +15,7 @@ run=(containerd runc runsc qemu-system-x86 nginx-light iproute2 jq curl procps u
 tests=(libcmocka-dev perl wrk clang-format-14 shellcheck mandoc sparse cppcheck nftables haproxy
 	iputils-ping git bsdextrautils netbase ethtool prometheus redis-server redis-tools openssl
 	python3-jsonschema busybox-static cpio qemu-system-arm iperf3 traceroute dnsmasq-base
-	bind9-dnsutils)
+	bind9-dnsutils e2fsprogs)
 
 fail() {
 	printf 'deps: %s\n' "$1" >&2
