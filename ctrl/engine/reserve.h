@@ -10,9 +10,8 @@
 
 #include "ctrl/base/cleanup.h"
 
-#define WEFT_RESERVE_BLOCK  64   /* numbers that a daemon which is killed may leave out */
-#define WEFT_RESERVE_SYNCED 1024 /* and a power cut: these are waited for until the disk has them \
-				  */
+#define WEFT_RESERVE_BLOCK  64   /* numbers that who is killed may leave out */
+#define WEFT_RESERVE_SYNCED 1024 /* and a power cut: the disk is waited for */
 
 struct weft_reserve;
 
