@@ -179,7 +179,7 @@ static __always_inline int error_read(
 		return DROP(TRUNCATED);
 	if (type != ICMP_UNREACHABLE && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETER)
 		return DROP(ICMP_TYPE);
-	if (p->frag_first) /* RFC 1812 keeps them below any MTU */
+	if (p->frag_first || p->frag_later) /* RFC 1812 keeps them below any MTU */
 		return DROP(MALFORMED);
 	ret = quoted_load(skb, p, q);
 	return ret ? ret : quoted_answer(q, ret_answer);

@@ -7,8 +7,7 @@
 
 #include "bpf/forward6.h"
 
-/* The packet that the error is about. It went from the one to the other that the error comes from
- * and goes to: its addresses are the error's own, the other way round. */
+/* The packet that the error is about. */
 struct quoted6 {
 	__be16 words[4]; /* of the transport header */
 	__u16 off, l4;
@@ -16,7 +15,9 @@ struct quoted6 {
 	__u16 proto;
 };
 
-static __always_inline bool quoted6_matches(struct __sk_buff *skb, __u32 off)
+/* Inside of the overlay it went from the one to the other that the error comes from and goes to:
+ * its addresses are the error's own, the other way round. */
+__noinline int quoted6_matches(struct __sk_buff *skb, __u32 off)
 {
 	const struct ipv6hdr *ip = (void *)(frame(skb) + IP_OFF);
 	struct weft_addr6 saddr, daddr;
@@ -42,8 +43,6 @@ __noinline int quoted6_read(struct __sk_buff *skb, const struct packet *p, struc
 		return DROP(TRUNCATED);
 	if (bpf_ntohl(first[0]) >> 28 != 6)
 		return DROP(MALFORMED);
-	if (!quoted6_matches(skb, q->off))
-		return DROP(ICMP_NO_FLOW);
 	walk = ip6_walk(skb, q->off, p->ip_len - (q->off - IP_OFF));
 	if (walk < 0)
 		return walk;
@@ -110,18 +109,19 @@ __noinline int addr6_replace(struct __sk_buff *skb, __u32 ip, const struct weft_
 
 /* As quoted_check(); pseudo is the sum of the addresses of before. */
 static __always_inline __u16 quoted6_check(
-	const struct quoted6 *q, __u32 pseudo, __u16 check, __u32 diff)
+	const struct quoted6 *q, __u32 pseudo, __u16 check, __u32 diff, __u32 ports)
 {
 	pseudo = csum_fold((__u64)pseudo + bpf_htons(q->proto) + bpf_htons(q->len));
 	if (q->proto != NEXT_ICMP && check == pseudo)
 		return csum_fold((__u64)check + diff);
-	check = ~csum_fold((__u64)(__u16)~check + diff);
+	check = ~csum_fold((__u64)(__u16)~check + diff + ports);
 	return q->proto == IPPROTO_UDP && !check ? 0xffff : check;
 }
 
-/* Rewrite what is quoted, and the error's own checksum by what that changes. */
+/* Rewrite what is quoted, and the error's own checksum by what that changes. ports is what a sum
+ * over the quoted transport header has grown by already. */
 static __always_inline int quoted6_rewrite(struct __sk_buff *skb, const struct packet *p,
-	const struct quoted6 *q, const __be32 saddr[4], const __be32 daddr[4])
+	const struct quoted6 *q, const __be32 saddr[4], const __be32 daddr[4], __u32 ports)
 {
 	__u32 off = quoted6_check_off(q), pseudo;
 	__u16 check = 0, fresh;
@@ -137,7 +137,7 @@ static __always_inline int quoted6_rewrite(struct __sk_buff *skb, const struct p
 	if (off - IP_OFF + sizeof(check) <= p->ip_len) {
 		if (bpf_skb_load_bytes(skb, off, &check, sizeof(check)))
 			return DROP(TRUNCATED);
-		fresh = quoted6_check(q, pseudo, check, diff);
+		fresh = quoted6_check(q, pseudo, check, diff, ports);
 		if (bpf_skb_store_bytes(skb, off, &fresh, sizeof(fresh), 0))
 			return DROP(NO_MEMORY);
 		grown += (__u64)(__u16)~check + fresh;
@@ -178,7 +178,7 @@ __noinline int error6_finish(
 	source = route6_source(r, from);
 	if (!source)
 		return DROP(BACKEND_GONE);
-	ret = quoted6_rewrite(skb, p, q, to->ns_addr6, source);
+	ret = quoted6_rewrite(skb, p, q, to->ns_addr6, source, 0);
 	if (!ret)
 		ret = error6_translate(skb, p, source, to->ns_addr6);
 	if (ret)
@@ -190,30 +190,42 @@ __noinline int error6_finish(
 	return deliver(skb, to);
 }
 
+/* An error, and what it is about: 0 or a DROP(). */
+__noinline int error6_read(struct __sk_buff *skb, struct packet *p, struct quoted6 *q)
+{
+	__u8 type = 0;
+	int ret;
+
+	if (!p || !q)
+		return DROP(MALFORMED);
+	ret = parse_ip6(skb, p);
+	if (ret)
+		return ret;
+	if (p->proto != NEXT_ICMP)
+		return DROP(ICMP_TYPE);
+	if (bpf_skb_load_bytes(skb, p->l4, &type, sizeof(type)))
+		return DROP(TRUNCATED);
+	if (type < ICMP6_UNREACHABLE || type > ICMP6_PARAMETER)
+		return DROP(ICMP_TYPE);
+	if (p->frag_first || p->frag_later) /* RFC 4443 keeps them below any MTU */
+		return DROP(MALFORMED);
+	return quoted6_read(skb, p, q);
+}
+
 /* ICMPv6 that is neither echo nor neighbour discovery, to target: the verdict. */
 __noinline int icmp6_error(struct __sk_buff *skb, __u32 from_id, __u32 target)
 {
 	struct route6 r = {.from_id = from_id};
 	struct packet p = {}, answer = {};
 	struct quoted6 q = {};
-	__u8 type = 0;
 	int ret;
 
-	ret = parse_ip6(skb, &p);
-	if (ret)
-		return ret;
-	if (bpf_skb_load_bytes(skb, p.l4, &type, sizeof(type)))
-		return DROP(TRUNCATED);
-	if (type < ICMP6_UNREACHABLE || type > ICMP6_PARAMETER)
-		return DROP(ICMP_TYPE);
-	if (p.frag_first) /* RFC 4443 keeps them below any MTU */
-		return DROP(MALFORMED);
-	ret = quoted6_read(skb, &p, &q);
+	ret = error6_read(skb, &p, &q);
 	if (!ret)
 		ret = quoted6_answer(&q, &answer);
 	if (ret)
 		return ret;
-	if (!route6_known(&answer, &r, target))
+	if (!quoted6_matches(skb, q.off) || !route6_known(&answer, &r, target))
 		return DROP(ICMP_NO_FLOW);
 	return error6_finish(skb, &p, &q, &r);
 }

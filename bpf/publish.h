@@ -3,8 +3,9 @@
  * way out. A backend of another node gets the packet by the tunnel, with the client's address as
  * its source; that node remembers whom to send the answer to, and this one sends it on as its own.
  *
- * A later fragment follows its first by the same notes as inside of the overlay; of answers, which
- * leave the overlay, fragments are not translated, and given up. */
+ * A later fragment follows its first by the same notes as inside of the overlay. That of an answer
+ * says by reverse that it is one, and whose: to is the peer's id, 0 for the caller of a port of
+ * this node. */
 #ifndef WEFT_BPF_PUBLISH_H
 #define WEFT_BPF_PUBLISH_H
 
@@ -139,7 +140,7 @@ __noinline int publish_later(struct __sk_buff *skb)
 	if (parse_pull(skb) || parse_ip(skb, &p) || !p.frag_later)
 		return 0;
 	note = frag_find(&p);
-	if (!note || note->saddr != p.saddr)
+	if (!note || note->reverse || note->saddr != p.saddr)
 		return 0;
 	to = instance_get(note->to);
 	if (!to || to->ns_addr != note->daddr)
@@ -169,6 +170,29 @@ static __always_inline int publish_in(struct __sk_buff *skb)
 	return to ? deliver(skb, to) : DROP(BACKEND_GONE);
 }
 
+/* Whose the answer is that a fragment follows the first one of: PUBLISH(). */
+static __always_inline __u64 answer_later(const struct packet *p, __u32 from_id)
+{
+	const struct weft_frag *note = frag_find(p);
+
+	if (!note || !note->reverse || note->backend != from_id || note->saddr != p->saddr)
+		return 0;
+	return note->to ? PUBLISH(PUBLISH_PEERS, note->to) : PUBLISH(PUBLISH_OURS, 0);
+}
+
+static __always_inline void answer_first(const struct packet *p, __u32 from_id, __u32 peer)
+{
+	struct weft_frag note = {
+		.saddr = p->saddr,
+		.daddr = p->daddr,
+		.to = peer,
+		.backend = from_id,
+		.reverse = 1,
+	};
+
+	frag_note(p, &note);
+}
+
 __noinline __u64 publish_whose(struct __sk_buff *skb, __u32 from_id)
 {
 	const struct weft_bpf_instance *from = instance_get(from_id);
@@ -177,7 +201,11 @@ __noinline __u64 publish_whose(struct __sk_buff *skb, __u32 from_id)
 	struct outside o = {};
 	const __u32 *peer;
 
-	if (!from || parse_ip(skb, &p) || !has_ports(p.proto) || p.frag_later || parse_l4(skb, &p))
+	if (!from || parse_ip(skb, &p) || !has_ports(p.proto))
+		return 0;
+	if (p.frag_later)
+		return answer_later(&p, from_id);
+	if (parse_l4(skb, &p))
 		return 0;
 	if (answers_published(&p, p.daddr, from, from_id, &o, true))
 		return PUBLISH(PUBLISH_OURS, o.pub->host_port);
@@ -197,16 +225,16 @@ __noinline int publish_send(struct __sk_buff *skb, __u32 from_id, __u32 port)
 	struct packet p = {};
 	int ret;
 
-	if (!from || !at || parse_ip(skb, &p) || parse_l4(skb, &p))
+	if (!from || !at || parse_ip(skb, &p) || (!p.frag_later && parse_l4(skb, &p)))
 		return DROP(NO_UPLINK);
 	if (p.frag_first)
-		return DROP(FRAGMENT);
+		answer_first(&p, from_id, 0);
 	if (from->device == WEFT_DEVICE_REMOTE)
 		mtu = peer_mtu(from->peer);
 	count_packet(skb, from->service, from_id, FROM_BACKEND);
-	if (mtu && p.tcp_flags & TCP_SYN)
+	if (mtu && p.tcp_flags & TCP_SYN && !p.frag_first)
 		mss_clamp(skb, p.l4, mtu);
-	ret = nat_port(skb, &p, PORT_SOURCE, p.sport, port);
+	ret = p.frag_later ? 0 : nat_port(skb, &p, PORT_SOURCE, p.sport, port);
 	if (!ret)
 		ret = nat_rewrite(skb, &p, at->addr, p.daddr);
 	return ret ? ret : leave();
@@ -224,6 +252,8 @@ __noinline int publish_send_peer(struct __sk_buff *skb, __u32 from_id, __u32 pee
 		return DROP(TRUNCATED);
 	if (p.ip_len > mtu && too_big(skb, mtu, true))
 		return outside_too_big(skb, from_id, mtu);
+	if (p.frag_first)
+		answer_first(&p, from_id, peer);
 	return encap(skb, peer);
 }
 
@@ -255,7 +285,7 @@ static __always_inline __s64 judge_later(const struct packet *p, __u32 peer)
 	const struct weft_frag *note = in_overlay_range(p->saddr) ? NULL : frag_find(p);
 	const struct weft_bpf_instance *to;
 
-	if (!note || note->backend != peer || note->daddr != p->daddr)
+	if (!note || note->reverse || note->backend != peer || note->daddr != p->daddr)
 		return DROP(TUNNEL_SOURCE);
 	to = instance_get(note->to);
 	if (!to || to->device == WEFT_DEVICE_REMOTE || to->ns_addr != p->daddr)
@@ -285,12 +315,14 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 	ret = parse_ip(skb, &p);
 	if (ret)
 		return ret;
-	if (has_ports(p.proto) && p.frag_later)
-		return judge_later(&p, peer);
-	if (!has_ports(p.proto) || parse_l4(skb, &p))
+	if (!has_ports(p.proto))
 		return DROP(TUNNEL_SOURCE);
 	id = bpf_map_lookup_elem(&ns_addrs, &p.saddr);
 	from = id ? instance_get(*id) : NULL;
+	if (!from && p.frag_later)
+		return judge_later(&p, peer);
+	if (!p.frag_later && parse_l4(skb, &p))
+		return DROP(TUNNEL_SOURCE);
 	if (from) {
 		if (from->device != WEFT_DEVICE_REMOTE || from->peer != peer)
 			return DROP(TUNNEL_SOURCE);

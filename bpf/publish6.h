@@ -5,20 +5,8 @@
 
 #include "bpf/forward6.h"
 #include "bpf/publish.h"
+#include "bpf/publish6_icmp.h"
 #include "bpf/refuse6.h"
-
-static __always_inline bool in_overlay_range6(const __be32 addr[4])
-{
-	return (addr[0] & bpf_htonl(WEFT_OVERLAY6_MASK)) == bpf_htonl(WEFT_OVERLAY6_NET);
-}
-
-/* NULL: not (any more) in what is linear. */
-static __always_inline const struct ipv6hdr *ip6_header(struct __sk_buff *skb)
-{
-	const struct ipv6hdr *ip = (void *)(frame(skb) + IP_OFF);
-
-	return (void *)(ip + 1) > frame_end(skb) ? NULL : ip;
-}
 
 /* A packet with ports; its addresses stay in the frame. */
 static __always_inline bool parse_outside6(struct __sk_buff *skb, struct packet *p)
@@ -121,6 +109,8 @@ __noinline int publish6_later(struct __sk_buff *skb)
 	ret = later_fragment6(skb, &r, p.frag);
 	if (ret)
 		return ret == DROP(FRAGMENT) ? 0 : ret;
+	if (r.reverse)
+		return 0;
 	to = instance_get(r.to_id);
 	if (!to)
 		return DROP(BACKEND_GONE);
@@ -138,10 +128,16 @@ static __always_inline __u32 instance_mtu6(__u32 id)
 /* As publish_in(). */
 static __always_inline int publish6_in(struct __sk_buff *skb)
 {
-	__s64 pick = publish6_pick(skb);
 	const struct weft_bpf_instance *to;
+	__s64 pick;
 	int ret;
 
+	if (may_be_error6(skb)) {
+		pick = publish6_error_pick(skb);
+		if (pick)
+			return publish6_error_to(skb, PICKED_PUB(pick), PICKED_TO(pick));
+	}
+	pick = publish6_pick(skb);
 	if (pick < 0)
 		return refuse6(skb, 0, pick, 0);
 	ret = pick ? publish6_to(skb, PICKED_PUB(pick), PICKED_TO(pick)) : publish6_later(skb);
@@ -155,15 +151,21 @@ static __always_inline int publish6_in(struct __sk_buff *skb)
 	return to ? deliver(skb, to) : DROP(BACKEND_GONE);
 }
 
-static __always_inline void return_key6(struct weft_return_key *k, const __be32 client[4],
-	__be16 client_port, __u32 instance, __be16 port, __u8 proto)
+/* As answer_later() and answer_first(); what the note says is to is the instance itself. */
+__noinline __u64 answer6_later(struct __sk_buff *skb, __u32 from_id, __u32 frag)
 {
-	__builtin_memset(k, 0, sizeof(*k));
-	copy_addr6(k->client, client);
-	k->instance = instance;
-	k->client_port = client_port;
-	k->port = port;
-	k->proto = proto;
+	struct route6 r = {};
+
+	if (later_fragment6(skb, &r, frag) || !r.reverse || r.to_id != from_id)
+		return 0;
+	return r.backend ? PUBLISH(PUBLISH_PEERS, r.backend) : PUBLISH(PUBLISH_OURS, 0);
+}
+
+__noinline int answer6_first(struct __sk_buff *skb, __u32 from_id, __u32 peer, __u32 frag)
+{
+	struct route6 r = {.to_id = from_id, .backend = peer, .reverse = 1};
+
+	return first_fragment6(skb, &r, frag);
 }
 
 /* As publish_whose(). */
@@ -176,8 +178,10 @@ __noinline __u64 publish6_whose(struct __sk_buff *skb, __u32 from_id)
 	struct outside o = {};
 	const __u32 *peer;
 
-	if (!from || !parse_outside6(skb, &p))
+	if (!from)
 		return 0;
+	if (!parse_outside6(skb, &p))
+		return p.frag_later ? answer6_later(skb, from_id, p.frag) : 0;
 	ip = ip6_header(skb);
 	if (!ip)
 		return 0;
@@ -198,13 +202,13 @@ __noinline int publish6_send(struct __sk_buff *skb, __u32 from_id, __u32 port)
 	struct packet p = {};
 	int ret;
 
-	if (!from || !at || !parse_outside6(skb, &p))
+	if (!from || !at || parse_ip6(skb, &p) || (!p.frag_later && parse_l4_6(skb, &p)))
 		return DROP(NO_UPLINK);
 	if (p.frag_first)
-		return DROP(FRAGMENT);
+		answer6_first(skb, from_id, 0, p.frag);
 	count_packet(skb, from->service, from_id, FROM_BACKEND);
 	clamp6(skb, &p, way_mtu6(from));
-	ret = nat_port(skb, &p, PORT_SOURCE, p.sport, port);
+	ret = p.frag_later ? 0 : nat_port(skb, &p, PORT_SOURCE, p.sport, port);
 	if (!ret)
 		ret = nat6_source(skb, &p, at->addr6);
 	return ret ? ret : leave();
@@ -218,18 +222,28 @@ __noinline int publish6_send_peer(struct __sk_buff *skb, __u32 from_id, __u32 pe
 
 	if (!mtu)
 		return DROP(NO_PEER);
-	if (!parse_outside6(skb, &p))
+	if (parse_ip6(skb, &p))
 		return DROP(TRUNCATED);
 	if (too_big6(skb, &p, mtu))
 		return refuse6(skb, from_id, DROP(TOO_BIG), mtu);
+	if (p.frag_first)
+		answer6_first(skb, from_id, peer, p.frag);
 	return encap(skb, peer);
 }
 
 /* As publish_out(). */
 static __always_inline int publish6_out(struct __sk_buff *skb, __u32 from_id)
 {
-	__u64 whose = publish6_whose(skb, from_id);
+	__u64 whose;
 
+	if (may_be_error6(skb)) {
+		whose = publish6_error_whose(skb, from_id);
+		if (PUBLISH_KIND(whose) == PUBLISH_PEERS)
+			return encap(skb, (__u32)whose);
+		if (PUBLISH_KIND(whose) == PUBLISH_OURS)
+			return publish6_error_send(skb, from_id, (__u32)whose);
+	}
+	whose = publish6_whose(skb, from_id);
 	switch (PUBLISH_KIND(whose)) {
 	case PUBLISH_OURS:
 		return publish6_send(skb, from_id, (__u32)whose);
@@ -248,7 +262,7 @@ __noinline __s64 publish6_judge_later(struct __sk_buff *skb, __u32 peer)
 	struct route6 r = {};
 	struct packet p = {};
 
-	if (parse_ip6(skb, &p) || !p.frag_later || later_fragment6(skb, &r, p.frag) ||
+	if (parse_ip6(skb, &p) || !p.frag_later || later_fragment6(skb, &r, p.frag) || r.reverse ||
 		r.backend != peer)
 		return DROP(TUNNEL_SOURCE);
 	ip = ip6_header(skb);
@@ -279,8 +293,8 @@ __noinline __s64 publish6_judge(struct __sk_buff *skb, __u32 peer)
 	struct packet p = {};
 	const __u32 *id, *known;
 
-	if (!parse_outside6(skb, &p))
-		return p.frag_later ? publish6_judge_later(skb, peer) : DROP(TUNNEL_SOURCE);
+	if (!parse_outside6(skb, &p) && !p.frag_later)
+		return DROP(TUNNEL_SOURCE);
 	ip = ip6_header(skb);
 	if (!ip)
 		return DROP(TUNNEL_SOURCE);
@@ -290,6 +304,8 @@ __noinline __s64 publish6_judge(struct __sk_buff *skb, __u32 peer)
 		return from->device == WEFT_DEVICE_REMOTE && from->peer == peer
 			       ? (__s64)PUBLISH(PUBLISH_OURS, *id)
 			       : DROP(TUNNEL_SOURCE);
+	if (p.frag_later)
+		return publish6_judge_later(skb, peer);
 	id = bpf_map_lookup_elem(&ns_addrs6, &ip->daddr);
 	to = id ? instance_get(*id) : NULL;
 	svc = to ? service_get(to->service) : NULL;
@@ -307,14 +323,21 @@ __noinline __s64 publish6_judge(struct __sk_buff *skb, __u32 peer)
 }
 
 /* As publish_arrive(). */
-static __always_inline int publish6_arrive(struct __sk_buff *skb, __u32 peer)
+static __always_inline int publish6_arrive(struct __sk_buff *skb, __u32 peer, bool error)
 {
-	__s64 judged = publish6_judge(skb, peer);
 	const struct weft_bpf_instance *to;
+	__s64 judged;
 	__u64 whose;
 
+	judged = error ? publish6_error_judge(skb, peer) : publish6_judge(skb, peer);
 	if (judged < 0)
 		return judged;
+	if (PUBLISH_KIND(judged) == PUBLISH_OURS && error) {
+		whose = publish6_error_whose(skb, (__u32)judged);
+		return PUBLISH_KIND(whose) == PUBLISH_OURS
+			       ? publish6_error_send(skb, (__u32)judged, (__u32)whose)
+			       : DROP(ICMP_NO_FLOW);
+	}
 	if (PUBLISH_KIND(judged) == PUBLISH_OURS) {
 		whose = publish6_whose(skb, (__u32)judged);
 		return PUBLISH_KIND(whose) == PUBLISH_OURS

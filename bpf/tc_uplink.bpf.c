@@ -89,7 +89,7 @@ __noinline int arrive6(struct __sk_buff *skb, __u32 peer)
 		return DROP(TRUNCATED);
 	r.from_id = remote_source6(ip->saddr.in6_u.u6_addr32, peer);
 	if (!r.from_id)
-		return publish6_arrive(skb, peer);
+		return publish6_arrive(skb, peer, p.proto == NEXT_ICMP);
 	id = bpf_map_lookup_elem(&ns_addrs6, &ip->daddr);
 	to = id ? instance_get(*id) : NULL;
 	if (!to || to->device == WEFT_DEVICE_REMOTE)

@@ -184,6 +184,76 @@ static void fragments_follow(void **state)
 	assert_int_equal(lab_run_uplink(dp, &f), LAB_SHOT);
 }
 
+/* A part of an answer of instance from to the caller. */
+static void answer(struct lab_frame *f, uint32_t from, uint16_t id, int later)
+{
+	lab_udp(f, (struct lab_tuple){HERE, CALLER, 53, 40000}, 64);
+	lab_ip(f)->saddr = ns_addr(from);
+	lab_udph(f)->check = 0;
+	lab_fragment(f, id, later ? 64 : 0, !later);
+}
+
+/* So is an answer: from here, ... */
+static void fragments_of_answers_follow(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f, before;
+
+	datagram(&f, inet_addr(NODE), 5353, 80, 0);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	for (int later = 0; later < 3; later++) {
+		answer(&f, HERE, 80, later);
+		assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+		assert_true(lab_from(&f, NODE));
+		assert_true(lab_to(&f, CALLER));
+		assert_int_equal(ntohs(lab_udph(&f)->source), later ? 53 : 5353);
+		assert_true(later || lab_sums_right(&f));
+	}
+	/* Of another datagram, or sent by somebody else, it is none of it. */
+	answer(&f, HERE, 81, 1);
+	assert_int_equal(lab_run(dp, &f), LAB_OK);
+	answer(&f, HERE, 80, 1);
+	from_outside(&f, CALLER);
+	lab_ip(&f)->saddr = ns_addr(HERE);
+	lab_check_ip(&f);
+	before = f;
+	assert_int_equal(lab_run_publish(dp, &f), LAB_UNSPEC);
+	assert_memory_equal(f.data, before.data, f.len);
+}
+
+/* ... from another node, and to a peer's caller. */
+static void fragments_of_answers_between_nodes(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{FAR, 1}}, 1);
+	datagram(&f, inet_addr(NODE), 5353, 82, 0);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	for (int later = 0; later < 2; later++) {
+		answer(&f, FAR, 82, later);
+		lab_wrap(&f, PEER, false, false);
+		assert_int_equal(lab_run_uplink(dp, &f), LAB_REDIRECT);
+		assert_true(lab_from(&f, NODE));
+		assert_true(lab_to(&f, CALLER));
+		assert_int_equal(ntohs(lab_udph(&f)->source), later ? 53 : 5353);
+	}
+	answer(&f, FAR, 83, 1);
+	lab_wrap(&f, PEER, false, false);
+	assert_int_equal(lab_run_uplink(dp, &f), LAB_SHOT);
+
+	datagram(&f, ns_addr(HERE), 53, 84, 0);
+	lab_wrap(&f, PEER, false, false);
+	assert_int_equal(lab_run_uplink(dp, &f), LAB_REDIRECT);
+	for (int later = 0; later < 2; later++) {
+		answer(&f, HERE, 84, later);
+		assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+		lab_unwrap(&f, PEER, false, false);
+		assert_int_equal(lab_ip(&f)->saddr, ns_addr(HERE));
+		assert_true(lab_to(&f, CALLER));
+	}
+}
+
 static void ports_come_and_go(void **state)
 {
 	const struct weft_dp_port less[] = {{HOST, PORT, IPPROTO_TCP}},
@@ -281,6 +351,8 @@ int main(void)
 		T(to_another_node_and_back),
 		T(for_a_peers_caller),
 		T(fragments_follow),
+		T(fragments_of_answers_follow),
+		T(fragments_of_answers_between_nodes),
 		T(ports_come_and_go),
 		T(not_by_xdp_on_a_veth),
 		T(without_an_uplink),

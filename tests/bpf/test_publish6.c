@@ -228,6 +228,84 @@ static void fragments_follow(void **state)
 	assert_int_equal(lab_run_publish(dp, &f), LAB_UNSPEC);
 }
 
+/* A part of a call to an address, and of an answer of instance from. */
+static void part_of_call(struct lab_frame *f, struct in6_addr to, uint16_t dport, uint32_t id)
+{
+	lab_udp(f, (struct lab_tuple){HERE, VIP6, 40000, dport}, 64);
+	addresses(f, text6(CALLER6), to);
+	lab_udph(f)->check = 1;
+	lab_fragment6(f, id, 0, true);
+}
+
+static void part_of_answer(struct lab_frame *f, uint32_t from, uint32_t id, int later)
+{
+	lab_udp(f, (struct lab_tuple){HERE, CALLER6, 53, 40000}, 64);
+	addresses(f, ns6(from), text6(CALLER6));
+	lab_udph(f)->check = 1;
+	lab_fragment6(f, id, later ? 64 : 0, !later);
+}
+
+static void assert_answers(struct lab_frame *f, struct in6_addr from, uint16_t sport)
+{
+	struct in6_addr caller = text6(CALLER6);
+
+	assert_memory_equal(&lab_ip6(f)->saddr, &from, sizeof(from));
+	assert_memory_equal(&lab_ip6(f)->daddr, &caller, sizeof(caller));
+	assert_int_equal(ntohs(((struct udphdr *)(f->data + ETH_HLEN + 48))->source), sport);
+}
+
+static void fragments_of_answers_follow(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f, before;
+
+	part_of_call(&f, text6(NODE6), 5353, 80);
+	at_the_uplink(&f);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	for (int later = 0; later < 3; later++) {
+		part_of_answer(&f, HERE, 81, later);
+		assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+		assert_answers(&f, text6(NODE6), later ? 53 : 5353);
+	}
+	part_of_answer(&f, HERE, 82, 1);
+	assert_int_equal(lab_run(dp, &f), LAB_OK);
+	part_of_answer(&f, HERE, 81, 1);
+	at_the_uplink(&f);
+	before = f;
+	assert_int_equal(lab_run_publish(dp, &f), LAB_UNSPEC);
+	assert_memory_equal(f.data, before.data, f.len);
+}
+
+static void fragments_of_answers_between_nodes(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{FAR, 1}}, 1);
+	part_of_call(&f, text6(NODE6), 5353, 83);
+	at_the_uplink(&f);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	for (int later = 0; later < 2; later++) {
+		part_of_answer(&f, FAR, 84, later);
+		lab_wrap(&f, PEER, false, false);
+		assert_int_equal(lab_run_uplink(dp, &f), LAB_REDIRECT);
+		assert_answers(&f, text6(NODE6), later ? 53 : 5353);
+	}
+	part_of_answer(&f, FAR, 85, 1);
+	lab_wrap(&f, PEER, false, false);
+	assert_int_equal(lab_run_uplink(dp, &f), LAB_SHOT);
+
+	part_of_call(&f, ns6(HERE), 53, 86);
+	lab_wrap(&f, PEER, false, false);
+	assert_int_equal(lab_run_uplink(dp, &f), LAB_REDIRECT);
+	for (int later = 0; later < 2; later++) {
+		part_of_answer(&f, HERE, 87, later);
+		assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+		lab_unwrap(&f, PEER, false, false);
+		assert_answers(&f, ns6(HERE), 53);
+	}
+}
+
 static void too_big_for_the_tunnel(void **state)
 {
 	struct weft_dp *dp = *state;
@@ -291,6 +369,8 @@ int main(void)
 		T(too_big_for_a_peers_caller),
 		T(strangers_by_the_tunnel),
 		T(fragments_follow),
+		T(fragments_of_answers_follow),
+		T(fragments_of_answers_between_nodes),
 		T(too_big_for_the_tunnel),
 	};
 
