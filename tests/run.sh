@@ -4,7 +4,8 @@
 #   tests/run.sh [FILE...]      default: lint, unit, bpf, fuzz smoke runs, end to end
 # Every test is a program that speaks TAP. A whole program is skipped by "1..0 # SKIP why".
 # First come those that tests/beside.list names, WEFT_TEST_JOBS of them at a time (3); then the others,
-# one after the other. A line appears when a program ends.
+# one after the other. A line appears when a program ends. Who failed beside others runs once more, alone:
+# that run counts, and the summary names those that only company makes fail.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 export B=${B:-build} PATH="/usr/sbin:/sbin:$PATH"
@@ -22,7 +23,8 @@ fi
 
 jobs=${WEFT_TEST_JOBS:-3}
 passed=0 failed=0 skipped=0
-broken=() skips=()
+broken=() skips=() again=() touchy=()
+company=
 declare -A running=() since=()
 mkdir -p "$B/results"
 
@@ -51,18 +53,22 @@ end() {
 	[ "$rc" = 0 ] || [ "$not_ok" -gt 0 ] || why="exit status $rc"
 	[ -z "$why" ] && [ "$plan" -gt $((ok + not_ok + skip)) ] && why="only $((ok + not_ok)) of $plan ran"
 	[ -z "$why" ] || not_ok=$((not_ok + 1))
-	passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
+	unset "running[$pid]"
 	printf '%-44s %3d ok %3d failed %3d skipped %4ds %s\n' "${t#"$B"/}" "$ok" "$not_ok" "$skip" \
 		$((SECONDS - since[$pid])) "$why"
 	if [ "$not_ok" -gt 0 ]; then
-		broken+=("$t")
 		grep -A12 '^not ok' "$out" | head -60
 		tail -n 40 "$out.err"
+		if [ -n "$company" ]; then
+			again+=("$t")
+			return
+		fi
+		broken+=("$t")
 	fi
+	passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
 	if [ "$skip" -gt 0 ]; then
 		skips+=("$(grep -ihE '# *SKIP' "$out" | head -5)")
 	fi
-	unset "running[$pid]" "since[$pid]"
 }
 
 # timeout hands the signal on.
@@ -81,18 +87,29 @@ done
 for t in "${list[@]}"; do
 	printf '%s\n' "${named[@]}" | grep -qxF -- "${t#"$B"/}" || alone+=("$t")
 done
+company=1
 for t in "${beside[@]}"; do
 	[ ${#running[@]} -lt "$jobs" ] || end
 	begin "$t"
 done
 while [ ${#running[@]} -gt 0 ]; do end; done
+company=
 for t in "${alone[@]}"; do
 	begin "$t"
 	end
 done
+for t in "${again[@]}"; do
+	begin "$t"
+	end
+	[[ " ${broken[*]} " == *" $t "* ]] || touchy+=("$t")
+done
 if [ ${#skips[@]} -gt 0 ]; then
 	echo "skipped:"
 	printf '  %s\n' "${skips[@]}"
+fi
+if [ ${#touchy[@]} -gt 0 ]; then
+	echo "failed beside others, passed alone:"
+	printf '  %s\n' "${touchy[@]}"
 fi
 if [ ${#broken[@]} -gt 0 ]; then
 	echo "failed:"
