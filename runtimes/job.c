@@ -134,6 +134,12 @@ int weft_job_run(sd_event *event, const struct weft_process_spec *spec, size_t m
 	return 0;
 }
 
+void weft_job_kill(struct weft_job *job)
+{
+	if (job->pidfd >= 0)
+		pidfd_send_signal(job->pidfd, SIGKILL, NULL, 0);
+}
+
 void weft_job_free(struct weft_job *job)
 {
 	siginfo_t si;

@@ -35,6 +35,9 @@ int weft_job_run(sd_event *event, const struct weft_process_spec *spec, size_t m
 	unsigned timeout_ms, weft_job_done_t done, void *userdata, struct weft_job **ret,
 	struct weft_err *err);
 
+/* Its end is reported as usual. */
+void weft_job_kill(struct weft_job *job);
+
 /* Kills and reaps it when it still runs; `done` is not called then. NULL is fine. */
 void weft_job_free(struct weft_job *job);
 WEFT_DEFINE_CLEANUP(struct weft_job *, weft_job_free);

@@ -220,6 +220,9 @@ struct weft_runtime_ops {
 	int (*exec)(struct weft_runtime *rt, const char *id, const char *const *argv,
 		unsigned timeout_ms, weft_runtime_executed_t done, void *userdata,
 		struct weft_err *err);
+	/* Kill what an exec() with this userdata runs, if it still does: done says -ECANCELED. NULL
+	 * where exec is. */
+	void (*exec_end)(struct weft_runtime *rt, void *userdata);
 
 	/* Write its whole state to the file, from which start() with spec.restore begins others. It
 	 * is paused meanwhile and goes on afterwards. */

@@ -69,11 +69,13 @@ void weft_api_who_local(int fd, gid_t gid, const struct weft_tokens *tokens, con
 		return;
 	}
 	snprintf(ret->text, sizeof(ret->text), "uid %u", peer.uid);
+	snprintf(ret->user, sizeof(ret->user), "uid %u", peer.uid);
 	if (peer.uid == 0 || peer.uid == geteuid() || in_group(fd, &peer, gid))
 		ret->role = WEFT_API_ADMIN;
 	if (!auth || !tokens || ret->role == WEFT_API_NOBODY)
 		return;
 	weft_api_who_remote(tokens, auth, &with);
+	memcpy(with.user, ret->user, sizeof(with.user));
 	*ret = with;
 	snprintf(ret->text + strlen(ret->text), sizeof(ret->text) - strlen(ret->text), " of uid %u",
 		peer.uid);

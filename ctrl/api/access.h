@@ -12,6 +12,7 @@
 struct weft_api_who {
 	enum weft_api_role role;
 	char text[96];    /* "uid 1000", "token ci", for the log and for errors */
+	char user[96];    /* the same, but only by uid where there is one: whose limits count */
 	const char *why;  /* of a NOBODY: what is missing */
 	const char *next; /* and what to do about it */
 };

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ctrl/api/gone.h"
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/util.h"
 
@@ -12,22 +13,26 @@ struct weft_api_later {
 	struct weft_api_laters *all;
 	struct MHD_Connection *connection;
 	struct weft_engine_call *call; /* NULL: answered */
+	struct weft_api_gone gone;
 	bool suspended;
 	struct weft_api_response response;
 };
 
 struct weft_api_laters {
+	sd_event *event;
 	struct weft_engine *engine;
 	struct weft_api_later *list;
 	bool news;
 };
 
-struct weft_api_laters *weft_api_laters_new(struct weft_engine *e)
+struct weft_api_laters *weft_api_laters_new(sd_event *event, struct weft_engine *e)
 {
 	struct weft_api_laters *all = calloc(1, sizeof(*all));
 
-	if (all)
+	if (all) {
+		all->event = event;
 		all->engine = e;
+	}
 	return all;
 }
 
@@ -47,6 +52,28 @@ static void on_done(void *userdata, int r, const struct weft_err *err, json_t *d
 	l->all->news = true;
 }
 
+void weft_api_later_end(struct weft_api_later *l, const struct weft_err *err)
+{
+	if (!l->call)
+		return;
+	weft_engine_call_end(TAKE_PTR(l->call));
+	weft_api_error(err, 0, &l->response);
+	l->all->news = true;
+}
+
+/* Nobody reads what it would say. The connection has to go on all the same, to find that out. */
+static int on_gone(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct weft_err err = {0};
+
+	(void)fd;
+	(void)events;
+	sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	weft_err_set(&err, ECANCELED, "whoever asked has gone");
+	weft_api_later_end(userdata, &err);
+	return 0;
+}
+
 int weft_api_later_begin(struct weft_api_laters *all, struct MHD_Connection *c,
 	struct weft_api_response *a, struct weft_api_later **ret, struct weft_err *err)
 {
@@ -58,13 +85,16 @@ int weft_api_later_begin(struct weft_api_laters *all, struct MHD_Connection *c,
 		weft_api_op_free(op);
 		return weft_err_set(err, ENOMEM, "out of memory");
 	}
-	r = weft_engine_do(all->engine, op, on_done, l, &l->call, err);
+	*l = (struct weft_api_later){.all = all, .gone = WEFT_API_GONE_INIT};
+	r = weft_api_gone_watch(&l->gone, all->event, c, on_gone, l, err);
+	if (r == 0)
+		r = weft_engine_do(all->engine, op, on_done, l, &l->call, err);
 	weft_api_op_free(op);
 	if (r < 0) {
+		weft_api_gone_end(&l->gone);
 		free(l);
 		return r;
 	}
-	l->all = all;
 	l->connection = c;
 	l->next = all->list;
 	all->list = l;
@@ -83,7 +113,8 @@ void weft_api_later_drop(struct weft_api_later *l)
 			*p = l->next;
 			break;
 		}
-	weft_engine_call_forget(l->call);
+	weft_engine_call_end(l->call);
+	weft_api_gone_end(&l->gone);
 	free(l->response.body);
 	free(l);
 }

@@ -5,12 +5,11 @@
 #include "ctrl/api/pipe.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
+#include "ctrl/api/gone.h"
 #include "ctrl/api/route.h"
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/util.h"
@@ -22,8 +21,9 @@ struct weft_api_pipe {
 	struct weft_api_pipes *all;
 	struct weft_api_pipe *prev, *next;
 	struct MHD_Connection *connection;
-	int fd, client; /* client: a copy of the connection's socket */
-	sd_event_source *readable, *gone;
+	int fd;
+	sd_event_source *readable;
+	struct weft_api_gone gone;
 	bool suspended, replied, over, cut;
 	char *head; /* what was read before the answer began */
 	size_t size, sent;
@@ -189,29 +189,13 @@ enum MHD_Result weft_api_pipe_reply(struct weft_api_pipe *s)
 
 /* --- life --- */
 
-static bool over_tcp(int fd)
-{
-	int domain = AF_UNIX;
-	socklen_t size = sizeof(domain);
-
-	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
-	return domain != AF_UNIX;
-}
-
 static int watch(struct weft_api_pipe *s, struct weft_err *err)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(s->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	int r;
+	int r = sd_event_add_io(s->all->event, &s->readable, s->fd, EPOLLIN, on_readable, s);
 
-	s->client = info ? fcntl(info->connect_fd, F_DUPFD_CLOEXEC, 3) : -1;
-	if (s->client < 0)
-		return weft_err_set(err, EIO, "the connection's socket: %m");
-	r = sd_event_add_io(s->all->event, &s->readable, s->fd, EPOLLIN, on_readable, s);
-	if (r >= 0) /* EPOLLHUP comes unasked; over TCP who closes is only half gone */
-		r = sd_event_add_io(s->all->event, &s->gone, s->client,
-			over_tcp(s->client) ? EPOLLRDHUP : 0, on_gone, s);
-	return r < 0 ? weft_err_set(err, r, "event loop: %s", strerror(-r)) : 0;
+	if (r < 0)
+		return weft_err_set(err, r, "event loop: %s", strerror(-r));
+	return weft_api_gone_watch(&s->gone, s->all->event, s->connection, on_gone, s, err);
 }
 
 int weft_api_pipe_new(struct weft_api_pipes *all, struct MHD_Connection *c, int fd,
@@ -224,7 +208,8 @@ int weft_api_pipe_new(struct weft_api_pipes *all, struct MHD_Connection *c, int 
 		close(fd);
 		return weft_err_set(err, ENOMEM, "out of memory");
 	}
-	*s = (struct weft_api_pipe){.all = all, .connection = c, .fd = fd, .client = -1};
+	*s = (struct weft_api_pipe){
+		.all = all, .connection = c, .fd = fd, .gone = WEFT_API_GONE_INIT};
 	s->next = all->first;
 	if (s->next)
 		s->next->prev = s;
@@ -250,12 +235,16 @@ void weft_api_pipe_free(struct weft_api_pipe *s)
 	if (s->next)
 		s->next->prev = s->prev;
 	sd_event_source_disable_unref(s->readable);
-	sd_event_source_disable_unref(s->gone);
-	if (s->client >= 0)
-		close(s->client);
+	weft_api_gone_end(&s->gone);
 	close(s->fd);
 	free(s->head);
 	free(s);
+}
+
+void weft_api_pipe_cut(struct weft_api_pipe *s)
+{
+	end(s, true);
+	resume(s);
 }
 
 /* Resuming runs the server, which may free streams, also others. */

@@ -25,6 +25,8 @@ int weft_api_pipe_new(struct weft_api_pipes *all, struct MHD_Connection *c, int 
 enum MHD_Result weft_api_pipe_reply(struct weft_api_pipe *s);
 /* When its connection's request is over. Closes the pipe. NULL is fine. */
 void weft_api_pipe_free(struct weft_api_pipe *s);
+/* Break the answer off, as if the other end of the pipe had failed. May free s. */
+void weft_api_pipe_cut(struct weft_api_pipe *s);
 /* Let go of all connections: MHD_stop_daemon() wants none suspended. */
 void weft_api_pipes_end(struct weft_api_pipes *all);
 

@@ -9,10 +9,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "ctrl/api/access.h"
 #include "ctrl/api/later.h"
 #include "ctrl/api/listen.h"
+#include "ctrl/api/peers.h"
 #include "ctrl/api/pipe.h"
 #include "ctrl/api/route.h"
 #include "ctrl/api/stream.h"
@@ -20,14 +22,11 @@
 #include "ctrl/base/log.h"
 #include "ctrl/base/util.h"
 
-#define MAX_CONNECTIONS    512
-#define CROWDED            384 /* from here on peers that say nothing have to hurry */
-#define CONNECTION_TIMEOUT 30  /* s: a peer that says nothing any more is let go */
-#define HURRIED_TIMEOUT    1   /* s */
-#define CONNECTION_MEMORY  (32 << 10)
-#define MAX_DISCARDED      (16U << 20)
-#define WAKES              8  /* rounds of news in one turn of the loop */
-#define REFUSALS_LOGGED    10 /* in a second */
+#define CONNECTION_MEMORY (32 << 10)
+#define MAX_DISCARDED     (16U << 20)
+#define WAKES             8       /* rounds of news in one turn of the loop */
+#define REFUSALS_LOGGED   10      /* in a second */
+#define LOOK_US           1000000 /* how much later than its deadline a peer may be let go */
 
 /* Of the page, and of all else, which is no page. */
 #define POLICY                                                                          \
@@ -42,8 +41,7 @@ struct listener {
 	struct MHD_Daemon *mhd; /* NULL: it does not */
 	sd_event_source *io;
 	gid_t gid; /* LOCAL: whose the socket is */
-	struct peer *peers;
-	unsigned n_peers;
+	struct weft_api_peers peers;
 };
 
 struct weft_api {
@@ -55,17 +53,10 @@ struct weft_api {
 	struct weft_api_pipes pipes;
 	struct weft_tokens *tokens;
 	struct weft_api_tls *tls;
-	sd_event_source *timer, *post;
+	sd_event_source *timer, *post, *look;
 	bool bound; /* the socket file is ours */
 	uint64_t refused_s;
 	unsigned refused;
-};
-
-/* One connection, whatever it has said so far. */
-struct peer {
-	struct peer *prev, *next;
-	struct MHD_Connection *connection;
-	struct weft_api_tls *tls; /* that it began with */
 };
 
 struct body {
@@ -74,6 +65,10 @@ struct body {
 	size_t discarded; /* of one too large: read to its end, so that the answer can be read */
 	struct weft_api_later *later; /* its answer is still to come, or has just come */
 	struct weft_api_pipe *pipe;   /* that the answer comes out of */
+	struct weft_api_peer *peer;
+	enum weft_api_use use;
+	enum weft_api_role needs;
+	bool revoked;
 };
 
 static const char *query(void *userdata, const char *key)
@@ -101,7 +96,16 @@ static enum MHD_Result collect(struct body *b, const char *data, size_t *size)
 	return MHD_YES;
 }
 
-static enum MHD_Result reply(struct MHD_Connection *c, struct weft_api_response *a)
+static struct weft_api_peer *peer_of(struct MHD_Connection *c)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+/* last: nothing more is wanted of this connection. */
+static enum MHD_Result reply_with(struct MHD_Connection *c, struct weft_api_response *a, bool last)
 {
 	struct MHD_Response *r =
 		MHD_create_response_from_buffer(strlen(a->body), a->body, MHD_RESPMEM_MUST_FREE);
@@ -123,9 +127,16 @@ static enum MHD_Result reply(struct MHD_Connection *c, struct weft_api_response 
 	}
 	if (a->status == MHD_HTTP_UNAUTHORIZED)
 		MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+	if (last)
+		MHD_add_response_header(r, "Connection", "close");
 	q = MHD_queue_response(c, (unsigned)a->status, r);
 	MHD_destroy_response(r);
 	return q;
+}
+
+static enum MHD_Result reply(struct MHD_Connection *c, struct weft_api_response *a)
+{
+	return reply_with(c, a, false);
 }
 
 static void who_asks(const struct listener *l, struct MHD_Connection *c, struct weft_api_who *ret)
@@ -148,8 +159,12 @@ static void who_asks(const struct listener *l, struct MHD_Connection *c, struct 
 	else if (info)
 		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)info->client_addr)->sin6_addr,
 			address, sizeof(address));
+	if (ret->role != WEFT_API_NOBODY)
+		snprintf(ret->user, sizeof(ret->user), "%s", ret->text);
 	n = strlen(ret->text);
 	snprintf(ret->text + n, sizeof(ret->text) - n, " from %s", address);
+	if (ret->role == WEFT_API_NOBODY)
+		snprintf(ret->user, sizeof(ret->user), "%s", ret->text);
 }
 
 /* Many refusals are one line: who is let in by nobody must not fill the disk. */
@@ -175,21 +190,36 @@ static enum MHD_Result begin(struct listener *l, struct MHD_Connection *c, const
 	const char *method, void **state)
 {
 	_cleanup_(freep) char *clean = strdup(url);
+	struct weft_api_peer *peer = peer_of(c);
 	struct weft_api_response response;
+	struct weft_err err = {0};
 	struct weft_api_who who;
+	struct body *b;
 
 	if (clean)
 		weft_text_clean_line(clean);
 	who_asks(l, c, &who);
 	if (weft_api_permit(&who, method, url, &response) != 0) {
 		log_refusal(l->api, method, clean ? clean : "?", &who);
-		return response.body ? reply(c, &response) : MHD_NO;
+		return response.body ? reply_with(c, &response, who.role == WEFT_API_NOBODY)
+				     : MHD_NO;
 	}
 	weft_log(strcmp(method, "GET") == 0 ? LOG_DEBUG : LOG_INFO,
 		"api: %.20s %.200s by %s, role %s", method, clean ? clean : "?", who.text,
 		weft_api_role_name(who.role));
-	*state = calloc(1, sizeof(struct body));
-	return *state ? MHD_YES : MHD_NO;
+	if (!peer)
+		return MHD_NO;
+	if (weft_api_peer_begin(&l->peers, peer, who.user, &err) < 0) {
+		weft_api_error(&err, 0, &response);
+		return response.body ? reply_with(c, &response, true) : MHD_NO;
+	}
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return MHD_NO;
+	b->peer = peer;
+	b->needs = weft_api_needs(method, url);
+	peer->request = *state = b;
+	return MHD_YES;
 }
 
 /* The events as a browser's EventSource wants them, and from where it left off. */
@@ -205,13 +235,35 @@ static void prefer_sse(struct MHD_Connection *c, struct weft_api_response *respo
 		response->list = false;
 }
 
+/* What is taken here is given back when the request is over. */
+static int take(struct listener *l, struct body *b, const struct weft_api_response *response,
+	struct weft_err *err)
+{
+	enum weft_api_use use = response->follow || response->pipe > 0 ? WEFT_API_STREAM
+				: response->op                         ? WEFT_API_CALL
+								       : WEFT_API_SHORT;
+	int r = weft_api_peer_use(&l->peers, b->peer, use, err);
+
+	if (r == 0)
+		b->use = use;
+	return r;
+}
+
 /* A response that is not whole yet is begun, and its end is another's affair. */
-static enum MHD_Result send_response(struct weft_api *api, struct MHD_Connection *c, struct body *b,
+static enum MHD_Result send_response(struct listener *l, struct MHD_Connection *c, struct body *b,
 	struct weft_api_response *response)
 {
+	struct weft_api *api = l->api;
 	struct weft_err err = {0};
-	int r;
+	int r = take(l, b, response, &err);
 
+	if (r < 0) {
+		weft_api_op_free(response->op);
+		if (response->pipe > 0)
+			close(response->pipe);
+		weft_api_error(&err, 0, response);
+		return response->body ? reply(c, response) : MHD_NO;
+	}
 	if (response->follow)
 		prefer_sse(c, response);
 	if (response->follow)
@@ -242,6 +294,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 		return begin(l, c, url, method, state);
 	if (*size > 0)
 		return collect(b, data, size);
+	weft_api_peer_whole(b->peer);
 	if (b->pipe)
 		return weft_api_pipe_reply(b->pipe);
 	if (b->later) {
@@ -261,7 +314,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 				c, MHD_HEADER_KIND, MHD_HTTP_HEADER_IF_MATCH)};
 
 		weft_api_route(api->engine, &request, &response);
-		return send_response(api, c, b, &response);
+		return send_response(l, c, b, &response);
 	}
 	return response.body ? reply(c, &response) : MHD_NO;
 }
@@ -269,11 +322,15 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 static void on_completed(
 	void *cls, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code)
 {
+	struct listener *l = cls;
+	struct weft_api_peer *peer = peer_of(c);
 	struct body *b = *state;
 
-	(void)cls;
-	(void)c;
 	(void)code;
+	if (peer) {
+		weft_api_peer_done(&l->peers, peer, b ? b->use : WEFT_API_SHORT);
+		peer->request = NULL;
+	}
 	if (b) {
 		free(b->text);
 		weft_api_later_drop(b->later);
@@ -283,27 +340,8 @@ static void on_completed(
 	*state = NULL;
 }
 
-static void hurry(struct peer *p)
-{
-	MHD_set_connection_option(
-		p->connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)HURRIED_TIMEOUT);
-}
-
-static void forget_peer(struct listener *l, struct peer *p)
-{
-	if (p->prev)
-		p->prev->next = p->next;
-	else
-		l->peers = p->next;
-	if (p->next)
-		p->next->prev = p->prev;
-	l->n_peers--;
-	weft_api_tls_unref(p->tls);
-	free(p);
-}
-
 /* The certificate in force, in place of the one that the server was begun with. */
-static void take_tls(struct peer *p, struct weft_api_tls *tls)
+static void take_tls(struct weft_api_peer *p, struct weft_api_tls *tls)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(p->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
@@ -314,35 +352,55 @@ static void take_tls(struct peer *p, struct weft_api_tls *tls)
 	gnutls_credentials_set(info->tls_session, GNUTLS_CRD_CERTIFICATE, tls->credentials);
 }
 
-/* Idle connections must not keep others from being heard: from a certain number on, each has a
- * second. One that cannot be remembered is not told to hurry, and that is all. */
+/* Who it is that came by the unix socket is known before he says anything. */
+static const char *known(
+	const struct listener *l, struct MHD_Connection *c, struct weft_api_who *who)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+	if (l != &l->api->listeners[LOCAL] || !info)
+		return NULL;
+	weft_api_who_local(info->connect_fd, l->gid, NULL, NULL, who);
+	return who->user;
+}
+
 static void on_connection(void *cls, struct MHD_Connection *c, void **context,
 	enum MHD_ConnectionNotificationCode code)
 {
 	struct listener *l = cls;
-	struct peer *p = *context;
+	struct weft_api_peer *p = *context;
+	struct weft_api_who who;
 
 	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-		if (p)
-			forget_peer(l, p);
+		if (p) {
+			weft_api_tls_unref(p->tls);
+			weft_api_peer_free(&l->peers, p);
+		}
 		*context = NULL;
 		return;
 	}
-	p = calloc(1, sizeof(*p));
+	p = weft_api_peer_new(&l->peers, c, known(l, c, &who));
 	if (!p)
-		return;
-	p->connection = c;
-	p->next = l->peers;
-	if (p->next)
-		p->next->prev = p;
-	l->peers = p;
+		return; /* its first request is not answered */
 	*context = p;
 	if (l == &l->api->listeners[REMOTE])
 		take_tls(p, l->api->tls);
-	if (++l->n_peers < CROWDED)
-		return;
-	for (p = l->peers; p; p = p->next)
-		hurry(p);
+	sd_event_source_set_enabled(l->api->look, SD_EVENT_ON);
+}
+
+/* Once a second while there are connections. */
+static int on_look(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct weft_api *api = userdata;
+	bool any = false;
+
+	for (int i = 0; i < LISTENERS; i++) {
+		weft_api_peers_look(&api->listeners[i].peers, weft_now_ns());
+		any |= api->listeners[i].peers.first != NULL;
+	}
+	sd_event_source_set_time(s, usec + LOOK_US);
+	return sd_event_source_set_enabled(s, any ? SD_EVENT_ON : SD_EVENT_OFF);
 }
 
 static void run_all(struct weft_api *api)
@@ -421,10 +479,10 @@ static int serve(struct listener *l, sd_event *event, int fd, const struct weft_
 	l->mhd =
 		MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (tls ? MHD_USE_TLS : 0),
 			0, NULL, NULL, on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
-			MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-			MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_CONNECTION_LIMIT,
-			(unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-			(unsigned)CONNECTION_TIMEOUT, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+			MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_NOTIFY_CONNECTION,
+			on_connection, l, MHD_OPTION_CONNECTION_LIMIT,
+			(unsigned)WEFT_API_MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+			(unsigned)WEFT_API_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 			(size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, secure, MHD_OPTION_END);
 	if (!l->mhd) {
 		close(fd);
@@ -464,10 +522,12 @@ static int watch(struct weft_api *api, sd_event *event, struct weft_err *err)
 		r = sd_event_add_time(
 			event, &api->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_timer, api);
 	if (r >= 0)
+		r = sd_event_add_time(event, &api->look, CLOCK_MONOTONIC, 0, 0, on_look, api);
+	if (r >= 0)
 		r = sd_event_add_post(event, &api->post, on_post, api);
 	if (r < 0)
 		return weft_err_set(err, r, "event loop: %s", strerror(-r));
-	api->laters = weft_api_laters_new(api->engine);
+	api->laters = weft_api_laters_new(event, api->engine);
 	return api->laters ? 0 : weft_err_set(err, ENOMEM, "out of memory");
 }
 
@@ -483,7 +543,8 @@ int weft_api_open(sd_event *event, const struct weft_api_config *config, struct 
 	api->config = *config;
 	api->pipes.event = event;
 	for (int i = 0; i < LISTENERS; i++)
-		api->listeners[i].api = api;
+		api->listeners[i] =
+			(struct listener){.api = api, .peers = {.each = &api->config.each}};
 	r = weft_api_reload(api, err);
 	if (r == 0)
 		r = watch(api, event, err);
@@ -526,6 +587,47 @@ int weft_api_check(const struct weft_api_config *config, struct weft_err *err)
 	return load(config, &tls, &tokens, err);
 }
 
+/* What it goes on with ends, unless its token still allows it. true: other connections may be gone
+ * with that. */
+static bool check_again(struct listener *l, struct weft_api_peer *p)
+{
+	struct weft_api *api = l->api;
+	struct body *b = p->request;
+	struct weft_err err = {0};
+	struct weft_api_who who;
+
+	if (!b || b->use == WEFT_API_SHORT || b->revoked)
+		return false;
+	who_asks(l, p->connection, &who);
+	if (who.role >= b->needs)
+		return false;
+	b->revoked = true;
+	weft_err_set(&err, who.role == WEFT_API_NOBODY ? EKEYREJECTED : EACCES,
+		"the token that this began with does not allow it any more");
+	weft_err_hint(&err, "use a token with the role %s", weft_api_role_name(b->needs));
+	log_info("api: what %s was doing is ended: its token does not allow it any more", who.text);
+	if (b->pipe) {
+		weft_api_pipe_cut(b->pipe);
+		return true;
+	}
+	if (b->later)
+		weft_api_later_end(b->later, &err);
+	else
+		weft_api_streams_revoke(api->streams, p->connection, &err);
+	return false;
+}
+
+static void check_all_again(struct weft_api *api)
+{
+	for (int i = 0; i < LISTENERS; i++) {
+		struct listener *l = &api->listeners[i];
+		struct weft_api_peer *p = l->peers.first;
+
+		while (p)
+			p = check_again(l, p) ? l->peers.first : p->next;
+	}
+}
+
 int weft_api_reload(struct weft_api *api, struct weft_err *err)
 {
 	struct weft_api_tls *tls = NULL;
@@ -538,6 +640,7 @@ int weft_api_reload(struct weft_api *api, struct weft_err *err)
 	api->tokens = tokens;
 	weft_api_tls_unref(api->tls);
 	api->tls = tls;
+	check_all_again(api);
 	return 0;
 }
 
@@ -547,6 +650,7 @@ void weft_api_free(struct weft_api *api)
 		return;
 	sd_event_source_disable_unref(api->post);
 	sd_event_source_disable_unref(api->timer);
+	sd_event_source_disable_unref(api->look);
 	for (int i = 0; i < LISTENERS; i++)
 		sd_event_source_disable_unref(api->listeners[i].io);
 	if (api->streams)

@@ -12,6 +12,12 @@
 
 struct weft_api;
 
+/* How much of a listener one user (a uid, a token, an address without one) may have. */
+struct weft_api_each {
+	unsigned connections, streams, calls;
+	unsigned head_s; /* the head of a request has to be there by then */
+};
+
 /* Texts must outlive the server. */
 struct weft_api_config {
 	const char *socket;             /* mode 0660 */
@@ -19,6 +25,7 @@ struct weft_api_config {
 	const char *listen;             /* "ADDRESS:PORT"; NULL: no TCP */
 	const char *tls_cert, *tls_key; /* files; needed with listen */
 	const char *tokens;             /* file; needed with listen */
+	struct weft_api_each each;
 };
 
 /* A socket file nobody listens on is replaced; one that is alive is -EADDRINUSE. engine must

@@ -34,7 +34,6 @@ struct weft_api_streams {
 	struct weft_events *log;
 	sd_event_source *timer;
 	struct stream *list;
-	unsigned n;
 	bool news, ending;
 };
 
@@ -107,8 +106,8 @@ static char *next_event(struct stream *t)
 	return line ? framed(t, t->at++, line) : NULL;
 }
 
-/* It was too slow: the last that it is told. */
-static char *behind(struct stream *t, const struct weft_err *err)
+/* The last that it is told: it was too slow, or may not see it any more. */
+static char *last_word(struct stream *t, const struct weft_err *err)
 {
 	struct weft_api_response a = {0};
 	char *frame;
@@ -132,7 +131,7 @@ static char *next_change(struct stream *t)
 		t->queue = NULL;
 		t->queued = 0;
 		if (weft_engine_watch_next(t->all->engine, t->kinds, &t->at, &t->queue, &err) < 0)
-			return behind(t, &err);
+			return last_word(t, &err);
 	}
 	item = json_array_get(t->queue, t->queued);
 	line = item ? json_dumps(item, JSON_COMPACT) : NULL;
@@ -193,7 +192,6 @@ static void on_gone(void *cls)
 			*p = t->next;
 			break;
 		}
-	t->all->n--;
 	json_decref(t->queue);
 	free(t->frame);
 	free(t);
@@ -226,10 +224,6 @@ int weft_api_stream_start(struct weft_api_streams *all, struct MHD_Connection *c
 	enum MHD_Result q;
 	int failed;
 
-	if (all->n >= WEFT_API_MAX_STREAMS) {
-		weft_err_set(err, ENODEV, "%u clients follow the events already", all->n);
-		return weft_err_hint(err, "end one of them, or ask without wait");
-	}
 	t = calloc(1, sizeof(*t));
 	if (!t)
 		return weft_err_set(err, ENOMEM, "out of memory");
@@ -253,7 +247,6 @@ int weft_api_stream_start(struct weft_api_streams *all, struct MHD_Connection *c
 	}
 	t->next = all->list;
 	all->list = t;
-	all->n++;
 	MHD_add_response_header(r, "Content-Type", a->type);
 	MHD_add_response_header(r, "Cache-Control", "no-store");
 	q = MHD_queue_response(c, (unsigned)a->status, r);
@@ -277,6 +270,26 @@ bool weft_api_streams_wake(struct weft_api_streams *all)
 		any = true;
 	}
 	return any;
+}
+
+/* Half a line may have been sent: it is sent to its end. */
+void weft_api_streams_revoke(
+	struct weft_api_streams *all, struct MHD_Connection *c, const struct weft_err *err)
+{
+	for (struct stream *t = all->list; t; t = t->next) {
+		char *rest = t->frame, *word;
+
+		if (t->connection != c || t->over)
+			continue;
+		word = last_word(t, err);
+		t->frame = rest && word ? weft_strf("%s%s", rest, word) : TAKE_PTR(word);
+		if (t->frame != rest)
+			free(rest);
+		free(word);
+		if (!t->frame)
+			t->off = 0;
+		all->news = true;
+	}
 }
 
 void weft_api_streams_end(struct weft_api_streams *all)

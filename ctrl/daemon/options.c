@@ -22,6 +22,10 @@ enum {
 	OPT_TLS_CERT,
 	OPT_TLS_KEY,
 	OPT_TOKENS,
+	OPT_API_CONNECTIONS,
+	OPT_API_STREAMS,
+	OPT_API_CALLS,
+	OPT_API_HEAD_TIMEOUT,
 	OPT_BPFFS,
 	OPT_NODE,
 	OPT_SUBNET,
@@ -58,6 +62,10 @@ static const struct option longopts[] = {
 	{"tls-cert", required_argument, NULL, OPT_TLS_CERT},
 	{"tls-key", required_argument, NULL, OPT_TLS_KEY},
 	{"tokens", required_argument, NULL, OPT_TOKENS},
+	{"api-connections", required_argument, NULL, OPT_API_CONNECTIONS},
+	{"api-streams", required_argument, NULL, OPT_API_STREAMS},
+	{"api-calls", required_argument, NULL, OPT_API_CALLS},
+	{"api-head-timeout", required_argument, NULL, OPT_API_HEAD_TIMEOUT},
 	{"bpffs", required_argument, NULL, OPT_BPFFS},
 	{"node", required_argument, NULL, OPT_NODE},
 	{"subnet", required_argument, NULL, OPT_SUBNET},
@@ -90,6 +98,8 @@ static void help(void)
 	     "      [--role=all] [--state-dir=/var/lib/weft] [--socket=/run/weft/weftd.sock]\n"
 	     "      [--socket-group=NAME] [--listen=ADDRESS:PORT --tls-cert=FILE --tls-key=FILE\n"
 	     "      --tokens=FILE]\n"
+	     "      [--api-connections=256] [--api-streams=32] [--api-calls=32]\n"
+	     "      [--api-head-timeout=10]\n"
 	     "      [--bpffs=/sys/fs/bpf/weft] [--node=NAME] [--subnet=10.18.0.0/26]\n"
 	     "      [--subnet6=fc00::/120|off] [--host-device=weft0] [--mtu=1500]\n"
 	     "      [--containerd=SOCKET] [--containerd-namespace=weft] [--cgroup=weft]\n"
@@ -161,6 +171,34 @@ static int set_image_keep(
 	}
 	c->image_keep_s = (uint32_t)seconds;
 	return 0;
+}
+
+static int set_limit(
+	unsigned *ret, const char *option, const char *arg, unsigned max, struct weft_err *err)
+{
+	uint64_t n;
+
+	if (weft_parse_u64(arg, 1, max, &n) < 0) {
+		weft_err_set(err, EINVAL, "%s=%s is no limit", option, arg);
+		return weft_err_hint(err, "a number from 1 to %u", max);
+	}
+	*ret = (unsigned)n;
+	return 0;
+}
+
+static int set_each(int opt, const char *option, const char *arg, struct weft_api_each *each,
+	struct weft_err *err)
+{
+	switch (opt) {
+	case OPT_API_CONNECTIONS:
+		return set_limit(&each->connections, option, arg, 512, err);
+	case OPT_API_STREAMS:
+		return set_limit(&each->streams, option, arg, 64, err);
+	case OPT_API_CALLS:
+		return set_limit(&each->calls, option, arg, 64, err);
+	default:
+		return set_limit(&each->head_s, option, arg, 3600, err);
+	}
 }
 
 static int set_api(int opt, const char *option, const char *arg, struct weft_api_config *c,
@@ -244,6 +282,8 @@ static int set_one(
 
 	if (opt >= OPT_SOCKET && opt <= OPT_TOKENS)
 		return set_api(opt, option, arg, &o->api, err);
+	if (opt >= OPT_API_CONNECTIONS && opt <= OPT_API_HEAD_TIMEOUT)
+		return set_each(opt, option, arg, &o->api.each, err);
 	switch (opt) {
 	case OPT_ROLE:
 		return parse_role(option, arg, err);
@@ -316,6 +356,10 @@ static void defaults(struct options *o)
 		[OPT_ROLE - FIRST] = "all",
 		[OPT_STATE_DIR - FIRST] = "/var/lib/weft",
 		[OPT_SOCKET - FIRST] = "/run/weft/weftd.sock",
+		[OPT_API_CONNECTIONS - FIRST] = "256",
+		[OPT_API_STREAMS - FIRST] = "32",
+		[OPT_API_CALLS - FIRST] = "32",
+		[OPT_API_HEAD_TIMEOUT - FIRST] = "10",
 		[OPT_BPFFS - FIRST] = "/sys/fs/bpf/weft",
 		[OPT_SUBNET - FIRST] = "10.18.0.0/26",
 		[OPT_SUBNET6 - FIRST] = "fc00::/120",
@@ -443,9 +487,16 @@ void options_free(struct options *o)
 	}
 }
 
+static bool is_number(int opt)
+{
+	return opt == OPT_MTU || opt == OPT_TUNNEL_PORT || opt == OPT_IMAGE_KEEP ||
+	       (opt >= OPT_API_CONNECTIONS && opt <= OPT_API_HEAD_TIMEOUT);
+}
+
 int options_print(const struct options *o)
 {
 	json_auto_t *doc = json_object();
+	uint64_t number;
 	char key[40];
 	int r;
 
@@ -458,9 +509,9 @@ int options_print(const struct options *o)
 		for (char *p = key; (p = strchr(p, '-')) != NULL;)
 			*p = '_';
 		json_object_set_new(doc, key,
-			opt == OPT_MTU           ? json_integer(o->engine.mtu)
-			: opt == OPT_TUNNEL_PORT ? json_integer(o->engine.tunnel_port)
-						 : json_string(value));
+			is_number(opt) && weft_parse_u64(value, 0, UINT32_MAX, &number) == 0
+				? json_integer((json_int_t)number)
+				: json_string(value));
 	}
 	r = json_dumpf(doc, stdout, JSON_INDENT(2));
 	return r < 0 || puts("") < 0 || fflush(stdout) < 0 ? -EIO : 0;

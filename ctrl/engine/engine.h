@@ -226,6 +226,8 @@ typedef void (*weft_engine_done_t)(void *userdata, int r, const struct weft_err 
 int weft_engine_do(struct weft_engine *e, const struct weft_engine_op *op, weft_engine_done_t done,
 	void *userdata, struct weft_engine_call **ret, struct weft_err *err);
 void weft_engine_call_forget(struct weft_engine_call *call); /* NULL is fine */
+/* The same, and a command that it runs in an instance is killed. */
+void weft_engine_call_end(struct weft_engine_call *call);
 
 int weft_engine_swaps(struct weft_engine *e, json_t **ret, struct weft_err *err);
 int weft_engine_swap(struct weft_engine *e, const char *id, json_t **ret, struct weft_err *err);

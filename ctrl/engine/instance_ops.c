@@ -6,7 +6,7 @@
 
 #include "ctrl/engine/internal.h"
 
-#define MAX_CALLS 64
+#define MAX_CALLS 128
 
 static void free_call(struct weft_engine_call *call)
 {
@@ -29,6 +29,18 @@ void weft_engine_call_forget(struct weft_engine_call *call)
 {
 	if (call)
 		call->done = NULL;
+}
+
+void weft_engine_call_end(struct weft_engine_call *call)
+{
+	struct runtime_slot *slot;
+
+	if (!call)
+		return;
+	call->done = NULL;
+	slot = call->kind == WEFT_ENGINE_EXEC ? engine_runtime(call->engine, call->virt) : NULL;
+	if (slot && slot->ops->exec_end)
+		slot->ops->exec_end(slot->rt, call);
 }
 
 void engine_call_finish(
@@ -131,6 +143,7 @@ static int begin(struct weft_engine_call *call, const struct instance *inst,
 {
 	struct runtime_slot *slot = engine_runtime(inst->engine, inst->virt);
 
+	call->virt = inst->virt;
 	switch (op->kind) {
 	case WEFT_ENGINE_PAUSE:
 		return slot->ops->pause(slot->rt, inst->name, on_changed, call, err);

@@ -412,6 +412,7 @@ struct weft_engine_call {
 	struct weft_engine_call *next;
 	struct weft_engine *engine;
 	enum weft_engine_op_kind kind;
+	enum weft_virt virt; /* of an instance that it is about */
 	char *instance;
 	weft_engine_done_t done; /* NULL: forgotten */
 	void *userdata;

@@ -161,6 +161,7 @@ const struct weft_runtime_ops weft_runtime_containerd = {
 	.resume = ctrd_resume,
 	.kill = ctrd_kill,
 	.exec = ctrd_exec,
+	.exec_end = ctrd_exec_end,
 	.images = ctrd_images,
 	.image_remove = ctrd_image_remove,
 };

@@ -323,6 +323,7 @@ int ctrd_kill(struct weft_runtime *rt, const char *id, int signal, weft_runtime_
 	void *userdata, struct weft_err *err);
 int ctrd_exec(struct weft_runtime *rt, const char *id, const char *const *argv, unsigned timeout_ms,
 	weft_runtime_executed_t done, void *userdata, struct weft_err *err);
+void ctrd_exec_end(struct weft_runtime *rt, void *userdata);
 /* End what an earlier daemon left running, as soon as containerd is there. */
 int ctrd_exec_init(struct weft_runtime *rt);
 

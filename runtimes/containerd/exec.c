@@ -32,10 +32,10 @@ struct exec {
 	int fd;        /* of the pipe, -1: closed */
 	sd_event_source *readable, *deadline;
 	struct weft_grpc_call *wait;
-	bool there;     /* containerd knows the process, or may */
-	bool started;   /* its Start has answered */
-	bool ended;     /* its Wait has answered */
-	bool timed_out; /* killed by us */
+	bool there;   /* containerd knows the process, or may */
+	bool started; /* its Start has answered */
+	bool ended;   /* its Wait has answered */
+	bool killed;  /* by us */
 	struct weft_job *job;
 	uint32_t status;
 	char output[MAX_OUTPUT];
@@ -335,7 +335,7 @@ static void started(struct ctrd_op *op, const struct weft_grpc_result *res)
 		delete_process(x);
 	} else if (x->ended) {
 		delete_process(x);
-	} else if (x->timed_out) {
+	} else if (x->killed) {
 		end_process(x);
 	}
 }
@@ -431,22 +431,43 @@ static void got_container(struct ctrd_op *op, const struct weft_grpc_result *res
 }
 
 /* It goes on as always: the end is awaited, and the process has to be forgotten. */
+static void kill_it(struct exec *x)
+{
+	if (x->ended)
+		return;
+	x->killed = true;
+	if (x->started)
+		end_process(x);
+}
+
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct exec *x = userdata;
 
 	(void)source;
 	(void)usec;
-	if (x->ended)
-		return 0;
-	x->timed_out = true;
-	if (!x->op.err.code)
+	if (!x->ended && !x->op.err.code)
 		weft_err_set(&x->op.err, ETIMEDOUT,
 			"instance %s: exec %s: killed, as it took more than %u ms", x->op.id,
 			x->argv[0], x->timeout_ms);
-	if (x->started)
-		end_process(x);
+	kill_it(x);
 	return 0;
+}
+
+void ctrd_exec_end(struct weft_runtime *rt, void *userdata)
+{
+	struct ctrd_op *op;
+
+	TAILQ_FOREACH(op, &rt->ops, link)
+	if (op->release == release && op->userdata == userdata && exec_of(op)->executed)
+		break;
+	if (!op)
+		return;
+	if (!exec_of(op)->ended && !op->err.code)
+		weft_err_set(&op->err, ECANCELED,
+			"instance %s: exec %s: killed, nobody waits for it", op->id,
+			exec_of(op)->argv[0]);
+	kill_it(exec_of(op));
 }
 
 static int set_up(struct exec *x, const char *const *argv)

@@ -278,6 +278,15 @@ static int fake_exec(struct weft_runtime *rt, const char *id, const char *const 
 	return under_way(c, r);
 }
 
+static void fake_exec_end(struct weft_runtime *rt, void *userdata)
+{
+	for (struct call *c = rt->calls; c; c = c->next)
+		if (c->executed && c->userdata == userdata) {
+			rt->ops->exec_end(rt->inner, c);
+			return;
+		}
+}
+
 static void on_probed(void *userdata, const struct weft_runtime_cap *caps, unsigned n)
 {
 	struct call *c = userdata;
@@ -394,8 +403,9 @@ AROUND(containerd)
 		.prepare = fake_prepare, .start = fake_start, .adopt = fake_adopt,                \
 		.stop = fake_stop, .delete_ = fake_delete_, .stats = fake_stats,                  \
 		.pause = fake_pause, .resume = fake_resume, .kill = fake_kill, .exec = fake_exec, \
-		.check = fake_check, .checkpoint = fake_checkpoint, .images = fake_images,        \
-		.image_remove = fake_image_remove, .image_ipv6 = fake_image_ipv6,                 \
+		.exec_end = fake_exec_end, .check = fake_check, .checkpoint = fake_checkpoint,    \
+		.images = fake_images, .image_remove = fake_image_remove,                         \
+		.image_ipv6 = fake_image_ipv6,                                                    \
 	}
 const struct weft_runtime_ops weft_runtime_fake = OPS("fake", native);
 

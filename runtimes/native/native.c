@@ -412,4 +412,5 @@ const struct weft_runtime_ops weft_runtime_native = {
 	.resume = weft_native_resume,
 	.kill = weft_native_kill,
 	.exec = weft_native_exec,
+	.exec_end = weft_native_exec_end,
 };

@@ -75,6 +75,7 @@ struct weft_native_exec {
 	void *userdata;
 	char *id;
 	unsigned timeout_ms;
+	bool unwanted;
 };
 
 static void exec_free(struct weft_native_exec *x)
@@ -104,11 +105,23 @@ static void on_executed(void *userdata, const struct weft_job_result *result)
 						      : 128 + WTERMSIG(result->status);
 
 	/* What a program writes beyond the limit is cut, and so is the program. */
-	if (result->timed_out)
+	if (x->unwanted)
+		r = weft_err_set(
+			&err, ECANCELED, "instance %s: exec: killed, nobody waits for it", x->id);
+	else if (result->timed_out)
 		r = weft_err_set(&err, ETIMEDOUT, "instance %s: exec: not done in %u ms", x->id,
 			x->timeout_ms);
 	x->done(x->userdata, r, &err, status, result->output, result->size);
 	exec_free(x);
+}
+
+void weft_native_exec_end(struct weft_runtime *rt, void *userdata)
+{
+	for (struct weft_native_exec *x = rt->execs; x; x = x->next)
+		if (x->userdata == userdata) {
+			x->unwanted = true;
+			weft_job_kill(x->job);
+		}
 }
 
 int weft_native_exec(struct weft_runtime *rt, const char *id, const char *const *argv,

@@ -14,6 +14,7 @@ int weft_native_kill(struct weft_runtime *rt, const char *id, int signal, weft_r
 /* In the network namespace, the control group and the directory of the instance's process. */
 int weft_native_exec(struct weft_runtime *rt, const char *id, const char *const *argv,
 	unsigned timeout_ms, weft_runtime_executed_t done, void *userdata, struct weft_err *err);
+void weft_native_exec_end(struct weft_runtime *rt, void *userdata);
 void weft_native_exec_free_all(struct weft_runtime *rt);
 
 #endif

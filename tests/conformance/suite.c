@@ -549,6 +549,28 @@ static void programs_run_inside(void **state)
 	assert_int_equal(kill((pid_t)stats().pid, 0), 0);
 }
 
+static void programs_inside_can_be_ended(void **state)
+{
+	const char *const slow[] = {c.args[CONF_SERVE][0], "stubborn", NULL};
+
+	(void)state;
+	start(CONF_SERVE);
+	wait_log();
+	/* At once, and so before it may have begun; and what has ended is no more to be ended. */
+	d.answers = 0;
+	assert_int_equal(OPS->exec(d.rt, ID, slow, 10 * 60 * 1000, on_executed, &d, &d.err), 0);
+	d.in_call = true;
+	OPS->exec_end(d.rt, &d);
+	d.in_call = false;
+	wait_count(&d.answers, 1, "the end of a program");
+	assert_int_equal(d.r, -ECANCELED);
+	OPS->exec_end(d.rt, &d);
+	assert_int_equal(d.answers, 1);
+	assert_int_equal(kill((pid_t)stats().pid, 0), 0);
+	assert_int_equal(
+		run_in((const char *const[]){c.args[CONF_SERVE][0], "say", "on", NULL}, 20000), 0);
+}
+
 static void the_next_daemon_adopts(void **state)
 {
 	uint32_t pid;
@@ -798,6 +820,7 @@ static const struct {
 	T(cpu_time_is_counted, HAS(CONF_BUSY)),
 	T(pausing_stands_still, PAUSE | HAS(CONF_BUSY)),
 	T(programs_run_inside, EXEC),
+	T(programs_inside_can_be_ended, EXEC),
 	T(the_next_daemon_adopts, 0),
 	T(who_ended_meanwhile_is_not_adopted, 0),
 	T(a_restarted_daemon_can_clean_up, 0),

@@ -24,9 +24,10 @@ refused_at() { # TEXT POSITION-AND-MESSAGE
 		refused 2 "weftd.conf:$2" -- weftd_conf --state-dir="$LAB_DIR/other"
 }
 round_trip() {
-	conf '{ "cgroup": "of-weft" }'
+	conf '{ "cgroup": "of-weft", "image_keep": 60, "api_calls": "7" }'
 	weftd_conf --mtu=1300 --print-config >"$LAB_DIR/printed" &&
-		same 'mtu' 1300 "$(jq .mtu "$LAB_DIR/printed")" &&
+		same 'numbers' '[1300,60,7,256,32,10,50103]' "$(jq -c '[.mtu, .image_keep, .api_calls, .api_connections,
+			.api_streams, .api_head_timeout, .tunnel_port]' "$LAB_DIR/printed")" &&
 		cp "$LAB_DIR/printed" "$LAB_DIR/weftd.conf" &&
 		weftd_conf --print-config | diff "$LAB_DIR/printed" -
 }

@@ -142,6 +142,12 @@ int weft_engine_do(struct weft_engine *e, const struct weft_engine_op *op, weft_
 	return weft_err_set(err, ENOTSUP, "not here");
 }
 
+void weft_engine_call_end(struct weft_engine_call *call)
+{
+	if (call)
+		abort();
+}
+
 void weft_engine_call_forget(struct weft_engine_call *call)
 {
 	if (call)

@@ -41,7 +41,8 @@ static int setup(void **state)
 		weft_events_open(NULL, &fake_engine.events) < 0)
 		return -1;
 	snprintf(t.path, sizeof(t.path), "%s/s", t.dir);
-	return weft_api_open(t.event, &(struct weft_api_config){.socket = t.path},
+	return weft_api_open(t.event,
+		&(struct weft_api_config){.socket = t.path, .each = {8, 8, 8, 30}},
 		(struct weft_engine *)&t, &t.api, &err);
 }
 

@@ -64,6 +64,10 @@ static void test_defaults(void **state)
 	assert_int_equal(o.engine.xdp, WEFT_DP_XDP_AUTO);
 	assert_int_equal(ntohl(o.engine.instances.s_addr), 0x0a1e8000);
 	assert_int_equal(o.engine.instances_len, 17);
+	assert_int_equal(o.api.each.connections, 256);
+	assert_int_equal(o.api.each.streams, 32);
+	assert_int_equal(o.api.each.calls, 32);
+	assert_int_equal(o.api.each.head_s, 10);
 	assert_false(o.purge);
 	assert_int_equal(o.engine.libexec[0], '/');
 }
@@ -193,6 +197,10 @@ static void test_refused(void **state)
 		{"--uplink=", EINVAL, "--uplink= is no device's name", "default route"},
 		{"--uplink=a/b", EINVAL, "--uplink=a/b is no device's name", "default route"},
 		{"--uplink=0123456789abcdef", EINVAL, "is no device's name", "default route"},
+		{"--api-connections=0", EINVAL, "--api-connections=0 is no limit", "1 to 512"},
+		{"--api-streams=65", EINVAL, "--api-streams=65 is no limit", "1 to 64"},
+		{"--api-calls=-1", EINVAL, "--api-calls=-1 is no limit", "1 to 64"},
+		{"--api-head-timeout=x", EINVAL, "--api-head-timeout=x is no limit", "1 to 3600"},
 		{"--tunnel-port=0", EINVAL, "--tunnel-port=0 is no port", "1 to 65534"},
 		{"--tunnel-port=65535", EINVAL, "--tunnel-port=65535 is no port", "VXLAN"},
 		{"--xdp=fast", EINVAL, "--xdp=fast: unknown mode", "auto, native, generic"},
