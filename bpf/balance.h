@@ -30,7 +30,7 @@ static __always_inline bool balance_takes(__u32 id, __u32 service, __u32 family)
 
 /* The backend's id, 0 if there is none. The directory word is read once: a packet sees the old
  * sequence or the new one. */
-__noinline __u32 balance_pick(__u32 service, __u32 policy, __u32 family)
+static __always_inline __u32 balance_pick(__u32 service, __u32 policy, __u32 family)
 {
 	__u32 key = weft_service_policy(service, policy), length;
 	const __u64 *dir = bpf_map_lookup_elem(&slot_dir, &key);

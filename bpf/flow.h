@@ -370,6 +370,24 @@ static __always_inline void flow_touch(const struct flow *f, const struct packet
 		flow_advance(flow_hash(key), flow_hash(other), f->word, first, p->tcp_flags);
 }
 
+/* A backend cannot tell apart two flows of one client between the same ports that called it by
+ * different addresses: what it answers to either would go back as from one of them. Is that pair's
+ * way back from this backend, of that epoch and generation, held by a flow that was not called as
+ * called? Of echo, whose flows never live, any that may still be answered counts. */
+static __always_inline bool flow_back_taken(
+	__u64 pair, const struct weft_bpf_instance *backend, __u32 id, __u32 called, bool echo)
+{
+	struct flow_key back = {.pair = pair, .mark = backend->epoch, .back = true};
+	__u64 now = clock_ns();
+	struct flow f;
+
+	if (!flow_find(flow_hash(&back), &f) || weft_flow_id(f.word) != id ||
+		weft_flow_generation(f.word) != (backend->generation & 3) ||
+		weft_flow_aux(f.word) == called)
+		return false;
+	return echo ? !weft_flow_expired(f.word, now) : weft_flow_live(f.word, now);
+}
+
 /* Does p, which may open a flow, open one over an existing entry? Datagrams never do: nothing tells
  * the first. A SYN does unless it repeats the one the entry was made for. */
 static __always_inline bool flow_reopens(const struct packet *p, __u64 word)

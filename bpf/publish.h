@@ -36,8 +36,8 @@ __noinline int publish_lost(struct __sk_buff *skb, int ret)
 	struct packet p = {};
 	int answer;
 
-	if ((ret != DROP(NO_FLOW) && ret != DROP(BACKEND_GONE)) || parse_ip(skb, &p) ||
-		p.proto != IPPROTO_TCP || parse_l4(skb, &p))
+	if ((ret != DROP(NO_FLOW) && ret != DROP(BACKEND_GONE) && ret != DROP(PORT_IN_USE)) ||
+		parse_ip(skb, &p) || p.proto != IPPROTO_TCP || parse_l4(skb, &p))
 		return ret;
 	answer = reset_sender(skb, &p, NULL);
 	if (answer < 0)

@@ -112,7 +112,7 @@ static __always_inline int call_published(const struct packet *p, __be32 client,
 {
 	struct flow_key key = outside_key(p, client, p->sport, o->svc, o->pub->port), back;
 	__u64 hash, stale = 0, other, isn;
-	int lost = DROP(NO_FLOW);
+	int lost = DROP(NO_FLOW), id;
 	struct flow f;
 
 	key.mark = OUTSIDE_MARK | o->pub->host_port;
@@ -129,7 +129,10 @@ static __always_inline int call_published(const struct packet *p, __be32 client,
 	}
 	if (!p->opens)
 		return lost;
-	o->to_id = balance_pick(o->pub->service, WEFT_POLICY_RR, p->family);
+	id = pick_backend(p, &key, o->pub->service, WEFT_POLICY_RR, (1 + o->pub->index) & 7);
+	if (id < 0)
+		return id;
+	o->to_id = id;
 	o->to = instance_get(o->to_id);
 	if (!o->to)
 		return DROP(NO_BACKEND);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Tell the sender of an IPv6 packet that it was dropped:
  *   no flow, or backend gone   RST (TCP)
- *   no backend, or it is gone  port unreachable (UDP), address unreachable (echo)
+ *   no backend, or it is gone,
+ *   or the port is in use      port unreachable (UDP), address unreachable (echo)
  *   address of nobody          address unreachable (UDP, echo)
  *   larger than the way takes  packet too big, with its MTU (also TCP) */
 #ifndef WEFT_BPF_REFUSE6_H
@@ -31,7 +32,8 @@ static __always_inline int icmp6_code(__u32 reason, __u8 proto)
 		return -1;
 	if (reason == WEFT_DROP_UNKNOWN_ADDR)
 		return ICMP6_ADDR_UNR;
-	if (reason != WEFT_DROP_NO_BACKEND && reason != WEFT_DROP_BACKEND_GONE)
+	if (reason != WEFT_DROP_NO_BACKEND && reason != WEFT_DROP_BACKEND_GONE &&
+		reason != WEFT_DROP_PORT_IN_USE)
 		return -1;
 	return proto == IPPROTO_UDP ? ICMP6_PORT_UNR : ICMP6_ADDR_UNR;
 }

@@ -75,10 +75,10 @@ static __always_inline void rst_fill(struct iphdr *ip, struct tcphdr *th, const 
 			~csum_fold((__u32)bpf_csum_diff(NULL, 0, (void *)th, sizeof(*th), pseudo));
 }
 
-/* Is what was dropped for ret part of a connection that has gone? */
+/* Is what was dropped for ret part of a connection that has gone, or that cannot be? */
 static __always_inline bool is_lost(const struct packet *p, int ret)
 {
-	return ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE) ||
+	return ret == DROP(NO_FLOW) || ret == DROP(BACKEND_GONE) || ret == DROP(PORT_IN_USE) ||
 	       (ret == DROP(UNKNOWN_ADDR) && !p->opens);
 }
 

@@ -115,6 +115,35 @@ static __always_inline bool flow_backend(__u64 word, __u32 service, struct route
 	return true;
 }
 
+/* How many backends are tried before a client's port counts as in use. */
+#define FREE_TRIES 16
+
+/* A backend for a new flow of that pair, whose way back no other address of the service holds: its
+ * id, or a DROP(). A step of its own, with the stack to itself. */
+__noinline int pick_free(__u64 pair, __u32 service, __u32 policy, __u32 called, __u32 proto)
+{
+	/* In the high half: the family. */
+	bool echo = (proto & 0xff) != IPPROTO_TCP && (proto & 0xff) != IPPROTO_UDP;
+
+	for (int i = 0; i < FREE_TRIES; i++) {
+		__u32 id = balance_pick(service, policy, proto >> 16);
+		const struct weft_bpf_instance *to = instance_get(id);
+
+		if (!to)
+			return DROP(NO_BACKEND);
+		if (!flow_back_taken(pair, to, id, called, echo))
+			return id;
+	}
+	return DROP(PORT_IN_USE);
+}
+
+static __always_inline int pick_backend(const struct packet *p, const struct flow_key *key,
+	__u32 service, __u32 policy, __u32 called)
+{
+	return pick_free(
+		key->pair, service, policy, called, (__u32)p->family << 16 | (__u32)p->proto);
+}
+
 static __always_inline void opened(const struct packet *p, __u32 service, __u32 backend)
 {
 	count_flow(service, backend);
@@ -129,6 +158,7 @@ static __always_inline int call_service(
 	__u64 stale = 0, other;
 	struct flow_key key, back;
 	struct flow f;
+	int id;
 
 	if (!svc)
 		return DROP(UNKNOWN_ADDR);
@@ -149,7 +179,10 @@ static __always_inline int call_service(
 	if (!p->opens)
 		return lost;
 
-	r->to_id = balance_pick(service, r->policy, p->family);
+	id = pick_backend(p, &key, service, r->policy, 1 + r->policy);
+	if (id < 0)
+		return id;
+	r->to_id = id;
 	r->to = instance_get(r->to_id);
 	if (!r->to)
 		return DROP(NO_BACKEND);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* ICMP errors of the overlay's own, sent straight back to who sent the packet, like RST for TCP:
- *   no backend, or it is gone  port unreachable (UDP), host unreachable (echo)
+ *   no backend, or it is gone,
+ *   or the port is in use      port unreachable (UDP), host unreachable (echo)
  *   address of nobody          host unreachable (UDP, echo)
  *   larger than the way takes  fragmentation needed, with its MTU (also TCP)
  * They come from the address that was called. Each instance has its own allowance of them. */
@@ -44,7 +45,8 @@ static __always_inline int icmp_code(__u32 reason, __u8 proto)
 		return -1;
 	if (reason == WEFT_DROP_UNKNOWN_ADDR)
 		return ICMP_HOST_UNR;
-	if (reason != WEFT_DROP_NO_BACKEND && reason != WEFT_DROP_BACKEND_GONE)
+	if (reason != WEFT_DROP_NO_BACKEND && reason != WEFT_DROP_BACKEND_GONE &&
+		reason != WEFT_DROP_PORT_IN_USE)
 		return -1;
 	return proto == IPPROTO_UDP ? ICMP_PORT_UNR : ICMP_HOST_UNR;
 }

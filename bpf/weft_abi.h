@@ -69,7 +69,8 @@
 	X(UDP_CHECKSUM, "udp_checksum", "a UDP datagram over IPv6 without a checksum")             \
 	X(MULTICAST, "multicast", "to an IPv6 group (MLD too), which the overlay does not carry")  \
 	X(SPOOFED_ND, "spoofed_nd", "neighbour discovery that names another hardware address")     \
-	X(ND_IGNORED, "nd_ignored", "neighbour discovery that asks for nothing in the overlay")
+	X(ND_IGNORED, "nd_ignored", "neighbour discovery that asks for nothing in the overlay")    \
+	X(PORT_IN_USE, "port_in_use", "a new flow from a port that already talks to each backend")
 
 enum weft_drop {
 #define WEFT_DROP_ENUM(symbol, name, text) WEFT_DROP_##symbol,

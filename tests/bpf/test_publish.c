@@ -83,6 +83,31 @@ static void lost_connections_are_reset(void **state)
 	assert_int_equal(lab_drops(dp, WEFT_DROP_NO_BACKEND), before + 1);
 }
 
+/* Two ports of the node that lead to one of the backends': it could not tell the callers apart. */
+static void one_caller_by_two_ports(void **state)
+{
+	static const struct weft_dp_port two[] = {
+		{HOST, PORT, IPPROTO_TCP}, {HOST + 1, PORT, IPPROTO_TCP}};
+	struct weft_dp *dp = *state;
+	uint64_t before = lab_drops(dp, WEFT_DROP_PORT_IN_USE);
+	struct weft_err err = {0};
+	struct lab_frame f;
+
+	assert_int_equal(weft_dp_service_publish(dp, 1, two, ARRAY_SIZE(two), &err), 0);
+	call_tcp(&f, 42000, HOST, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	assert_int_equal(lab_receiver(&f), HERE);
+	call_tcp(&f, 42000, HOST + 1, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	assert_true(lab_tcph(&f)->rst);
+	assert_tuple(&f, NODE, HOST + 1, inet_addr(CALLER), 42000);
+	assert_int_equal(lab_drops(dp, WEFT_DROP_PORT_IN_USE), before + 1);
+
+	lab_tcp(&f, (struct lab_tuple){HERE, CALLER, PORT, 42000}, LAB_SYN | LAB_ACK, 9);
+	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+	assert_tuple(&f, NODE, HOST, inet_addr(CALLER), 42000);
+}
+
 static void balanced_by_the_services_weights(void **state)
 {
 	struct weft_dp *dp = *state;
@@ -347,6 +372,7 @@ int main(void)
 		T(datagrams_too),
 		T(all_else_is_left_alone),
 		T(lost_connections_are_reset),
+		T(one_caller_by_two_ports),
 		T(balanced_by_the_services_weights),
 		T(to_another_node_and_back),
 		T(for_a_peers_caller),

@@ -26,6 +26,69 @@ static void service_by_tcp(void **state)
 	await_live(2, 0);
 }
 
+/* A connection of the client's from that port. */
+static int dial_from(uint16_t port, const char *to)
+{
+	const struct timeval patience = {.tv_sec = 20};
+	struct sockaddr_in6 mine6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)},
+			    to6 = {.sin6_family = AF_INET6, .sin6_port = htons(PORT)};
+	struct sockaddr_in mine = {.sin_family = AF_INET, .sin_port = htons(port)},
+			   to4 = {.sin_family = AF_INET, .sin_port = htons(PORT)};
+	int fd;
+
+	ns_enter(lab.ns[CLIENT]);
+	fd = socket(lab.v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ns_home();
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
+	inet_pton(AF_INET6, to, &to6.sin6_addr);
+	inet_pton(AF_INET, to, &to4.sin_addr);
+	if (bind(fd, lab.v6 ? (void *)&mine6 : (void *)&mine,
+		    lab.v6 ? sizeof(mine6) : sizeof(mine)) < 0 ||
+		connect(fd, lab.v6 ? (void *)&to6 : (void *)&to4,
+			lab.v6 ? sizeof(to6) : sizeof(to4)) < 0)
+		fail_msg("from port %u to %s: %s", port, to, strerror(errno));
+	return fd;
+}
+
+/* The same port of the client to two addresses of the service: two connections, to two backends. */
+static void one_port_to_two_addresses(void **state)
+{
+	const char *const other = lab.v6 ? "fdff:2000::2" : "10.30.0.2";
+	struct weft_dp_weight w[] = {{1, 1}, {2, 1}};
+	struct weft_dp_service s = {.id = SERVICE};
+	int a, b, c, d, one, two;
+	struct weft_err err = {0};
+
+	(void)state;
+	s.vip[WEFT_DP_RR].s_addr = lab_addr(VIP4);
+	s.vip[WEFT_DP_WRR].s_addr = lab_addr("10.30.0.2");
+	if (lab.v6) {
+		s.vip6[WEFT_DP_RR] = lab_addr6(VIP6);
+		s.vip6[WEFT_DP_WRR] = lab_addr6(other);
+	}
+	assert_int_equal(weft_dp_service_set(lab.dp, &s, &err), 0);
+	assert_int_equal(weft_dp_service_weights(lab.dp, SERVICE, WEFT_DP_WRR, w, 2, &err), 0);
+	set_weights(1, 1);
+	for (uint16_t port = 21000; port < 21006; port++) {
+		a = dial_from(port, vip());
+		b = take(&one, NULL);
+		c = dial_from(port, other);
+		d = take(&two, NULL);
+		assert_int_not_equal(one, two);
+		sock_talk(a, b);
+		sock_talk(c, d);
+		sock_talk(a, b);
+		close_pair(a, b);
+		sock_talk(c, d);
+		close_pair(c, d);
+	}
+	await_live(1, 0);
+	await_live(2, 0);
+	lab_service46(lab.dp, SERVICE, VIP4, lab.v6 ? VIP6 : NULL);
+}
+
 /* The overlay is one hop. */
 static bool answers_pings(int ns, const char *to)
 {
@@ -446,6 +509,7 @@ static void become_old(void)
 /* clang-format off */
 #define TESTS_OF_BOTH \
 	cmocka_unit_test(service_by_tcp), \
+	cmocka_unit_test(one_port_to_two_addresses), \
 	cmocka_unit_test(everybody_answers_pings), \
 	cmocka_unit_test(host_calls_the_service), \
 	cmocka_unit_test(host_reaches_instances_as_they_are), \
