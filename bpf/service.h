@@ -116,7 +116,7 @@ static __always_inline bool flow_backend(__u64 word, __u32 service, struct route
 }
 
 /* How many backends are tried before a client's port counts as in use. */
-#define FREE_TRIES 16
+#define FREE_TRIES 8
 
 /* A backend for a new flow of that pair, whose way back no other address of the service holds: its
  * id, or a DROP(). A step of its own, with the stack to itself. */
