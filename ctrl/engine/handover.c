@@ -84,6 +84,7 @@ struct handover {
 	sd_event_source *timer;
 	bool fenced; /* what is measured now is all there will be */
 	bool undo;   /* the old one is to be as it was, and that is all */
+	bool tried;  /* in vain, to undo it */
 	uint64_t began_ns, paused_ns;
 	uint64_t offset; /* of the old one's replication, when its writes were paused */
 };
@@ -145,13 +146,14 @@ static void go(struct handover *h, enum stage stage)
 	issue(h);
 }
 
-/* A Redis that is alive, but does not answer just now, may be fenced: then it must not stay so. */
-static bool try_again(const struct handover *h, const struct weft_err *err)
+/* A Redis that is alive, but does not answer just now, or is busy, may be fenced: then it must not
+ * stay so. */
+static bool try_again(const struct handover *h)
 {
 	const struct instance *inst = instance_find(h->service->engine, h->old_name);
 
-	return wanted(h)->type == WEFT_HANDOVER_REDIS && err->code != EIO && inst &&
-	       inst->phase == PHASE_READY && weft_now_ns() - h->began_ns < UNDO_NS;
+	return wanted(h)->type == WEFT_HANDOVER_REDIS && inst && inst->phase == PHASE_READY &&
+	       weft_now_ns() - h->began_ns < UNDO_NS;
 }
 
 /* The swap turns back, which ends the handover. */
@@ -166,8 +168,11 @@ static void fail(struct handover *h, const struct weft_err *err)
 		go(h, PURGE);
 		return;
 	}
-	if (h->undo && try_again(h, err)) {
-		log_debug("service %s: handover: %s", s->name, why.msg);
+	if (h->undo && try_again(h)) {
+		if (!h->tried)
+			log_warning("service %s: handover, being undone: %s: trying again", s->name,
+				why.msg);
+		h->tried = true;
 		again(h, UNDO_MS);
 		return;
 	}

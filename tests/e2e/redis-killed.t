@@ -89,8 +89,17 @@ undone_by_another() {
 	has "$(lab_in redis-cli -h $redis_vip set fenced no 2>&1)" READONLY || return 1
 	WEFT_FAULTS=$LAB_DIR/faults.json lab_weftd_until_killed || tell || return 1
 	has "$(lab_in redis-cli -h $redis_vip set fenced no 2>&1)" READONLY || return 1
-	lab_weftd && turned_back undone "$was"
+	busy && lab_weftd && wait_for 60 grep -q 'being undone:.* BUSY .*trying again' "$LAB_DIR/weftd.log" || tell || return 1
+	lab_in redis-cli -h $redis_vip script kill && turned_back undone "$was"
 }
+# It answers whatever it is asked by an error, until the script is killed: one that may not write, as
+# writes pause.
+busy() {
+	lab_in redis-cli -h $redis_vip config set lua-time-limit 1 || return 1
+	lab_in timeout 100 redis-cli -h $redis_vip eval_ro 'while true do end' 0 >/dev/null 2>&1 &
+	wait_for 10 has_busy
+}
+has_busy() { has "$(lab_in redis-cli -h $redis_vip ping 2>&1)" BUSY; }
 # It may die before it is seen to have started.
 lab_weftd_until_killed() {
 	(lab_weftd) || :
