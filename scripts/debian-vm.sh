@@ -35,10 +35,10 @@ work=$(mktemp -d /var/tmp/weft-debian-vm.XXXXXX)
 
 # --- the kernel: its package is one that the image of a virtual machine has, too ------------------
 mkdir -p "$B/images"
-deb=$(find "$B/images" -name 'linux-image-*_amd64.deb' | head -n 1)
+deb=$(find "$B/images" -name 'linux-image-*-cloud-amd64_*.deb' | head -n 1)
 if [ -z "$deb" ]; then
 	scripts/mkimage-vm.sh "$work/image.tar.gz" httpd >&2 || fail 'no kernel'
-	deb=$(find "$B/images" -name 'linux-image-*_amd64.deb' | head -n 1)
+	deb=$(find "$B/images" -name 'linux-image-*-cloud-amd64_*.deb' | head -n 1)
 fi
 mkdir "$work/kernel"
 dpkg-deb -x "$deb" "$work/kernel"

@@ -5,6 +5,10 @@
 # `virtualization: unikernel`. APP: nginx (the default, port 80), redis (port 6379) if installed,
 # httpd (busybox' own, port 80).
 #
+#   KERNEL=cloud   Debian's kernel for virtual machines; generic: the one for all machines, three times as
+#                  large, which has 9p, by which a guest mounts its descriptor's volumes
+#   QUEUES=1       pairs of queues that its network device has, if it has as many processors
+#
 # It takes its address from the kernel's command line, or, told weft.net=fw_cfg, from weft by
 # fw_cfg, as often as that changes: it can be started from a checkpoint, and asks for it.
 # Everything but the kernel comes from installed packages; the kernel's package is downloaded once,
@@ -19,10 +23,16 @@ amd64) apps=("${@:-nginx}") machine=q35 console=ttyS0 ;;
 arm64) apps=("${@:-httpd}") machine=virt console=ttyAMA0 ;;
 *) echo "mkimage-vm: no image for $arch: amd64, arm64" >&2 && exit 1 ;;
 esac
+case ${KERNEL:=cloud} in
+cloud) meta=linux-image-cloud-$arch debs="linux-image-*-cloud-${arch}_*_$arch.deb" ;;
+generic) meta=linux-image-$arch debs="linux-image-*[0-9]-${arch}_*_$arch.deb" ;;
+*) echo "mkimage-vm: no kernel $KERNEL: cloud, generic" >&2 && exit 1 ;;
+esac
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 umask 022
 root_dir=$(cd "$(dirname "$0")/.." && pwd)
 cache=${B:-$root_dir/build}/images
+case $cache in /*) ;; *) cache=$PWD/$cache ;; esac
 
 fail() {
 	printf 'mkimage-vm: %s\n' "$1" >&2
@@ -71,19 +81,19 @@ apt_deb() { # PACKAGE NAMED VARIABLE: sets $deb to its file
 
 # --- the kernel ----------------------------------------------------------------------------------
 package=
-[ -n "${KERNEL_DEB:-}" ] || package=$(basename "$(find "$cache" -name "linux-image-*_$arch.deb" | head -n 1)" | cut -d_ -f1)
+[ -n "${KERNEL_DEB:-}" ] || package=$(basename "$(find "$cache" -name "$debs" | head -n 1)" | cut -d_ -f1)
 if [ -z "${KERNEL_DEB:-}$package" ]; then
 	apt_lists
-	package=$(apt-cache "${apt_options[@]}" depends "linux-image-cloud-$arch" 2>/dev/null |
+	package=$(apt-cache "${apt_options[@]}" depends "$meta" 2>/dev/null |
 		awk '/Depends: linux-image-/ {print $2; exit}') || :
-	[ -n "$package" ] || fail "no package linux-image-cloud-$arch is known here" 'apt-get update'
+	[ -n "$package" ] || fail "no package $meta is known here" 'apt-get update'
 fi
 apt_deb "$package" "${KERNEL_DEB:-}" KERNEL_DEB
 mkdir "$work/kernel"
 dpkg-deb -x "$deb" "$work/kernel"
 cp "$work"/kernel/boot/vmlinuz-* "$image/kernel"
 modules=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover
-	net_failover virtio_net qemu_fw_cfg)
+	net_failover virtio_net qemu_fw_cfg netfs fscache 9pnet 9pnet_virtio 9p)
 mkdir -p "$root/lib/modules"
 for m in "${modules[@]}"; do
 	file=$(find "$work/kernel/lib/modules" -name "$m.ko" | head -n 1)
@@ -231,6 +241,18 @@ from_fw_cfg() {
 	[ -z "$ip6" ] || address6 "$ip6" "$gw6"
 }
 
+volumes() { # weft.mount="TAG:TARGET[:ro]"
+	local how tag target options
+	grep -o 'weft.mount="[^"]*"' /proc/cmdline | while IFS='"' read -r _ how _; do
+		tag=${how%%:*} target=${how#*:} options=trans=virtio,version=9p2000.L
+		case $target in *:ro) target=${target%:ro} options=$options,ro ;; esac
+		mkdir -p "$target"
+		mount -t 9p -o "$options" "$tag" "$target" ||
+			echo "weft-guest: $target is not mounted: has this kernel 9p?"
+	done
+}
+
+volumes
 START
 [ "${1:-}" != nokaslr ] || shift # which the kernel leaves to us
 [ $# = 0 ] || "$@" &
@@ -243,7 +265,7 @@ if grep -q weft.net=fw_cfg /proc/cmdline; then
 else
 	from_command_line
 fi
-echo 'weft-guest: up'
+echo "weft-guest: up, $(ls -d /sys/class/net/eth0/queues/rx-* | wc -l) queues"
 while :; do
 	wait
 	sleep 3600
@@ -260,7 +282,7 @@ args="console=$console quiet panic=-1 random.trust_cpu=on nokaslr mitigations=of
 # no_timer_check: an emulator that has to wait for a processor ticks late, for which Linux panics.
 [ "$arch" != amd64 ] || args+=' reboot=t tsc=reliable no_timer_check'
 cat >"$image/weft.json" <<JSON
-{"machine": "$machine", "netdev": "linux", "powerdown": false, "warm": "yes", "ipv6": true,
+{"machine": "$machine", "netdev": "linux", "powerdown": false, "warm": "yes", "ipv6": true, "queues": ${QUEUES:-1},
  "kernel_args": "$args"}
 JSON
 tar --format=gnu --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$image" -cf - \

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Guests as their descriptors want them: memory, processors, limits, arguments, environment and
 # volumes reach qemu; and a Linux VM with a real nginx in it, whose second instance starts from the
-# checkpoint that was made behind the first one. The VM takes a kernel's package that may have to be
-# downloaded: without one it is left out.
+# checkpoint that was made behind the first one; and one with two queues and a volume. The VMs take
+# kernels' packages that may have to be downloaded: without one they are left out.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/tap.sh
@@ -90,6 +90,30 @@ asked_for() {
 		second_is_warm "$LAB_DIR/asked.json" . && lab_weft service delete shop.web --wait && lab_weft image prune
 }
 
+# Each of its processors has a queue of its own, and connections go by both; what it serves is the
+# host's file, and what it writes is in the host's directory.
+two_queues_and_a_volume() {
+	local i
+	mkdir -p "$LAB_DIR/www" "$LAB_DIR/out put" && echo 'a file of the host' >"$LAB_DIR/www/index.html"
+	lab_descriptor "$LAB_DIR/wide.json" ".applications[0].microservices[0] |= (
+		.virtualization = \"unikernel\" | .code = \"file://$wide\" | del(.variants) | .arch = [\"amd64\"]
+		| .memory = 192 | .vcpus = 2 | .readiness.timeout_s = 240 | .log_limit = 1
+		| .cmd = [\"sh\", \"-c\", \"while :; do grep input /proc/interrupts >/out/seen; sleep 1; done\"]
+		| .volumes = [{host_path: \"$LAB_DIR/www\", mount_path: \"/srv/www\", read_only: true},
+			{host_path: \"$LAB_DIR/out put\", mount_path: \"/out\"}])"
+	lab_weft apply -f "$LAB_DIR/wide.json" --wait --timeout 240 || return 1
+	has "$(lab_weft logs "$(name 0)")" 'weft-guest: up, 2 queues' && has "$(words)" 'fds=[0-9]+:[0-9]+,' || return 1
+	for i in {1..40}; do
+		has "$(lab_in curl -s --max-time 20 "http://$vip/")" 'a file of the host' || return 1
+	done
+	wait_for 60 both_queues || { cat "$LAB_DIR/out put/seen" && return 1; }
+	lab_weft service delete shop.web --wait && lab_weft image prune
+}
+# Lines of /proc/interrupts: "26:  10  0  PCI-MSI 32769-edge  virtio0-input.0".
+both_queues() {
+	awk '$NF ~ /input\.[01]$/ && $2 + $3 > 0 {n++} END {exit n != 2}' "$LAB_DIR/out put/seen"
+}
+
 # A checkpoint goes with its image.
 goes() {
 	lab_weft service delete shop.web --wait && lab_weft image prune &&
@@ -97,8 +121,9 @@ goes() {
 }
 
 lab_check guests
-have_vm=
-if [ -e "$vm" ] || timeout 120 scripts/mkimage-vm.sh "$vm" 2>/dev/null; then have_vm=1; fi
+wide=$LAB_BUILD/images/vm-wide.tar.gz
+why_no_vm=$([ -e "$vm" ] || timeout 240 scripts/mkimage-vm.sh "$vm" 2>&1)
+why_no_wide=$([ -e "$wide" ] || KERNEL=generic QUEUES=2 timeout 240 scripts/mkimage-vm.sh "$wide" httpd 2>&1)
 lab_image_nginx
 lab_open guests
 lab_containerd
@@ -109,9 +134,16 @@ tap 'it has the limits' is_limited
 tap 'what it uses is counted' counts
 tap 'so is its network' network_counted
 tap 'the second one of a guest that is asked to starts from a checkpoint' asked_for
-if [ -n "$have_vm" ]; then
+if [ -e "$vm" ]; then
 	tap 'a Linux VM serves with a real nginx' vm_serves
 	tap 'its second one starts from a checkpoint' second_is_warm "$LAB_DIR/vm.json" 'hello from a virtual machine'
 	tap 'the checkpoint goes with its image' goes
+else
+	tap_skip 'a Linux VM' "no image: $(tail -n 1 <<<"$why_no_vm")"
+fi
+if [ -e "$wide" ]; then
+	tap 'a Linux VM with two queues and volumes uses all of them' two_queues_and_a_volume
+else
+	tap_skip 'a Linux VM with two queues and volumes' "no image: $(tail -n 1 <<<"$why_no_wide")"
 fi
 tap_end

@@ -45,12 +45,14 @@ network_counted() {
 	for i in 1 2 3 4 5 6 7 8; do
 		lab_in curl -sf --max-time 20 -o /dev/null "http://$vip/" || return 1
 	done
-	lab_weft instance list -o json | jq -e --arg s "$service" --argjson b "$before" "$of | .rx_packets >= \$b[0] + 24
-		and .rx_bytes >= \$b[1] + 2000 and .tx_packets >= \$b[2] + 24 and .tx_bytes >= \$b[3] + 2000" || {
-		echo "before: $before, $i calls"
+	# The last connection's last segments may still be under way.
+	wait_for 10 network_is "$of | .rx_packets >= \$b[0] + 24 and .rx_bytes >= \$b[1] + 2000
+		and .tx_packets >= \$b[2] + 24 and .tx_bytes >= \$b[3] + 2000" || {
+		echo "before: $before, $i calls, now: $(lab_weft instance list -o json)"
 		return 1
 	}
 }
+network_is() { lab_weft instance list -o json | jq -e --arg s "$service" --argjson b "$before" "$1"; }
 
 swap_to() { lab_weft swap start shop.web --to "$1" --duration 2s --drain 20s --wait --timeout 60; }
 last_swap() { lab_weft swap list -o json | jq -r ".items[0]$1"; }

@@ -3,6 +3,7 @@
 # TAP for tests written in bash. Sourced.
 #   tap_begin                        at the start
 #   tap NAME CMD...                  ok when CMD succeeds; its output is shown when it does not
+#   tap_skip NAME WHY                leave one out, and say so
 #   tap_skip_all WHY                 skip the whole program
 #   tap_end                          print the plan; the exit status says whether all were ok
 TAP_N=0 TAP_BAD=0 TAP_OUT=
@@ -19,6 +20,11 @@ trap tap_last_words EXIT
 tap_skip_all() {
 	echo "1..0 # SKIP $1"
 	exit 0
+}
+
+tap_skip() {
+	TAP_N=$((TAP_N + 1))
+	echo "ok $TAP_N - $1 # SKIP $2"
 }
 
 tap() {
