@@ -8,7 +8,13 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/e2e.sh
 
 uplink() { lab_in ip link add up0 type veth peer name up1 && lab_in ip link set up0 up && lab_in ip link set up1 up; }
-status_has() { has "$(lab_weft status -o json)" "$1"; }
+dispatched() {
+	wait_for 60 uplink_is "native, through libxdp's dispatcher" || {
+		lab_weft status -o json | jq .uplink
+		return 1
+	}
+}
+uplink_is() { [ "$(lab_weft status -o json | jq -r .uplink.xdp_detail)" = "$1" ]; }
 swaps_to() {
 	lab_weft swap start shop.web --to "$1" --duration 2s --drain 20s --wait --timeout 300 || {
 		tail -n 20 "$LAB_DIR/weftd.log"
@@ -22,9 +28,9 @@ lab_image_nginx
 lab_open on-debian
 uplink
 lab_containerd
-lab_weftd --uplink=up0
+lab_weftd --uplink=up0 --xdp=native
 lab_descriptor "$LAB_DIR/shop.json" '.applications[0].microservices[0].readiness.timeout_s = 200'
-tap 'the programs are loaded, on the uplink as well' wait_for 60 status_has '"uplink": ?"up0|"device": ?"up0'
+tap "the programs are loaded, on the uplink through libxdp's dispatcher" dispatched
 tap 'the service runs as a container' lab_weft apply -f "$LAB_DIR/shop.json" --wait --timeout 200
 tap 'it answers at its service address' answers_within container 60
 load_start slow 10 2 --timeout 60s
