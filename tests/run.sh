@@ -3,7 +3,7 @@
 # Run the tests and close with "N passed, N failed[, N skipped]".
 #   tests/run.sh [FILE...]      default: lint, unit, bpf, fuzz smoke runs, end to end
 # Every test is a program that speaks TAP. A whole program is skipped by "1..0 # SKIP why".
-# First come those that tests/beside.list names, WEFT_TEST_JOBS of them at a time (3); then the others,
+# First come those that tests/beside.list names, WEFT_TEST_JOBS of them at a time (2); then the others,
 # one after the other. A line appears when a program ends. Who failed beside others runs once more, alone:
 # that run counts, and the summary names those that only company makes fail.
 set -uo pipefail
@@ -21,7 +21,7 @@ else
 	)
 fi
 
-jobs=${WEFT_TEST_JOBS:-3}
+jobs=${WEFT_TEST_JOBS:-2}
 passed=0 failed=0 skipped=0
 broken=() skips=() again=() touchy=()
 company=
