@@ -22,7 +22,7 @@
 #define WAIT_NS 60000000000ULL
 #define ID      "conf.case.1"
 #define OTHER   "conf.case.2"
-#define ROUNDS  20
+#define ROUNDS  100
 
 #define OPS (c.target->ops)
 
@@ -254,6 +254,17 @@ static unsigned count_fds(void)
 	unsigned n = 0;
 
 	while (readdir(dir))
+		n++;
+	return n;
+}
+
+static unsigned count_mounts(void)
+{
+	_cleanup_(freep) char *text = NULL;
+	unsigned n = 0;
+
+	assert_int_equal(weft_read_file("/proc/self/mountinfo", 1 << 20, &text, NULL), 0);
+	for (const char *at = text; (at = strstr(at, c.dir)); at++)
 		n++;
 	return n;
 }
@@ -714,7 +725,7 @@ static void logs_are_rotated(void **state)
 
 static void many_rounds_leak_nothing(void **state)
 {
-	unsigned before = 0;
+	unsigned before = 0, mounts = 0;
 
 	(void)state;
 	for (int i = 0; i < ROUNDS; i++) {
@@ -727,10 +738,13 @@ static void many_rounds_leak_nothing(void **state)
 			assert_int_equal(weft_netns_del(netns), 0);
 			assert_int_equal(weft_netns_add(netns, &err), 0);
 		}
-		if (i == 1)
+		if (i == 1) {
 			before = count_fds();
+			mounts = count_mounts();
+		}
 	}
 	assert_int_equal(count_fds(), before);
+	assert_int_equal(count_mounts(), mounts);
 	assert_int_equal(d.ended, 0);
 }
 
