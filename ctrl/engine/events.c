@@ -3,7 +3,7 @@
  * grown to twice what the ring may hold, replaced by the ring. A line that the disk did not take
  * whole is skipped by who reads it next, and its number, which somebody may have seen, is not given
  * out again: numbers are reserved (reserve.h). Where that cannot be done either, they go on at the
- * time of day, which is beyond any that were given out before. */
+ * time of day in microseconds, which is beyond any that were given out before. */
 #include "ctrl/engine/events.h"
 
 #include <errno.h>
@@ -178,9 +178,18 @@ static int open_numbers(struct weft_events *l)
 	return r;
 }
 
+/* Faster than events are, so that who comes after us begins beyond ours. */
+static uint64_t realtime_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 static uint64_t next_number(struct weft_events *l)
 {
-	uint64_t seq = l->last + 1, now = weft_realtime_ms();
+	uint64_t seq = l->last + 1, now = realtime_us();
 	bool before = l->unreserved;
 
 	l->unreserved = l->numbers && !weft_reserve_take(l->numbers, seq);
