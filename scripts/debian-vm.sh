@@ -76,12 +76,16 @@ INIT
 chmod +x "$root/init"
 cat >"$work/start" <<-START
 	export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-	cd $(printf %q "$PWD")
+	tree=$(printf %q "$PWD")
 	command=\$(cat $work/command)
+	mount --bind "\$tree" /mnt
 	for d in /run /tmp /var/tmp /dev/shm; do
 		mkdir -p \$d
 		mount -t tmpfs -o mode=1777 tmpfs \$d
 	done
+	[ -d "\$tree" ] || mkdir -p "\$tree" # where a tmpfs is now
+	mount --move /mnt "\$tree"
+	cd "\$tree"
 	mount -t cgroup2 cgroup /sys/fs/cgroup
 	mount -t bpf bpf /sys/fs/bpf
 	ln -s /proc/self/fd /dev/fd

@@ -47,6 +47,7 @@ running() { same 'commands that run' "$1" "$(commands)"; }
 
 pids=()
 begin() { # FILE CMD...: in the background
+	rm -f "$1" # what an earlier one has said
 	"${@:2}" >"$1" 2>"$1.err" &
 	pids+=($!)
 }
