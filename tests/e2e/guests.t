@@ -98,7 +98,7 @@ two_queues_and_a_volume() {
 	lab_descriptor "$LAB_DIR/wide.json" ".applications[0].microservices[0] |= (
 		.virtualization = \"unikernel\" | .code = \"file://$wide\" | del(.variants) | .arch = [\"amd64\"]
 		| .memory = 192 | .vcpus = 2 | .readiness.timeout_s = 240 | .log_limit = 1
-		| .cmd = [\"sh\", \"-c\", \"while :; do grep input /proc/interrupts >/out/seen; sleep 1; done\"]
+		| .cmd = [\"sh\", \"-c\", \"while :; do grep input /proc/interrupts >/out/seen; usleep 500000; done\"]
 		| .volumes = [{host_path: \"$LAB_DIR/www\", mount_path: \"/srv/www\", read_only: true},
 			{host_path: \"$LAB_DIR/out put\", mount_path: \"/out\"}])"
 	lab_weft apply -f "$LAB_DIR/wide.json" --wait --timeout 240 || return 1
