@@ -94,7 +94,7 @@ asked_for() {
 # host's file, and what it writes is in the host's directory.
 two_queues_and_a_volume() {
 	local i
-	mkdir -p "$LAB_DIR/www" "$LAB_DIR/out put" && echo 'a file of the host' >"$LAB_DIR/www/index.html"
+	mkdir -p "$LAB_DIR/www" "$LAB_DIR/out put" && chmod 777 "$LAB_DIR/out put" && echo 'a file of the host' >"$LAB_DIR/www/index.html"
 	lab_descriptor "$LAB_DIR/wide.json" ".applications[0].microservices[0] |= (
 		.virtualization = \"unikernel\" | .code = \"file://$wide\" | del(.variants) | .arch = [\"amd64\"]
 		| .memory = 192 | .vcpus = 2 | .readiness.timeout_s = 240 | .log_limit = 1
@@ -102,13 +102,20 @@ two_queues_and_a_volume() {
 		| .volumes = [{host_path: \"$LAB_DIR/www\", mount_path: \"/srv/www\", read_only: true},
 			{host_path: \"$LAB_DIR/out put\", mount_path: \"/out\"}])"
 	lab_weft apply -f "$LAB_DIR/wide.json" --wait --timeout 240 || return 1
-	has "$(lab_weft logs "$(name 0)")" 'weft-guest: up, 2 queues' && has "$(words)" 'fds=[0-9]+:[0-9]+,' || return 1
+	wait_for 60 has_queues 2 && has "$(words)" 'fds=[0-9]+:[0-9]+,' || {
+		lab_weft logs "$(name 0)"
+		return 1
+	}
 	for i in {1..40}; do
 		has "$(lab_in curl -s --max-time 20 "http://$vip/")" 'a file of the host' || return 1
 	done
-	wait_for 60 both_queues || { cat "$LAB_DIR/out put/seen" && return 1; }
+	wait_for 60 both_queues || {
+		cat "$LAB_DIR/out put/seen"
+		return 1
+	}
 	lab_weft service delete shop.web --wait && lab_weft image prune
 }
+has_queues() { has "$(lab_weft logs "$(name 0)")" "weft-guest: up, $1 queues"; }
 # Lines of /proc/interrupts: "26:  10  0  PCI-MSI 32769-edge  virtio0-input.0".
 both_queues() {
 	awk '$NF ~ /input\.[01]$/ && $2 + $3 > 0 {n++} END {exit n != 2}' "$LAB_DIR/out put/seen"
