@@ -71,8 +71,8 @@ end() {
 	fi
 }
 
-# timeout hands the signal on.
-trap '[ ${#running[@]} = 0 ] || kill "${!running[@]}" 2>/dev/null' EXIT
+# timeout hands the signal on; what they have made is gone when we are.
+trap '[ ${#running[@]} = 0 ] || { kill "${!running[@]}"; wait; } 2>/dev/null' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 

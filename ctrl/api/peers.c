@@ -72,10 +72,10 @@ static void shut(struct weft_api_peers *all, struct weft_api_peer *p, const char
 }
 
 static bool shut_oldest(struct weft_api_peers *all, const struct weft_api_user *user, bool any,
-	const struct weft_api_peer * not, const char *why)
+	const struct weft_api_peer *but, const char *why)
 {
 	for (struct weft_api_peer *p = all->last; p; p = p->prev)
-		if (p != not &&!p->gone && !p->busy && (any || p->user == user)) {
+		if (p != but && !p->gone && !p->busy && (any || p->user == user)) {
 			shut(all, p, why);
 			return true;
 		}

@@ -6,7 +6,7 @@
 
 #include "ctrl/engine/internal.h"
 
-#define MAX_CALLS 128
+#define MAX_CALLS 128 /* as many as both listeners of the API have */
 
 static void free_call(struct weft_engine_call *call)
 {

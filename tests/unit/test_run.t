@@ -58,8 +58,9 @@ done
 program short <<<'echo "ok 1"; echo 1..3'
 program dies <<<'echo "ok 1"; echo 1..1; exit 7'
 program sleeps <<-'END'
+	trap 'read -rt 0.5 <> <(:); touch "$DIR/tidied"; exit 143' TERM
 	echo $BASHPID >"$DIR/pid"
-	exec sleep 300
+	while :; do read -rt 0.1 <> <(:); done
 END
 
 # RC PATTERN... -- FILE...: run.sh exits with RC, and what it prints matches; in $out.
@@ -130,7 +131,7 @@ ended() {
 	pid=$!
 	in_time test -s "$dir/pid" && kill "$pid" || return 1
 	wait "$pid" || rc=$?
-	same 'exit status' 143 "$rc" && in_time gone "$(cat "$dir/pid")"
+	same 'exit status' 143 "$rc" && [ -e "$dir/tidied" ] && gone "$(cat "$dir/pid")"
 }
 gone() { ! kill -0 "$1" 2>/dev/null; }
 in_time() {
@@ -154,6 +155,6 @@ tap 'others run one by one' one_by_one
 tap 'others begin when those of the list are through' not_mixed
 tap 'totals, and the whole of each failure' failures_whole
 tap 'who fails beside others runs once more, alone' once_more
-tap 'who ends it ends what it began' ended
+tap 'who ends it ends what it began, once that has tidied up' ended
 tap 'every name in the list is a test' names_are_tests
 tap_end
