@@ -19,7 +19,7 @@ runs() {
 		"$tmp/root/usr/sbin/weftd" --check-config --config="$tmp/root/usr/share/doc/weft/examples/weftd.conf"
 }
 helpers() { for p in weft-unpack weft-log weft-runsc; do [ -x "$tmp/root/usr/libexec/weft/$p" ] || return 1; done; }
-manual() { same 'pages' 4 "$(find "$tmp/root/usr/share/man" -name 'weft*.gz' | wc -l)"; }
+manual() { same 'pages' 5 "$(find "$tmp/root/usr/share/man" -name 'weft*.gz' | wc -l)"; }
 nothing_else() { # outside of these places
 	same 'other files' '' "$(cd "$tmp/root" && find . -type f | grep -vE '^./(lib/systemd/system|usr/(bin|sbin|libexec/weft|share))/')"
 }
