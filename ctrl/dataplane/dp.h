@@ -52,7 +52,9 @@ struct weft_dp {
 	struct dp_peer *peer_notes;
 	uint32_t peer_next; /* to be looked after */
 
-	uint64_t *slots_used; /* of the pool, a bit for each of the smallest rooms */
+	/* Of the pool, a bit for each of the smallest rooms; given back, some packet may still
+	 * be reading it. */
+	uint64_t *slots_used, *slots_given_back;
 
 	bool shortcut_probed;
 	struct weft_err shortcut_err; /* code 0: it can be done */
@@ -72,6 +74,7 @@ WEFT_DEFINE_CLEANUP(struct weft_dp *, weft_dp_free);
 /* Wait until no program still works with what was replaced at since_ns (CLOCK_MONOTONIC, 0: before
  * we opened): at once if that is long ago, else one RCU grace period (some milliseconds). */
 void dp_grace(struct weft_dp *dp, uint64_t since_ns);
+bool dp_grace_over(const struct weft_dp *dp, uint64_t since_ns); /* it would not wait */
 
 /* libbpf's talk goes to the debug log. */
 void dp_quiet_libbpf(void);

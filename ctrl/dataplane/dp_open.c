@@ -45,16 +45,20 @@ void dp_quiet_libbpf(void)
 	libbpf_set_print(print);
 }
 
+bool dp_grace_over(const struct weft_dp *dp, uint64_t since_ns)
+{
+	if (since_ns < dp->opened_ns)
+		since_ns = dp->opened_ns;
+	return since_ns < dp->grace_ns || weft_now_ns() - since_ns >= GRACE_NS;
+}
+
 void dp_grace(struct weft_dp *dp, uint64_t since_ns)
 {
 	static const struct timespec wait = {.tv_nsec = 20 * 1000 * 1000};
-	uint64_t now = weft_now_ns();
 
-	if (since_ns < dp->opened_ns)
-		since_ns = dp->opened_ns;
-	if (since_ns < dp->grace_ns || now - since_ns >= GRACE_NS)
+	if (dp_grace_over(dp, since_ns))
 		return;
-	dp->grace_ns = now;
+	dp->grace_ns = weft_now_ns();
 	if (!dp_has(dp, DP_MEMBARRIER) || syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
 		nanosleep(&wait, NULL);
 }
@@ -255,6 +259,7 @@ void weft_dp_free(struct weft_dp *dp)
 	dp_uplink_free(dp);
 	free(dp->peer_notes);
 	free(dp->slots_used);
+	free(dp->slots_given_back);
 	free(dp->cgroup);
 	free(dp->dir);
 	free(dp);

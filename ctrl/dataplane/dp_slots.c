@@ -30,35 +30,41 @@ static uint32_t room_units(union weft_room room)
 	return room.size * 2 / UNIT;
 }
 
-static void mark(struct weft_dp *dp, union weft_room room, bool used)
+/* used: a bit for each of the smallest rooms. */
+static void mark(uint64_t *used, union weft_room room, bool is_used)
 {
 	uint32_t n = room_units(room), at = room.first / UNIT;
 	uint64_t mask = n < 64 ? ((1ULL << n) - 1) << at % 64 : ~0ULL;
 
 	for (uint32_t w = at / 64; w <= (at + n - 1) / 64; w++)
-		if (used)
-			dp->slots_used[w] |= mask;
+		if (is_used)
+			used[w] |= mask;
 		else
-			dp->slots_used[w] &= ~mask;
+			used[w] &= ~mask;
 }
 
-static bool free_at(struct weft_dp *dp, uint32_t at, uint32_t n)
+static uint64_t taken(const struct weft_dp *dp, uint32_t word)
+{
+	return dp->slots_used[word] | dp->slots_given_back[word];
+}
+
+static bool free_at(const struct weft_dp *dp, uint32_t at, uint32_t n)
 {
 	if (n < 64)
-		return !(dp->slots_used[at / 64] >> at % 64 & ((1ULL << n) - 1));
+		return !(taken(dp, at / 64) >> at % 64 & ((1ULL << n) - 1));
 	for (uint32_t w = at / 64; w < (at + n) / 64; w++)
-		if (dp->slots_used[w])
+		if (taken(dp, w))
 			return false;
 	return true;
 }
 
-static int find(struct weft_dp *dp, union weft_room *ret, uint32_t size)
+static int find(const struct weft_dp *dp, union weft_room *ret, uint32_t size)
 {
 	union weft_room room = {.size = size};
 	uint32_t n = room_units(room);
 
 	for (uint32_t at = 0; at < UNITS; at += n) {
-		if (at % 64 == 0 && n < 64 && dp->slots_used[at / 64] == ~0ULL) {
+		if (at % 64 == 0 && n < 64 && taken(dp, at / 64) == ~0ULL) {
 			at += 64 - n;
 			continue;
 		}
@@ -99,20 +105,39 @@ static void give_back(struct weft_dp *dp, union weft_room room)
 {
 	if (!room.size)
 		return;
-	mark(dp, room, false);
+	mark(dp->slots_used, room, false);
+	mark(dp->slots_given_back, room, true);
 	dp->freed_ns = weft_now_ns();
+}
+
+/* What was given back can be had again. */
+static void nobody_reads_them(struct weft_dp *dp)
+{
+	memset(dp->slots_given_back, 0, UNITS / 8);
+}
+
+/* A room that no packet reads any more; if it can be, one that did not have to be waited for. */
+static int find_quiet(struct weft_dp *dp, union weft_room *ret, uint32_t size)
+{
+	if (dp_grace_over(dp, dp->freed_ns))
+		nobody_reads_them(dp);
+	dp_grace(dp, 0);
+	if (find(dp, ret, size) == 0)
+		return 0;
+	dp_grace(dp, dp->freed_ns);
+	nobody_reads_them(dp);
+	return find(dp, ret, size);
 }
 
 /* The order of the two stores leaves the larger room noted if we are killed in between. */
 static int move(struct weft_dp *dp, uint32_t key, const uint16_t *ids, uint16_t length)
 {
 	union weft_room old = dp->rooms[key], next;
-	int r = find(dp, &next, size_for(length));
+	int r = find_quiet(dp, &next, size_for(length));
 
 	if (r < 0)
 		return r;
-	dp_grace(dp, dp->freed_ns);
-	mark(dp, next, true);
+	mark(dp->slots_used, next, true);
 	memcpy(dp->slots + next.first, ids, length * sizeof(*ids));
 	if (next.size > old.size)
 		enter(dp, key, next);
@@ -172,7 +197,8 @@ static void repair(struct weft_dp *dp, uint32_t key)
 int dp_slots_open(struct weft_dp *dp)
 {
 	dp->slots_used = calloc(UNITS / 64, sizeof(*dp->slots_used));
-	if (!dp->slots_used)
+	dp->slots_given_back = calloc(UNITS / 64, sizeof(*dp->slots_given_back));
+	if (!dp->slots_used || !dp->slots_given_back)
 		return -ENOMEM;
 	for (uint32_t key = 0; key < WEFT_MAX_SERVICES * WEFT_POLICIES; key++) {
 		union weft_room *room = &dp->rooms[key];
@@ -181,7 +207,7 @@ int dp_slots_open(struct weft_dp *dp)
 			(!room_valid(*room) || !free_at(dp, room->first / UNIT, room_units(*room))))
 			enter(dp, key, (union weft_room){.word = 0});
 		if (room->size)
-			mark(dp, *room, true);
+			mark(dp->slots_used, *room, true);
 	}
 	for (uint32_t key = 0; key < WEFT_MAX_SERVICES * WEFT_POLICIES; key++)
 		repair(dp, key);

@@ -173,6 +173,32 @@ static void rooms_never_overlap(void **state)
 		assert_int_equal(dp_slots_flip(dp, key, NULL, 0), 0);
 }
 
+/* A thousand services outgrow their rooms in a row: each takes a room that nobody has had, and not
+ * what the one before has just given back, which would have to be waited for. */
+static void moves_do_not_wait(void **state)
+{
+	enum {
+		FIRST = 100,
+		LAST = 1100,
+		LONG = 100,
+	};
+	static const uint16_t ids[LONG] = {1};
+	uint64_t before;
+
+	(void)state;
+	reopen();
+	dp->opened_ns = 0;
+	for (uint32_t key = FIRST; key < LAST; key++)
+		assert_int_equal(dp_slots_flip(dp, key, ids, 2), 0);
+	before = dp->grace_ns;
+	for (uint32_t key = FIRST; key < LAST; key++)
+		assert_int_equal(dp_slots_flip(dp, key, ids, LONG), 0);
+	assert_int_equal(dp->grace_ns, before);
+	rooms_are_sound();
+	for (uint32_t key = FIRST; key < LAST; key++)
+		assert_int_equal(dp_slots_flip(dp, key, NULL, 0), 0);
+}
+
 static struct weft_dp_service service(uint32_t id)
 {
 	return (struct weft_dp_service){
@@ -292,6 +318,7 @@ int main(void)
 		cmocka_unit_test(rooms_fit),
 		cmocka_unit_test(killed_while_it_moved),
 		cmocka_unit_test(rooms_never_overlap),
+		cmocka_unit_test(moves_do_not_wait),
 		cmocka_unit_test(pool_is_full),
 		cmocka_unit_test(ten_thousand_services),
 		cmocka_unit_test(thousand_backends),
