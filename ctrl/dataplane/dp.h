@@ -25,6 +25,7 @@ struct weft_dp {
 	struct tc_instance *skel;
 	struct sockmap *sockmap; /* NULL: not loaded */
 	bool tcx, kern_ctx, no_decap_flags;
+	bool moving; /* to the maps in DIR/next, which are not in their place yet */
 	uint32_t features, features_tried; /* of the kernel, a bit for each */
 	uint64_t seed[2];
 	uint32_t mtu;
@@ -165,10 +166,13 @@ struct dp_step {
 	const char *lost;
 };
 extern const struct dp_step *const dp_steps;
-/* Have dir go all steps there are from its layout on, in their order. The programs run on with the
- * old maps until they are replaced by ones that have the new. When it fails nothing has changed. */
-int dp_migrate(const char *dir, const struct dp_step *list, struct weft_err *err);
-/* End what a daemon that was killed had begun. */
+/* Make the maps that all steps from dir's layout on lead to, in DIR/next: the number of steps, 0:
+ * there are none to take. What is pinned in DIR/maps stays as it is. */
+int dp_migrate_prepare(const char *dir, const struct dp_step *list, struct weft_err *err);
+/* And put them in its place. The programs run on with the old maps until they are replaced by ones
+ * that have the new. */
+int dp_migrate_commit(const char *dir, const struct dp_step *list, struct weft_err *err);
+/* End what a daemon that was killed had begun, or give up what has been prepared. */
 int dp_migrate_recover(const char *dir);
 
 /* --- dp_attach.c --- */
@@ -225,8 +229,12 @@ void dp_publish_at(struct weft_dp *dp, const char *device);
 int dp_publish_attach(struct weft_dp *dp, uint32_t ifindex, const char *device, bool generic,
 	struct weft_err *err);
 void dp_publish_detach(const char *dir, uint32_t ifindex);
+/* Does it load? */
+int dp_publish_rehearse(struct weft_dp *dp, bool generic, struct weft_err *err);
 
 /* --- dp_uplink.c --- */
+/* Load what the pins say is attached, of this build; nothing that runs changes. */
+int dp_uplink_rehearse(struct weft_dp *dp, struct weft_err *err);
 /* Go on with what an earlier daemon had attached, with the programs of this build. */
 void dp_uplink_take_over(struct weft_dp *dp);
 void dp_uplink_free(struct weft_dp *dp); /* what is attached stays */
@@ -270,6 +278,8 @@ void dp_peer_refresh(struct weft_dp *dp, uint32_t id);
 void dp_peers_refresh(struct weft_dp *dp, uint32_t most); /* the next so many */
 
 /* --- dp_sockmap.c, dp_sockmap_probe.c --- */
+/* As dp_uplink_rehearse(). */
+int dp_sockmap_rehearse(struct weft_dp *dp, struct weft_err *err);
 void dp_sockmap_take_over(struct weft_dp *dp);
 void dp_sockmap_forget(struct weft_dp *dp, uint32_t service);
 /* Detach when no service wants it and no socket is left. */

@@ -4,8 +4,9 @@
  * shared by both meanwhile, which is how the flow table and the counters get over without a gap.
  * What a step changes is copied, and only the daemon writes into it.
  *
- * DIR/next is filled, then takes DIR/maps's place by two renames, between which DIR/old says that
- * next is whole. Whoever comes after a kill -9 begins anew or ends it. */
+ * DIR/next is filled, step by step (DIR/step becomes the next one), and takes DIR/maps's place when
+ * the new programs have been loaded over it: by two renames, between which DIR/old says that next
+ * is whole. Whoever comes after a kill -9 begins anew or ends it. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -90,14 +91,17 @@ static bool exists(const char *path)
 int dp_migrate_recover(const char *dir)
 {
 	_cleanup_(freep) char *maps = weft_strf("%s/maps", dir), *old = weft_strf("%s/old", dir),
-			      *next = weft_strf("%s/next", dir), *meta = dp_pin_map(dir, "meta");
+			      *next = weft_strf("%s/next", dir), *step = weft_strf("%s/step", dir),
+			      *meta = dp_pin_map(dir, "meta");
 	int r;
 
-	if (!maps || !old || !next || !meta)
+	if (!maps || !old || !next || !step || !meta)
 		return -ENOMEM;
 	if (exists(old) && !exists(meta) && exists(next) && rename(next, maps) < 0)
 		return -errno;
 	r = weft_remove_tree(old);
+	if (r == 0)
+		r = weft_remove_tree(step);
 	return r < 0 ? r : weft_remove_tree(next);
 }
 
@@ -143,16 +147,17 @@ static int copy(int old, const struct bpf_map_info *info, int fresh, const struc
 	return r == -ENOENT ? 0 : r;
 }
 
-/* The same map, or one of the new shape with the same in it, at DIR/next/NAME. */
-static int carry(const char *dir, const char *name, const struct dp_map_change *c)
+/* The same map, or one of the new shape with the same in it, in the other directory. */
+static int carry(
+	const char *maps, const char *next, const char *name, const struct dp_map_change *c)
 {
-	_cleanup_(freep) char *from = dp_pin_map(dir, name), *to = NULL;
+	_cleanup_(freep) char *from = weft_strf("%s/%s", maps, name),
+			      *to = weft_strf("%s/%s", next, name);
 	_cleanup_(closep) int old = -1, fresh = -1;
 	struct bpf_map_info info = {0};
 	uint32_t size = sizeof(info);
 	int r;
 
-	to = weft_strf("%s/next/%s", dir, name);
 	if (!from || !to)
 		return -ENOMEM;
 	if (c && !c->convert)
@@ -182,9 +187,9 @@ static const struct dp_map_change *change_of(const struct dp_step *step, const c
 }
 
 /* The number is the first word of every layout's meta, and none that a program reads. */
-static int number(const char *dir, uint32_t layout)
+static int number(const char *next, uint32_t layout)
 {
-	_cleanup_(freep) char *path = weft_strf("%s/next/meta", dir);
+	_cleanup_(freep) char *path = weft_strf("%s/meta", next);
 	_cleanup_(closep) int fd = path ? bpf_obj_get(path) : -ENOMEM;
 	_cleanup_(freep) uint32_t *meta = NULL;
 	struct bpf_map_info info = {0};
@@ -205,75 +210,110 @@ static int number(const char *dir, uint32_t layout)
 	return bpf_map_update_elem(fd, &key, meta, BPF_ANY);
 }
 
-static int fill(const char *dir, const struct dp_step *step, struct weft_err *err)
+static int fill(const char *from, const char *to, const struct dp_step *step, struct weft_err *err)
 {
-	_cleanup_(freep) char *path = weft_strf("%s/maps", dir), *next = weft_strf("%s/next", dir);
-	_cleanup_(closedirp) DIR *maps = path ? opendir(path) : NULL;
+	_cleanup_(closedirp) DIR *maps = opendir(from);
 	struct dirent *entry;
-	int r = maps && next ? 0 : -ENOMEM;
+	int r = maps && mkdir(to, 0700) == 0 ? 0 : -errno;
 
-	if (r == 0 && mkdir(next, 0700) < 0)
-		r = -errno;
 	while (r == 0 && (entry = readdir(maps))) {
 		if (entry->d_name[0] == '.')
 			continue;
-		r = carry(dir, entry->d_name, change_of(step, entry->d_name));
+		r = carry(from, to, entry->d_name, change_of(step, entry->d_name));
 		if (r < 0)
 			return dp_refused(err, r, entry->d_name);
 	}
 	if (r == 0)
-		r = number(dir, step->from + 1);
+		r = number(to, step->from + 1);
 	return r < 0 ? dp_refused(err, r, "making the maps of the next layout") : 0;
 }
 
-static int take_place(const char *dir, struct weft_err *err)
+/* What an earlier step has made takes this one's maps in its place. */
+static int fill_again(
+	const char *dir, const char *next, const struct dp_step *step, struct weft_err *err)
 {
-	_cleanup_(freep) char *maps = weft_strf("%s/maps", dir), *old = weft_strf("%s/old", dir),
-			      *next = weft_strf("%s/next", dir);
-	int r = 0;
+	_cleanup_(freep) char *again = weft_strf("%s/step", dir);
+	int r = again ? fill(next, again, step, err) : -ENOMEM;
 
-	if (!maps || !old || !next)
-		return weft_err_set(err, ENOMEM, "out of memory");
-	if (rename(maps, old) < 0 || rename(next, maps) < 0)
+	if (r < 0)
+		return r;
+	r = weft_remove_tree(next);
+	if (r == 0 && rename(again, next) < 0)
 		r = -errno;
-	if (r == 0)
-		r = weft_remove_tree(old);
-	return r < 0 ? dp_refused(err, r, "putting the maps of the next layout in place") : 0;
+	return r < 0 ? dp_refused(err, r, "making the maps of the next layout") : 0;
 }
 
 /* The change of meta makes it one of its own, whose number nobody else sees yet. */
-static int take_step(const char *dir, const struct dp_step *step, struct weft_err *err)
+static int take_step(const char *dir, const struct dp_step *step, bool first, struct weft_err *err)
 {
-	int r = change_of(step, "meta") ? fill(dir, step, err) : -EINVAL;
+	_cleanup_(freep) char *maps = weft_strf("%s/maps", dir), *next = weft_strf("%s/next", dir);
+	int r = maps && next ? 0 : -ENOMEM;
 
+	if (r == 0 && !change_of(step, "meta"))
+		r = -EINVAL;
 	if (r == 0)
-		r = take_place(dir, err);
-	if (r < 0) {
-		if (!err->code)
-			weft_err_set(err, r, "a step without a new meta");
-		weft_err_prefix(err, "%s: from layout %u to %u", dir, step->from, step->from + 1);
-		dp_migrate_recover(dir);
-		return r;
-	}
-	log_info("data plane: layout %u has become %u", step->from, step->from + 1);
-	if (step->lost)
-		log_warning("data plane: %s", step->lost);
-	return 0;
+		r = first ? fill(maps, next, step, err) : fill_again(dir, next, step, err);
+	if (r == 0)
+		return 0;
+	if (!err->code)
+		weft_err_set(err, r, r == -EINVAL ? "a step without a new meta" : "out of memory");
+	weft_err_prefix(err, "%s: from layout %u to %u", dir, step->from, step->from + 1);
+	return r;
 }
 
-int dp_migrate(const char *dir, const struct dp_step *list, struct weft_err *err)
+int dp_migrate_prepare(const char *dir, const struct dp_step *list, struct weft_err *err)
 {
 	struct dp_layout is;
-	int r = dp_migrate_recover(dir);
+	int r = dp_migrate_recover(dir), taken = 0;
 
 	if (r < 0)
 		return dp_refused(err, r, dir);
+	if (dp_layout_read(dir, &is) < 0)
+		return 0;
 	for (const struct dp_step *s = list; s->changes; s++) {
-		if (dp_layout_read(dir, &is) < 0 || is.number != s->from)
+		if (is.number != s->from)
 			continue;
-		r = take_step(dir, s, err);
-		if (r < 0)
+		r = take_step(dir, s, taken == 0, err);
+		if (r < 0) {
+			dp_migrate_recover(dir);
 			return r;
+		}
+		is.number++;
+		taken++;
 	}
-	return 0;
+	return taken;
+}
+
+/* --- in place ------------------------------------------------------------------------------------
+ */
+
+static void say(const struct dp_step *list, uint32_t from)
+{
+	for (const struct dp_step *s = list; s->changes; s++) {
+		if (from != s->from)
+			continue;
+		from++;
+		log_info("data plane: layout %u has become %u", s->from, from);
+		if (s->lost)
+			log_warning("data plane: %s", s->lost);
+	}
+}
+
+int dp_migrate_commit(const char *dir, const struct dp_step *list, struct weft_err *err)
+{
+	_cleanup_(freep) char *maps = weft_strf("%s/maps", dir), *old = weft_strf("%s/old", dir),
+			      *next = weft_strf("%s/next", dir);
+	struct dp_layout is;
+	int r;
+
+	if (!maps || !old || !next)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	r = dp_layout_read(dir, &is);
+	if (r == 0 && (rename(maps, old) < 0 || rename(next, maps) < 0))
+		r = -errno;
+	if (r == 0)
+		r = weft_remove_tree(old);
+	if (r == 0)
+		say(list, is.number);
+	return r < 0 ? dp_refused(err, r, "putting the maps of the next layout in place") : 0;
 }

@@ -85,32 +85,40 @@ static int layout_error(const char *dir, struct weft_err *err)
 		dir);
 }
 
-/* 1 and *ret when a whole data plane is pinned, 0 when none or only half of one is. */
-static int read_meta(const char *dir, struct weft_meta *ret, struct weft_err *err)
+static char *map_path(struct weft_dp *dp, const char *name)
 {
-	_cleanup_(freep) char *path = dp_pin_map(dir, "meta");
-	_cleanup_(closep) int fd = -1;
-	struct weft_meta meta;
-	struct dp_layout is;
-	uint32_t key = 0;
-	int r;
+	return weft_strf("%s/%s/%s", dp->dir, dp->moving ? "next" : "maps", name);
+}
 
-	if (!path)
-		return weft_err_set(err, ENOMEM, "out of memory");
-	r = dp_layout_read(dir, &is);
+/* 1 when a whole data plane of this layout is pinned, 0 when none or only half of one is. */
+static int find(const char *dir, struct weft_err *err)
+{
+	struct dp_layout is;
+	int r = dp_layout_read(dir, &is);
+
 	if (r == -ENOENT || (r == 0 && !is.number))
 		return 0;
 	if (r < 0 && r != -EBADMSG)
-		return dp_refused(err, r, path);
-	if (r < 0 || is.number != WEFT_ABI_LAYOUT)
-		return layout_error(dir, err);
+		return dp_refused(err, r, dir);
+	return r < 0 || is.number != WEFT_ABI_LAYOUT ? layout_error(dir, err) : 1;
+}
+
+static int read_meta(struct weft_dp *dp, struct weft_meta *ret, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = map_path(dp, "meta");
+	_cleanup_(closep) int fd = -1;
+	struct weft_meta meta;
+	uint32_t key = 0;
+
+	if (!path)
+		return weft_err_set(err, ENOMEM, "out of memory");
 	fd = bpf_obj_get(path);
 	if (fd < 0 || bpf_map_lookup_elem(fd, &key, &meta) < 0)
 		return dp_refused(err, fd < 0 ? fd : errno, path);
 	if (!meta.flow_buckets)
-		return layout_error(dir, err);
+		return layout_error(dp->dir, err);
 	*ret = meta;
-	return 1;
+	return 0;
 }
 
 static int new_meta(uint32_t max_flows, struct weft_meta *ret, struct weft_err *err)
@@ -132,26 +140,39 @@ static int new_meta(uint32_t max_flows, struct weft_meta *ret, struct weft_err *
 
 /* --- loading --- */
 
+/* What runs has its own programs and tables. */
+static void hint_goes_on(const char *dir, const char *needs, struct weft_err *err)
+{
+	struct dp_layout is = {0};
+
+	dp_layout_read(dir, &is);
+	weft_err_hint(err,
+		"%sthe data plane at %s goes on as it was: start the weftd%s%s again that made "
+		"it; --log-level=debug has the verifier's words",
+		needs, dir, is.version[0] ? " " : "", is.version);
+}
+
 static int load_error(int code, const char *dir, bool taking_over, struct weft_err *err)
 {
+	const char *needs = "";
 	unsigned major = 0, minor = 0;
-	struct utsname uts;
+	struct utsname uts = {0};
 
-	/* bpf_map__reuse: a map of this name but of another shape is pinned. */
-	if (taking_over && code == -EINVAL)
-		return layout_error(dir, err);
 	if (uname(&uts) == 0 && sscanf(uts.release, "%u.%u", &major, &minor) == 2 &&
 		(major < 5 || (major == 5 && minor < 15))) {
 		weft_err_set(err, ENOTSUP, "kernel %s is too old for the data plane", uts.release);
 		return weft_err_hint(err, "weft needs Linux 5.15 or later");
 	}
 	if ((code == -EPERM || code == -EACCES) && geteuid() == 0) {
+		needs = "weft needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; ";
 		weft_err_set(err, -code, "loading the data plane: the kernel refused the program");
-		return weft_err_hint(err,
-			"weft needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; the verifier's words "
-			"are in the debug log");
+		weft_err_hint(err, "%sthe verifier's words are in the debug log", needs);
+	} else {
+		dp_refused(err, code, "loading the data plane");
 	}
-	return dp_refused(err, code, "loading the data plane");
+	if (taking_over && geteuid() == 0)
+		hint_goes_on(dir, needs, err);
+	return code;
 }
 
 /* Pinned maps are taken over by libbpf, others created and pinned. */
@@ -165,7 +186,7 @@ static int pin_paths(struct weft_dp *dp, struct bpf_object *obj)
 
 		if (bpf_map__is_internal(map))
 			continue;
-		path = dp_pin_map(dp->dir, bpf_map__name(map));
+		path = map_path(dp, bpf_map__name(map));
 		r = path ? bpf_map__set_pin_path(map, path) : -ENOMEM;
 		if (r < 0)
 			return r;
@@ -179,6 +200,27 @@ int dp_prepare(struct weft_dp *dp, struct bpf_object *obj)
 	int r = flows ? bpf_map__set_max_entries(flows, dp->flow_buckets) : -ENOENT;
 
 	return r < 0 ? r : pin_paths(dp, obj);
+}
+
+static bool misshapen(struct weft_dp *dp, struct bpf_object *obj)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map (map, obj) {
+		_cleanup_(freep) char *path = map_path(dp, bpf_map__name(map));
+		_cleanup_(closep) int fd = path ? bpf_obj_get(path) : -1;
+		struct bpf_map_info info = {0};
+		uint32_t size = sizeof(info);
+
+		if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 &&
+			(info.type != bpf_map__type(map) ||
+				info.key_size != bpf_map__key_size(map) ||
+				info.value_size != bpf_map__value_size(map) ||
+				info.max_entries != bpf_map__max_entries(map) ||
+				info.map_flags != bpf_map__map_flags(map)))
+			return true;
+	}
+	return false;
 }
 
 static int load(struct weft_dp *dp, const struct weft_dp_config *config,
@@ -201,6 +243,9 @@ static int load(struct weft_dp *dp, const struct weft_dp_config *config,
 		r = dp_prepare(dp, dp->skel->obj);
 	if (r == 0)
 		r = tc_instance__load(dp->skel);
+	/* Of a map of this name that is something else, libbpf says the same as the verifier. */
+	if (r == -EINVAL && misshapen(dp, dp->skel->obj))
+		return layout_error(dp->dir, err);
 	return r < 0 ? load_error(r, dp->dir, meta->layout, err) : 0;
 }
 
@@ -313,21 +358,45 @@ static int open_new(struct weft_dp *dp, const struct weft_dp_config *config, str
 	return 0;
 }
 
+/* All that will run is loaded before anything changes for what runs. */
+static int open_found(struct weft_dp *dp, const struct weft_dp_config *config, struct weft_err *err)
+{
+	struct weft_meta meta;
+	int r = read_meta(dp, &meta, err);
+
+	if (r == 0)
+		r = load(dp, config, &meta, err);
+	if (r == 0)
+		r = view(dp, err);
+	if (r < 0)
+		return r;
+	r = dp_uplink_rehearse(dp, err);
+	if (r == 0)
+		r = dp_sockmap_rehearse(dp, err);
+	if (r < 0) {
+		hint_goes_on(dp->dir, "", err);
+		return r;
+	}
+	if (dp->moving)
+		r = dp_migrate_commit(dp->dir, dp_steps, err);
+	dp->moving = false;
+	return r;
+}
+
 static int open_prepared(
 	struct weft_dp *dp, const struct weft_dp_config *config, struct weft_err *err)
 {
-	struct weft_meta meta;
-	int r, found;
+	int r = dp_migrate_prepare(dp->dir, dp_steps, err), found;
 
-	r = dp_migrate(dp->dir, dp_steps, err);
 	if (r < 0)
 		return r;
-	found = read_meta(dp->dir, &meta, err);
+	dp->moving = r > 0;
+	found = dp->moving ? 1 : find(dp->dir, err);
 	if (found < 0)
 		return found;
-	r = found ? load(dp, config, &meta, err) : open_new(dp, config, err);
-	if (r == 0 && found)
-		r = view(dp, err);
+	r = found ? open_found(dp, config, err) : open_new(dp, config, err);
+	if (r < 0 && found)
+		dp_migrate_recover(dp->dir);
 	if (r < 0)
 		return r;
 	snprintf(dp->meta->version, sizeof(dp->meta->version), "%s", WEFT_VERSION);

@@ -205,14 +205,11 @@ void dp_publish_at(struct weft_dp *dp, const char *device)
 		__atomic_store_n(&dp->publish_at->addr6[i], addr6.s6_addr32[i], __ATOMIC_RELEASE);
 }
 
-/* The program stays loaded with its link, or its filter, alone. */
-int dp_publish_attach(struct weft_dp *dp, uint32_t ifindex, const char *device, bool generic,
-	struct weft_err *err)
+static int load(struct weft_dp *dp, bool generic, struct tc_publish **ret, struct weft_err *err)
 {
 	struct tc_publish *skel = tc_publish__open();
 	int r;
 
-	dp_publish_at(dp, device);
 	if (!skel)
 		return dp_refused(err, -errno, "the program for published ports");
 	DP_CONSTANTS(dp, skel->rodata);
@@ -220,9 +217,33 @@ int dp_publish_attach(struct weft_dp *dp, uint32_t ifindex, const char *device, 
 	r = dp_prepare(dp, skel->obj);
 	if (r == 0)
 		r = tc_publish__load(skel);
-	if (r < 0)
-		dp_refused(err, r, "loading the program for published ports");
-	else
+	if (r < 0) {
+		tc_publish__destroy(skel);
+		return dp_refused(err, r, "loading the program for published ports");
+	}
+	*ret = skel;
+	return 0;
+}
+
+int dp_publish_rehearse(struct weft_dp *dp, bool generic, struct weft_err *err)
+{
+	struct tc_publish *skel = NULL;
+	int r = load(dp, generic, &skel, err);
+
+	tc_publish__destroy(skel);
+	return r;
+}
+
+/* The program stays loaded with its link, or its filter, alone. */
+int dp_publish_attach(struct weft_dp *dp, uint32_t ifindex, const char *device, bool generic,
+	struct weft_err *err)
+{
+	struct tc_publish *skel = NULL;
+	int r;
+
+	dp_publish_at(dp, device);
+	r = load(dp, generic, &skel, err);
+	if (r == 0)
 		r = dp_attach_program(
 			dp, bpf_program__fd(skel->progs.tc_publish), DP_PUBLISH_LINK, ifindex, err);
 	tc_publish__destroy(skel);

@@ -62,15 +62,21 @@ static int load(struct weft_dp *dp, struct weft_err *err)
 	r = dp_prepare(dp, skel->obj);
 	if (r == 0)
 		r = sockmap__load(skel);
-	if (r == 0)
-		r = bpf_prog_attach(bpf_program__fd(skel->progs.shortcut_send),
-			bpf_map__fd(skel->maps.shortcut_socks), BPF_SK_MSG_VERDICT, 0);
 	if (r < 0) {
 		sockmap__destroy(skel);
 		return dp_refused(err, r, "loading the shortcut");
 	}
 	dp->sockmap = skel;
 	return 0;
+}
+
+/* Sockets that come into the map from now on have this program. */
+static int attach_to_map(struct weft_dp *dp, struct weft_err *err)
+{
+	int r = bpf_prog_attach(bpf_program__fd(dp->sockmap->progs.shortcut_send),
+		bpf_map__fd(dp->sockmap->maps.shortcut_socks), BPF_SK_MSG_VERDICT, 0);
+
+	return r < 0 ? dp_refused(err, r, "attaching to the shortcut's sockets") : 0;
 }
 
 static int attach(struct weft_dp *dp, struct weft_err *err)
@@ -106,6 +112,14 @@ void dp_sockmap_detach(const char *dir)
 	unlink(path);
 }
 
+int dp_sockmap_rehearse(struct weft_dp *dp, struct weft_err *err)
+{
+	_cleanup_(freep) char *path = link_path(dp->dir);
+	_cleanup_(closep) int link = path ? bpf_obj_get(path) : -1;
+
+	return link < 0 ? 0 : load(dp, err);
+}
+
 /* Sockets that are known already keep the program that they came with. */
 void dp_sockmap_take_over(struct weft_dp *dp)
 {
@@ -114,9 +128,9 @@ void dp_sockmap_take_over(struct weft_dp *dp)
 	struct weft_err err = {0};
 	int r;
 
-	if (link < 0)
+	if (link < 0 || !dp->sockmap)
 		return;
-	r = load(dp, &err);
+	r = attach_to_map(dp, &err);
 	if (r == 0) {
 		r = bpf_link_update(
 			link, bpf_program__fd(dp->sockmap->progs.shortcut_sockets), NULL);
@@ -279,6 +293,8 @@ int weft_dp_shortcut_service(struct weft_dp *dp, uint32_t id, bool on, struct we
 	r = weft_dp_shortcut_supported(dp, err);
 	if (r == 0 && !dp->sockmap)
 		r = load(dp, err);
+	if (r == 0)
+		r = attach_to_map(dp, err);
 	if (r == 0)
 		r = attach(dp, err);
 	if (r < 0)

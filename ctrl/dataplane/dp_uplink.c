@@ -266,6 +266,21 @@ void dp_uplink_free(struct weft_dp *dp)
 	dp->up = NULL;
 }
 
+int dp_uplink_rehearse(struct weft_dp *dp, struct weft_err *err)
+{
+	int r;
+
+	if (!dp->uplink->ifindex)
+		return 0;
+	dp->up = calloc(1, sizeof(*dp->up));
+	if (!dp->up)
+		return weft_err_set(err, ENOMEM, "out of memory");
+	dp->up->port = dp->uplink->port;
+	dp->up->xdp = dp->uplink->xdp_wanted;
+	r = load(dp, dp->up, err);
+	return r < 0 ? r : dp_publish_rehearse(dp, dp->up->xdp == WEFT_DP_XDP_GENERIC, err);
+}
+
 void dp_uplink_take_over(struct weft_dp *dp)
 {
 	struct weft_dp_uplink uplink = {

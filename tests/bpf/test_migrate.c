@@ -2,7 +2,9 @@
 /* From an older layout's pins to this one's: backends, weights and flows are what they were. The
  * older ones are made here, of the present ones: layout 2 as it was, and a layout 1 of the test's
  * own, whose instances and services look otherwise. */
+#include <dirent.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -223,6 +226,14 @@ static int layouts(uint32_t *ret)
 	return r;
 }
 
+/* As a daemon does whose programs load. */
+static int migrate(const struct dp_step *list, struct weft_err *err)
+{
+	int r = dp_migrate_prepare(LAB_PINS, list, err);
+
+	return r > 0 ? dp_migrate_commit(LAB_PINS, list, err) : r;
+}
+
 /* --- tests ---------------------------------------------------------------------------------------
  */
 
@@ -260,7 +271,7 @@ static void two_steps(void **state)
 	fill(dp, backend);
 	weft_dp_free(dp);
 	make_older(1);
-	assert_int_equal(dp_migrate(LAB_PINS, list, &err), 0);
+	assert_int_equal(migrate(list, &err), 0);
 	assert_int_equal(layouts(&layout), 0);
 	assert_int_equal(layout, 3);
 	dp = open_dp();
@@ -283,7 +294,7 @@ static void without_flows(void **state)
 	weft_dp_free(dp);
 	older = 1;
 	replace("meta", sizeof(struct meta2), meta_old);
-	assert_int_equal(dp_migrate(LAB_PINS, list, &err), 0);
+	assert_int_equal(migrate(list, &err), 0);
 	dp = open_dp();
 	assert_int_equal(lab_live(dp, 1) + lab_live(dp, 2), 0);
 	assert_int_equal(segment(dp, 100, LAB_ACK), 3); /* a reset */
@@ -312,13 +323,13 @@ static void failing_step(void **state)
 		const struct dp_step list[] = {{1, bad[i], NULL}, {0}};
 		struct weft_err err = {0};
 
-		assert_true(dp_migrate(LAB_PINS, list, &err) < 0);
+		assert_true(migrate(list, &err) < 0);
 		assert_non_null(strstr(err.msg, "from layout 1 to 2"));
 		assert_int_equal(layouts(&layout), 0);
 		assert_int_equal(layout, 1);
 		assert_int_equal(access(LAB_PINS "/next", F_OK), -1);
 	}
-	assert_int_equal(dp_migrate(LAB_PINS, good, &(struct weft_err){0}), 0);
+	assert_int_equal(migrate(good, &(struct weft_err){0}), 0);
 	dp = open_dp();
 	is_as_before(dp, backend);
 	weft_dp_free(dp);
@@ -343,14 +354,15 @@ static void killed_amid(void **state)
 		make_older(1);
 		pid = fork();
 		if (pid == 0)
-			_exit(dp_migrate(LAB_PINS, list, &err) < 0);
+			_exit(migrate(list, &err) < 0);
 		nanosleep(&moment, NULL);
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		assert_int_equal(dp_migrate(LAB_PINS, list, &err), 0);
+		assert_int_equal(migrate(list, &err), 0);
 		dp = open_dp();
 		is_as_before(dp, backend);
 		assert_int_equal(access(LAB_PINS "/next", F_OK), -1);
+		assert_int_equal(access(LAB_PINS "/step", F_OK), -1);
 		assert_int_equal(access(LAB_PINS "/old", F_OK), -1);
 	}
 	weft_dp_free(dp);
@@ -362,6 +374,168 @@ static void killed_amid(void **state)
 	weft_dp_free(dp);
 }
 
+/* --- programs that do not load -------------------------------------------------------------------
+ */
+
+struct left {
+	char name[64];
+	uint32_t id;
+};
+
+/* What is pinned there, and which: of maps their ids, of links those of their programs. */
+static unsigned look(const char *dir, struct left ret[64])
+{
+	struct dirent **entry = NULL;
+	int all = scandir(dir, &entry, NULL, alphasort);
+	unsigned n = 0;
+
+	assert_true(all >= 0);
+	for (int i = 0; i < all; i++) {
+		struct bpf_link_info link = {0};
+		struct bpf_map_info map = {0};
+		uint32_t map_size = sizeof(map), link_size = sizeof(link);
+		_cleanup_(freep) char *path = weft_strf("%s/%s", dir, entry[i]->d_name);
+		_cleanup_(closep) int fd = entry[i]->d_name[0] == '.' ? -1 : bpf_obj_get(path);
+		bool is_link = strstr(dir, "links");
+
+		if (fd >= 0 && n < 64) {
+			assert_int_equal(is_link ? bpf_obj_get_info_by_fd(fd, &link, &link_size)
+						 : bpf_obj_get_info_by_fd(fd, &map, &map_size),
+				0);
+			snprintf(ret[n].name, sizeof(ret[n].name), "%.60s", entry[i]->d_name);
+			ret[n++].id = is_link ? link.prog_id : map.id;
+		}
+		free(entry[i]);
+	}
+	free(entry);
+	return n;
+}
+
+static struct before {
+	struct left maps[64], links[64];
+	unsigned n_maps, n_links;
+} before;
+
+static void look_before(void)
+{
+	memset(&before, 0, sizeof(before));
+	before.n_maps = look(LAB_PINS "/maps", before.maps);
+	before.n_links = look(LAB_PINS "/links", before.links);
+	assert_true(before.n_maps > 20);
+}
+
+static void nothing_has_changed(uint32_t layout)
+{
+	struct left now[64] = {0};
+	uint32_t is;
+
+	assert_int_equal(look(LAB_PINS "/maps", now), before.n_maps);
+	assert_memory_equal(now, before.maps, sizeof(now));
+	memset(now, 0, sizeof(now));
+	assert_int_equal(look(LAB_PINS "/links", now), before.n_links);
+	assert_memory_equal(now, before.links, sizeof(now));
+	assert_int_equal(layouts(&is), 0);
+	assert_int_equal(is, layout);
+	assert_int_equal(access(LAB_PINS "/next", F_OK), -1);
+	assert_int_equal(access(LAB_PINS "/old", F_OK), -1);
+}
+
+/* Of a program from somebody without these the verifier asks more than ours can show. */
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return -errno;
+	data[0].effective &= ~(1U << CAP_SYS_ADMIN);
+	data[1].effective &= ~(1U << (CAP_PERFMON - 32));
+	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
+}
+
+/* By a process of its own, as a daemon is: its errors are ours. */
+static void refused(int (*prepare)(void), const char *what)
+{
+	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .max_flows = 4096};
+	struct weft_err err = {0};
+	struct weft_dp *dp;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (prepare() < 0 || weft_dp_open(&config, &dp, &err) == 0)
+			_exit(1);
+		fprintf(stderr, "# %s\n# %s\n", err.msg, err.hint);
+		_exit(!strstr(err.msg, what) ||
+			!strstr(err.hint, "the data plane at " LAB_PINS " goes on as it was"));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* The old programs, which old holds, forward as before: flows that there are, and new ones. */
+static void forwards(struct weft_dp *old, const int backend[FLOWS], uint16_t port)
+{
+	for (uint16_t i = 0; i < FLOWS; i++)
+		assert_int_equal(segment(old, (uint16_t)(100 + i), LAB_ACK), backend[i]);
+	assert_in_range(segment(old, port, LAB_SYN), 1, 2);
+}
+
+static void verifier_refuses(void **state)
+{
+	struct weft_dp *old = open_dp(), *dp;
+	int backend[FLOWS];
+
+	(void)state;
+	fill(old, backend);
+	for (uint32_t layout = 3; layout >= 2; layout--) {
+		if (layout < 3)
+			make_older(layout);
+		look_before();
+		refused(drop_capabilities, "the kernel refused the program");
+		nothing_has_changed(layout);
+		forwards(old, backend, (uint16_t)(5000 + layout));
+	}
+	dp = open_dp();
+	is_as_before(dp, backend);
+	weft_dp_free(dp);
+	weft_dp_free(old);
+}
+
+static int nothing(void)
+{
+	return 0;
+}
+
+/* One of the others: the shortcut's, which finds a table that is not its own. */
+static void another_refused(void **state)
+{
+	struct weft_dp *old = open_dp(), *dp;
+	_cleanup_(closep) int wrong = -1;
+	int backend[FLOWS];
+
+	(void)state;
+	fill(old, backend);
+	make_older(2);
+	wrong = bpf_map_create(BPF_MAP_TYPE_ARRAY, "shortcut_stats", 4, 4, 1, NULL);
+	assert_int_equal(bpf_obj_pin(wrong, LAB_PINS "/maps/shortcut_stats"), 0);
+	/* Anything pinned there says that the shortcut is attached. */
+	assert_int_equal(bpf_obj_pin(wrong, LAB_PINS "/links/shortcut"), 0);
+	before = (struct before){0};
+	before.n_maps = look(LAB_PINS "/maps", before.maps);
+	refused(nothing, "loading the shortcut");
+	assert_int_equal(unlink(LAB_PINS "/links/shortcut"), 0);
+	before.n_links = look(LAB_PINS "/links", before.links);
+	nothing_has_changed(2);
+	forwards(old, backend, 5000);
+	assert_int_equal(unlink(LAB_PINS "/maps/shortcut_stats"), 0);
+	dp = open_dp();
+	is_as_before(dp, backend);
+	weft_dp_free(dp);
+	weft_dp_free(old);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,6 +544,8 @@ int main(void)
 		cmocka_unit_test_teardown(without_flows, leave),
 		cmocka_unit_test_teardown(failing_step, leave),
 		cmocka_unit_test_teardown(killed_amid, leave),
+		cmocka_unit_test_teardown(verifier_refuses, leave),
+		cmocka_unit_test_teardown(another_refused, leave),
 	};
 
 	if (!lab_enter())

@@ -38,6 +38,30 @@ upgraded() {
 	done
 }
 
+# The ids of the pinned maps, and of the programs on the instances' devices: by tcx or clsact.
+in_place() {
+	local pin
+	for pin in "$LAB_BPFFS"/maps/*; do bpftool -j map show pinned "$pin" | jq -r '"\(.name) \(.id)"'; done
+	for pin in "$LAB_BPFFS"/links/*; do
+		[ ! -e "$pin" ] || bpftool -j link show pinned "$pin" | jq -r --arg pin "${pin##*/}" '"program of \($pin): \(.prog_id)"'
+	done
+	lab_in bpftool -j net show | jq -r '.[].tc[] | "program on \(.devname): \(.id)"'
+}
+# The verifier refuses our programs from somebody without CAP_PERFMON.
+unloadable() {
+	local before weftd=(setpriv --bounding-set=-sys_admin,-perfmon "$LAB_BUILD/weftd" --node="$LAB_NAME"
+		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME"
+		--containerd="$LAB_CONTAINERD")
+	lab_weftd_kill
+	make_layout_2 || return 1
+	before=$(in_place)
+	has "$before" 'program o' || return 1
+	refused 1 'loading the data plane: the kernel refused the program' \
+		"hint: .*the data plane at $LAB_BPFFS goes on as it was" -- lab_in "${weftd[@]}" || return 1
+	same 'maps and programs' "$before" "$(in_place)" && layout_is 2 && lab_in curl -sf --max-time 20 -o /dev/null "http://$vip/" &&
+		lab_weftd && layout_is 3
+}
+
 by_older() {
 	local bytes weftd=("$LAB_BUILD/weftd" --node="$LAB_NAME" --state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET"
 		--bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" --containerd="$LAB_CONTAINERD")
@@ -54,7 +78,7 @@ by_older() {
 ready_3() { [ "$(lab_weft service show shop.web -o json | jq -r '"\(.phase) \(.ready)"')" = 'running 3' ]; }
 
 [ "$(id -u)" = 0 ] || tap_skip_all 'this needs root'
-for c in ip nsenter jq bpftool nginx; do
+for c in ip nsenter jq bpftool nginx setpriv; do
 	command -v "$c" >/dev/null || tap_skip_all "$c is not installed"
 done
 lab_open e2e-upgrade
@@ -73,6 +97,10 @@ load_start fresh 200 8 --close --duration 3600s --timeout 20s
 tap 'again, with a connection for each request' upgraded
 load_stop
 tap 'no request was lost' none_failed fresh 200
+load_start refused 200 8 --close --duration 3600s --timeout 20s
+tap 'one whose programs do not load leaves all as it is' unloadable
+load_stop
+tap 'no request was lost' none_failed refused 50
 load_start older 200 8 --close --duration 3600s --timeout 20s
 tap 'an older weftd says that it cannot' by_older
 tap 'and its successor goes on' wait_for 20 ready_3
