@@ -49,7 +49,7 @@ in_place() {
 }
 # The verifier refuses our programs from somebody without CAP_PERFMON.
 unloadable() {
-	local before weftd=(setpriv --bounding-set=-sys_admin,-perfmon "$LAB_BUILD/weftd" --node="$LAB_NAME"
+	local before weftd=(setpriv '--bounding-set=-sys_admin,-perfmon' "$LAB_BUILD/weftd" --node="$LAB_NAME"
 		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME"
 		--containerd="$LAB_CONTAINERD")
 	lab_weftd_kill
