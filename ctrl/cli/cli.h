@@ -59,6 +59,7 @@ struct cli {
 	char why[CURL_ERROR_SIZE]; /* of libcurl's last failure */
 	bool contacted;            /* the daemon has answered before */
 	bool streamed;             /* the last stream had begun, however it ended */
+	bool asks;                 /* the last call was to change nothing */
 	bool unanswered;           /* the last call failed because no (whole) answer came */
 	int signal_fd;             /* SIGINT while something is followed, else -1 */
 };

@@ -123,18 +123,34 @@ static int on_progress(void *userdata, curl_off_t a, curl_off_t b, curl_off_t c,
 	return poll(&p, 1, 0) > 0;
 }
 
+static uint64_t time_left(const struct cli *cli)
+{
+	uint64_t now = weft_now_ns();
+
+	return cli->deadline_ns > now ? (cli->deadline_ns - now) / 1000000 + 1 : 1;
+}
+
 static uint64_t time_for_answer(const struct cli *cli)
 {
-	uint64_t limit = cli->signal_fd >= 0 ? FOLLOWED_MS : ANSWER_MS, now, left;
+	uint64_t limit = cli->signal_fd >= 0 ? FOLLOWED_MS : ANSWER_MS, left;
 
 	if (!cli->deadline_ns)
 		return limit;
-	now = weft_now_ns();
-	left = cli->deadline_ns > now ? (cli->deadline_ns - now) / 1000000 + 1 : 1;
+	left = time_left(cli);
 	/* A last look at the end says why it is not done. */
 	if (left < LAST_LOOK_MS)
 		left = LAST_LOOK_MS;
 	return cli->signal_fd >= 0 && left > limit ? limit : left;
+}
+
+/* A stream lasts as long as was asked for, and ends at --timeout at the latest. */
+static uint64_t time_for_stream(const struct cli *cli, unsigned seconds)
+{
+	uint64_t limit = seconds * 1000ULL + LATE_MS, left = limit;
+
+	if (cli->deadline_ns)
+		left = time_left(cli);
+	return left < limit ? left : limit;
 }
 
 /* Why nobody could be reached, and what to do about it. All of it is exit status 6. */
@@ -168,12 +184,22 @@ static int explain_connect(const struct cli *cli, long why, struct weft_err *err
 	return weft_err_hint(err, "weft doctor");
 }
 
+/* The daemon has ended or was restarted. What only asks may be asked again; of what was to change
+ * something nobody knows whether it was done. */
 static int explain_cut(struct cli *cli, struct weft_err *err)
 {
 	cli->unanswered = true;
 	weft_err_set(err, ECONNREFUSED,
 		"weftd at %s closed the connection before its answer was complete", cli->socket);
-	return weft_err_hint(err, "it may be restarting: see with weft status what was done");
+	if (cli->asks)
+		return weft_err_hint(err,
+			"it has ended or was restarted: when weft status answers, say it again: "
+			"weft %s%s%s",
+			cli->command->words, cli->n_args ? " " : "",
+			cli->n_args ? cli->args[0] : "");
+	return weft_err_hint(err,
+		"it has ended or was restarted, and may have done it: look with weft "
+		"status and weft events before you say it again");
 }
 
 static int explain_tls(struct cli *cli, CURLcode c, struct weft_err *err)
@@ -378,6 +404,7 @@ static CURLcode perform(struct cli *cli, const char *method, const char *path, c
 	struct curl_slist *headers = NULL;
 	CURLcode c;
 
+	cli->asks = strcmp(method, "GET") == 0;
 	headers = curl_slist_append(NULL, "Expect:");
 	if (cli->if_version != UINT64_MAX && strcmp(method, "GET") != 0) {
 		char match[48];
@@ -458,7 +485,7 @@ int cli_stream(struct cli *cli, const char *path, unsigned seconds, cli_line_t l
 
 	if (ready < 0)
 		return ready;
-	curl_easy_setopt(cli->curl, CURLOPT_TIMEOUT_MS, (long)seconds * 1000 + LATE_MS);
+	curl_easy_setopt(cli->curl, CURLOPT_TIMEOUT_MS, (long)time_for_stream(cli, seconds));
 	sink.curl = cli->curl;
 	c = perform(cli, "GET", path, NULL, 0, &sink);
 	reply.body = sink.data ? sink.data : strdup("");

@@ -40,11 +40,11 @@ const struct cli_command cli_commands[] = {
 		"The shares\nstay until --reset gives them back, or a swap is done."},
 	{"instance list", "", 0, 0, SHOWN, cli_cmd_instance_list, "instances", NULL},
 	{"instance show", "ID", 1, 1, SHOWN, cli_cmd_instance_show, "one instance", NULL},
-	{"instance logs", "ID", 1, 1, CLI_OPT_TAIL | CLI_OPT_FOLLOW, cli_cmd_instance_logs,
-		"what an instance wrote to its console",
-		"-f, --follow goes on: over rotation of the log, and when the instance has ended, with "
-		"the next\none of its service. Of a service it shows all instances, each line with its "
-		"name."},
+	{"instance logs", "ID|SERVICE", 1, 1, CLI_OPT_TAIL | CLI_OPT_FOLLOW, cli_cmd_instance_logs,
+		"what an instance, or those of a service, wrote to the console",
+		"Of several instances each line begins with its instance's name. -f, --follow goes on: "
+		"over\nrotation of the log, and when the instance has ended, with the next one of its "
+		"service; of a\nservice, with all and those to come."},
 	{"instance pause", "ID...", 1, 1000, 0, cli_cmd_instance_pause,
 		"have instances stand still; they get no new flows", NULL},
 	{"instance resume", "ID...", 1, 1000, 0, cli_cmd_instance_resume, "have them go on", NULL},
@@ -59,8 +59,8 @@ const struct cli_command cli_commands[] = {
 		"backends, without a client. Nothing\nof the interface is changed."},
 	{"instance detach", "NAME", 1, 1, 0, cli_cmd_instance_detach,
 		"take such an interface out again", NULL},
-	{"logs", "ID", 1, 1, CLI_OPT_TAIL | CLI_OPT_FOLLOW, cli_cmd_instance_logs, "the same",
-		NULL},
+	{"logs", "ID|SERVICE", 1, 1, CLI_OPT_TAIL | CLI_OPT_FOLLOW, cli_cmd_instance_logs,
+		"the same", NULL},
 	{"top", "", 0, 0, CLI_OPT_SERVICE, cli_cmd_top, "services and instances at work, live",
 		"Every two seconds until ^C: requests, CPU, memory, latency, weights. -o json is one "
 		"look."},
@@ -120,8 +120,8 @@ const struct cli_command cli_commands[] = {
 		NULL},
 	{"trace", "SERVICE", 1, 1, CLI_OPT_DURATION | SHOWN, cli_cmd_trace,
 		"which hop of a service's packets takes how long",
-		"For 10 seconds unless --duration says otherwise; ^C ends it and shows what there "
-		"is. --watch\nshows it every second, -o wide every way that packets took."},
+		"For 10 seconds unless --duration says otherwise; ^C and --timeout end it and show "
+		"what there\nis. --watch shows it every second, -o wide every way that packets took."},
 	{"completion", "", 0, 0, 0, cli_cmd_completion, "bash completion of weft's command line",
 		"eval \"$(weft completion)\", or put it where bash-completion looks."},
 	{"token new", "NAME", 1, 1, CLI_OPT_ROLE, cli_cmd_token_new,

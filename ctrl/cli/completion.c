@@ -40,13 +40,13 @@ static const char tail[] =
 	"\twhile read -r w; do\n"
 	"\t\t[[ $w != \"$line\"* ]] || { w=${w#\"$line\"} && words+=\"${w%% *} \"; }\n"
 	"\tdone <<<\"$_weft_commands\"\n"
-	"\t[ -z \"$names\" ] || words+=$(_weft_names \"$names\")\n"
+	"\tfor w in $names; do words+=\"$(_weft_names \"$w\") \"; done\n"
 	"\t[[ $cur != -* ]] || words=\"$flags $_weft_flags\"\n"
 	"\tmapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\" | sort -u)\n"
 	"}\n"
 	"complete -F _weft weft\n";
 
-/* What a command's arguments are names of, or "". */
+/* What a command's arguments are names of, one or more kinds, or "". */
 static const char *names_of(const struct cli_command *c)
 {
 	static const struct {
@@ -55,9 +55,10 @@ static const char *names_of(const struct cli_command *c)
 		{"", "SERVICE", "service"},
 		{"service ", "NAME", "service"},
 		{"instance attach", "NAME", ""},
+		{"instance logs", "ID", "instance service"},
 		{"instance ", "ID", "instance"},
 		{"instance ", "NAME", "instance"},
-		{"logs", "ID", "instance"},
+		{"logs", "ID", "instance service"},
 		{"swap ", "ID", "swap"},
 		{"peer add", "NAME", ""},
 		{"peer ", "NAME", "peer"},

@@ -27,6 +27,7 @@ struct logs {
 	json_t *doc;         /* the last list of instances */
 	bool one;            /* an instance is followed, not a service */
 	bool prefixed, cut;  /* cut: the last line that was written has no end yet */
+	bool written;        /* anything at all */
 	const struct followed *last;
 	uint64_t away_ns;
 };
@@ -74,6 +75,7 @@ static void write_text(struct logs *l, const struct followed *f, const char *tex
 {
 	FILE *out = l->cli->io.out;
 
+	l->written |= *text != '\0';
 	while (*text) {
 		size_t n = strcspn(text, "\n");
 		bool whole = text[n] == '\n';
@@ -109,10 +111,12 @@ static int read_one(struct logs *l, struct followed *f, struct weft_err *err)
 	at = strdup(cli_str(reply.doc, "at", f->at));
 	if (!at)
 		return -ENOMEM;
-	if (cli->output == CLI_JSON && *text)
+	if (cli->output == CLI_JSON && *text) {
 		cli_put_body(cli, &reply, true);
-	else if (cli->output != CLI_JSON)
+		l->written = true;
+	} else if (cli->output != CLI_JSON) {
 		write_text(l, f, text);
+	}
 	r = *f->at && (*text || strcmp(at, f->at) != 0);
 	free(f->at);
 	f->at = at;
@@ -288,6 +292,43 @@ static int follow(struct cli *cli, struct weft_err *err)
 	return r == -EPIPE || r == -EINTR || cli_expired(cli) ? 0 : r;
 }
 
+/* What all of a service's own instances have written by now; one may have no log yet, or no more.
+ */
+static int of_service(struct logs *l, struct weft_err *err)
+{
+	const json_t *item;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach ((json_t *)cli_items(l->doc), i, item)
+		if (r == 0 && strcmp(cli_str(item, "service", ""), l->service) == 0 && is_own(item))
+			r = add(l, cli_str(item, "id", ""));
+	l->prefixed = l->first && l->first->next;
+	for (struct followed *f = l->first; f && r >= 0; f = f->next) {
+		r = read_one(l, f, err);
+		if (r == -ENOENT) {
+			*err = (struct weft_err){0};
+			r = 0;
+		}
+	}
+	if (r >= 0 && !l->first)
+		cli_say(l->cli, "service %s has no instances here", l->service);
+	else if (r >= 0 && !l->written)
+		cli_say(l->cli, "the instances of service %s have written nothing", l->service);
+	return r < 0 ? r : 0;
+}
+
+/* There is no instance of that name: a service may be meant. */
+static int show_service(struct cli *cli, struct weft_err *err)
+{
+	_cleanup_(logs_done) struct logs l = {.cli = cli};
+	_cleanup_(freep) char *service = NULL;
+	int r = begin(&l, &service, err);
+
+	l.service = service;
+	return r < 0 ? r : of_service(&l, err);
+}
+
 /* A console's bytes are passed on as they are, as a terminal there would have got them. */
 int cli_cmd_instance_logs(struct cli *cli, struct weft_err *err)
 {
@@ -302,6 +343,10 @@ int cli_cmd_instance_logs(struct cli *cli, struct weft_err *err)
 		snprintf(query, sizeof(query), "/logs?tail=%" PRIu64, cli->tail);
 	path = cli_path("/v1/instances/", cli->args[0], query);
 	r = path ? cli_get(cli, path, &reply, err) : -ENOMEM;
+	if (r == -ENOENT) {
+		*err = (struct weft_err){0};
+		return show_service(cli, err);
+	}
 	if (r < 0)
 		return r;
 	if (reply.size == 0)

@@ -27,6 +27,8 @@ int cli_cmd_service_scale(struct cli *cli, struct weft_err *err)
 		return r;
 	if (cli->output == CLI_JSON)
 		cli_put_body(cli, &reply, false);
+	else if (cli->output == CLI_NAME)
+		cli_put_names(cli, reply.doc, "name");
 	else
 		cli_say(cli, "service %s: %" PRIu64 " instances are wanted, %" PRIu64 " are ready",
 			cli_str(reply.doc, "name", cli->args[0]), cli_u64(reply.doc, "replicas"),

@@ -226,6 +226,18 @@ static int on_line(void *userdata, const char *line)
 	return f->r < 0 || fflush(f->cli->io.out) != 0 ? -EPIPE : 0;
 }
 
+/* weftd has gone away: what there is until then is shown, and that it is not all. */
+static int broken(struct following *f, int r, struct weft_err *err)
+{
+	struct weft_err why = *err;
+
+	if (cli_u64(f->last.doc, "t_ms") > 0 && show(f) < 0)
+		return -EPIPE;
+	weft_err_set(err, r, "the trace broke off after %s: %s",
+		cli_fmt_duration(cli_u64(f->last.doc, "t_ms")).s, why.msg);
+	return weft_err_hint(err, "%s", why.hint);
+}
+
 static int finish(struct following *f, int r, struct weft_err *err)
 {
 	const char *ended = cli_str(f->last.doc, "ended", NULL);
@@ -234,8 +246,12 @@ static int finish(struct following *f, int r, struct weft_err *err)
 		*err = f->err;
 		r = -f->err.code;
 	}
-	if (r == -EINTR && f->last.doc)
-		r = 0; /* ^C: what there is until now */
+	if (f->last.doc && (r == -EINTR || (r == -ETIMEDOUT && cli_expired(f->cli)))) {
+		*err = (struct weft_err){0};
+		r = 0; /* ^C, --timeout: what there is until now */
+	}
+	if (f->last.doc && r < 0 && f->cli->unanswered)
+		return broken(f, r, err);
 	if (r < 0)
 		return r;
 	if (!f->last.doc)

@@ -136,6 +136,8 @@ static void send_reply(const struct fake_api *f, int fd, const struct fake_reply
 	}
 	if (r->body)
 		send_bytes(fd, r->body, r->cut ? r->cut : size);
+	if (r->hang_ms)
+		wait_on(f, -1, (int)r->hang_ms);
 }
 
 static void serve_one(struct fake_api *f, int fd)

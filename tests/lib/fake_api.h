@@ -12,6 +12,7 @@ struct fake_reply {
 	const char *type;  /* Content-Type, NULL: application/json */
 	size_t cut;        /* close after so many bytes of the body; 0: all of it */
 	unsigned delay_ms; /* before it is sent; stopping does not wait for it */
+	unsigned hang_ms;  /* after it was sent, before the connection is closed; the same */
 	unsigned away_ms;  /* after it was sent nobody listens for so long */
 };
 

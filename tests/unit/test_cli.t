@@ -86,7 +86,7 @@ completes() { # WANTED WORD...
 	shift
 	(
 		eval "$("$weft" completion)"
-		_weft_names() { case $1 in service) echo shop.db shop.web ;; peer) echo edge-2 ;; esac; }
+		_weft_names() { case $1 in service) echo shop.db shop.web ;; instance) echo shop.web.1 ;; peer) echo edge-2 ;; esac; }
 		COMP_WORDS=(weft "$@") COMP_CWORD=$#
 		_weft
 		[ "${COMPREPLY[*]}" = "$want" ] || { echo "weft $*: ${COMPREPLY[*]}, should be $want" && false; }
@@ -110,6 +110,7 @@ check 'completes the words of a command' completes 'list' dp lb ''
 check 'completes names' completes 'shop.db shop.web' service show ''
 check 'completes a name in part' completes 'shop.web' swap start shop.w
 check 'completes values' completes 'container' swap start shop.web --to c
+check 'completes names of either kind' completes 'shop.db shop.web shop.web.1' logs ''
 check 'completes peers' completes 'edge-2' peer remove ''
 check 'completes roles' completes 'operate' token new ci --role o
 check 'completes flags of the command' completes '--strategy' swap start shop.web --str

@@ -121,6 +121,41 @@ static void ended_early(void **state)
 		"the trace ended early: the service is gone\n");
 }
 
+/* --timeout ends it as ^C does: with what there is. */
+static void ends_in_time(void **state)
+{
+	static const struct fake_reply hangs = {.status = 200,
+		.body = FIRST BODY(1000, "null") BODY(2000, "\"time\""),
+		.type = "application/x-ndjson",
+		.cut = sizeof(FIRST BODY(1000, "null")) - 1,
+		.hang_ms = 60000};
+	static const struct fake_reply never = {
+		.status = 200, .body = FIRST, .type = "application/x-ndjson", .delay_ms = 60000};
+
+	(void)state;
+	check("trace shop.web -o json --timeout 0.5", GET "10000&interval_ms=1000", &hangs, 0,
+		BODY(1000, "null"), "");
+	check("trace shop.web --timeout 0.5", GET "10000&interval_ms=1000", &never, 5, "", NULL);
+}
+
+/* The daemon goes away in between: what there is, and what to do about the rest. */
+static void breaks_off(void **state)
+{
+	static const struct fake_reply cut = {.status = 200,
+		.body = FIRST BODY(1000, "null") BODY(2000, "\"time\""),
+		.type = "application/x-ndjson",
+		.cut = sizeof(FIRST BODY(1000, "null")) - 1};
+	const struct fake_route routes[] = {{GET "10000&interval_ms=1000", &cut, 1}, {0}};
+	struct cli_run r = cli_run(routes, "trace shop.web -o json");
+
+	(void)state;
+	assert_run(&r, 6, BODY(1000, "null"), NULL);
+	assert_non_null(strstr(r.err, "error: the trace broke off after 1.0s: weftd at "));
+	assert_non_null(strstr(r.err, "\nhint: it has ended or was restarted: when weft status "
+				      "answers, say it again: weft trace shop.web\n"));
+	cli_run_done(&r);
+}
+
 static void refused(void **state)
 {
 	static const struct fake_reply busy = {.status = 409,
@@ -167,6 +202,8 @@ int main(void)
 		cmocka_unit_test(other_outputs),
 		cmocka_unit_test(no_traffic),
 		cmocka_unit_test(ended_early),
+		cmocka_unit_test(ends_in_time),
+		cmocka_unit_test(breaks_off),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(usage),
 	};
