@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "ctrl/base/jsonpos.h"
+#include "ctrl/base/log.h"
 #include "ctrl/base/token.h"
 #include "ctrl/base/util.h"
 
@@ -162,7 +163,8 @@ int weft_tokens_parse(const char *path, const char *text, size_t size, struct we
 	return take_all(&f, doc, ret, err);
 }
 
-/* Whoever can write the file can let himself in. */
+/* Whoever can write the file can let himself in. Who can read it learns names and roles, but no
+ * token: that is said, and no reason not to serve. */
 static int check_owner(const char *path, struct weft_err *err)
 {
 	struct stat st;
@@ -171,8 +173,14 @@ static int check_owner(const char *path, struct weft_err *err)
 		return weft_err_set(err, errno, "tokens %s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return weft_err_set(err, EINVAL, "tokens %s: it is no file", path);
-	if ((st.st_uid == 0 || st.st_uid == geteuid()) && !(st.st_mode & 022))
+	if ((st.st_uid == 0 || st.st_uid == geteuid()) && !(st.st_mode & 022)) {
+		if (st.st_mode & 004)
+			log_warning(
+				"tokens %s: everybody can read the names and roles in it; hint: "
+				"chmod 600 %s",
+				path, path);
 		return 0;
+	}
 	weft_err_set(err, EPERM, "tokens %s: others than root could write it", path);
 	return weft_err_hint(err, "chown root %s; chmod 600 %s", path, path);
 }

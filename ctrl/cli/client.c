@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "ctrl/base/util.h"
@@ -334,16 +335,35 @@ static int parse_body(struct cli *cli, struct cli_reply *reply, struct weft_err 
 	return 0;
 }
 
+/* Whoever has read a token has its role, so it is not used as if nobody else had it. */
+static int check_token_file(const struct cli *cli, struct weft_err *err)
+{
+	struct stat st;
+
+	if (stat(cli->token_file, &st) < 0) {
+		weft_err_set(err, errno, "token file %s: %s", cli->token_file, strerror(errno));
+		return weft_err_hint(err, "--token-file FILE, or WEFT_TOKEN_FILE");
+	}
+	if (!S_ISREG(st.st_mode) || !(st.st_mode & 027))
+		return 0;
+	weft_err_set(err, EPERM, "token file %s: others than its owner could read or write it",
+		cli->token_file);
+	return weft_err_hint(err,
+		"chmod 600 %s; if somebody may have read it, weft token new makes another token",
+		cli->token_file);
+}
+
 /* The first line of the file. */
 static int read_token(struct cli *cli, struct weft_err *err)
 {
 	char *text = NULL;
-	int r = weft_read_file(cli->token_file, TOKEN_FILE_MAX, &text, NULL);
+	int r = check_token_file(cli, err);
 
-	if (r < 0) {
-		weft_err_set(err, r, "token file %s: %s", cli->token_file, strerror(-r));
-		return weft_err_hint(err, "--token-file FILE, or WEFT_TOKEN_FILE");
-	}
+	if (r < 0)
+		return r;
+	r = weft_read_file(cli->token_file, TOKEN_FILE_MAX, &text, NULL);
+	if (r < 0)
+		return weft_err_set(err, r, "token file %s: %s", cli->token_file, strerror(-r));
 	text[strcspn(text, "\r\n")] = '\0';
 	for (const char *p = text; *p; p++)
 		if (*p <= ' ' || *p > '~')

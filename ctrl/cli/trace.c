@@ -231,7 +231,7 @@ static int broken(struct following *f, int r, struct weft_err *err)
 {
 	struct weft_err why = *err;
 
-	if (cli_u64(f->last.doc, "t_ms") > 0 && show(f) < 0)
+	if (!f->cli->watch && cli_u64(f->last.doc, "t_ms") > 0 && show(f) < 0)
 		return -EPIPE;
 	weft_err_set(err, r, "the trace broke off after %s: %s",
 		cli_fmt_duration(cli_u64(f->last.doc, "t_ms")).s, why.msg);

@@ -14,7 +14,7 @@ declare -A token=()
 new_token() { # NAME ROLE: token[NAME], and its entry
 	local entry
 	{ read -r "token[$1]" && read -r entry; } < <("$LAB_BUILD/weft" token new "$1" --role "$2") || return 1
-	printf '%s\n' "${token[$1]}" >"$LAB_DIR/$1.token"
+	(umask 077 && printf '%s\n' "${token[$1]}" >"$LAB_DIR/$1.token")
 	printf '%s\n' "$entry" >>"$LAB_DIR/entries"
 }
 write_tokens() { jq -s '{tokens: .}' "$LAB_DIR/entries" >"$LAB_DIR/tokens.json"; }
@@ -177,6 +177,19 @@ broken_file() {
 	wait_for 10 in_log 'tokens.json: others than root could write it' &&
 		same 'as before' 200 "$(status_of "${token[read]}" GET /v1/status)" && chmod 600 "$LAB_DIR/tokens.json"
 }
+# The daemon's has no secret in it, the client's is one.
+readable_tokens() {
+	chmod 644 "$LAB_DIR/tokens.json" && reload && wait_for 10 in_log 'tokens.json: everybody can read the names and roles' &&
+		same 'served' 200 "$(status_of "${token[read]}" GET /v1/status)" || return 1
+	chmod 640 "$LAB_DIR/tokens.json" && reload && ! in_log 'everybody can read' && chmod 600 "$LAB_DIR/tokens.json" || return 1
+	for mode in 644 604 620 602; do
+		chmod "$mode" "$LAB_DIR/read.token"
+		refused 1 'token file .*/read.token: others than its owner could read or write it' 'hint: chmod 600 .*weft token new' -- \
+			weft_tls --token-file "$LAB_DIR/read.token" status || return 1
+	done
+	chmod 640 "$LAB_DIR/read.token" && by_cli && chmod 600 "$LAB_DIR/read.token" &&
+		same 'from a pipe' "$LAB_NAME" "$(weft_tls --token-file <(cat "$LAB_DIR/read.token") status -o json | jq -r .node.name)"
+}
 readable_key() {
 	chmod 644 "$LAB_DIR/key.pem" && reload && wait_for 10 in_log 'key.pem: others than its owner could read' &&
 		chmod 600 "$LAB_DIR/key.pem"
@@ -262,6 +275,7 @@ tap 'plain HTTP at the TLS port gets nothing' plain_http
 tap 'six hundred half-open handshakes stall nobody' not_stalled
 tap 'SIGHUP: a token comes and goes' revoked
 tap 'SIGHUP: a broken file of tokens changes nothing' broken_file
+tap 'a file of tokens, and one with a token, that others can read' readable_tokens
 tap 'SIGHUP: nor does a key that all can read' readable_key
 tap 'the unix socket goes by credentials' peer_credentials
 tap 'the unix socket can be a group'"'"'s' socket_group

@@ -215,6 +215,27 @@ revoked() {
 	end_all
 	return "$rc"
 }
+# A trace comes out of a process of its own, which ends too; then, and only then, there is room for another's.
+tracing() { pgrep -P "$LAB_WEFTD_PID" -f weftd >/dev/null; }
+not_tracing() { ! tracing; }
+trace_by() { # TOKEN
+	begin "$LAB_DIR/$1.trace" tls_curl "$1" '/v1/trace/t.s?duration_ms=100000&interval_ms=500'
+	wait_for 60 grep -q '"t_ms"' "$LAB_DIR/$1.trace" && tracing
+}
+revoked_trace() {
+	local rc=0
+	new_token gone admin && write_tokens && reload && trace_by gone || return 1
+	has "$(tls_curl other '/v1/trace/t.s?duration_ms=1000')" 'being traced already' || rc=1
+	sed -i '$d' "$LAB_DIR/entries"
+	write_tokens && reload && wait_for 60 lab_gone "${pids[0]}" && wait_for 60 not_tracing &&
+		in_log 'what nobody from [0-9.]+ was doing is ended: its token does not allow it any more' || rc=1
+	! grep -q '"ended":"' "$LAB_DIR/gone.trace" || rc=1
+	trace_by other && reload && others_are_heard && tracing || rc=1
+	! in_log 'was doing is ended' && ! lab_gone "${pids[1]}" || rc=1
+	end_all
+	wait_for 60 not_tracing || rc=1
+	return "$rc"
+}
 demoted() { # to read: what it follows goes on, what it runs does not
 	local rc=0 entry
 	new_token less admin && write_tokens && reload || return 1
@@ -253,6 +274,11 @@ tap 'a head that never ends, on the unix socket' cut_off 'no whole head of a req
 tap 'a body that never ends' cut_off 'the body of its request did not come' \
 	drip_unix "$half_a_request" '{'
 tap 'a revoked token ends what it had begun' revoked
+if lab_weft doctor | grep -qE 'trace +weft trace: the kernel has'; then
+	tap 'and a trace' revoked_trace
+else
+	tap 'and a trace # SKIP the kernel cannot trace' true
+fi
 tap 'one that may less now ends what it may not' demoted
 tap 'the lab closes clean' lab_close
 tap_end

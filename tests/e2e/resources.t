@@ -248,7 +248,9 @@ follows_service() {
 	lab_weft service scale shop.talk 2 >/dev/null && wait_for 60 running shop.talk || return 1
 	wait_for 60 two_talk "$file" || { cat "$file" "$file.err" && return 1; }
 	kill -INT "$FOLLOW" && wait "$FOLLOW"
-	refused 3 'neither an instance nor a service' -- lab_weft logs -f nobody
+	lab_weft logs shop.talk --tail 2 >"$file" && two_talk "$file" && same 'lines' 4 "$(wc -l <"$file")" || return 1
+	refused 3 'neither an instance nor a service' -- lab_weft logs nobody &&
+		refused 3 'neither an instance nor a service' -- lab_weft logs -f nobody
 }
 asked() { lab_in curl -s --max-time 5 "http://$(field /v1/services/shop.web .vip)/" >/dev/null; }
 is_busy() {

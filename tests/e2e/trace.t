@@ -87,6 +87,8 @@ daemon_goes() {
 	lab_weftd_kill
 	wait_for 20 lab_gone "$child" || return 1
 	wait "$TRACE"
+	same 'exit status' 6 $? && has "$(cat "$LAB_DIR/out")" 'error: the trace broke off after [0-9.]+s: weftd at ' \
+		'hint: .*say it again: weft trace shop.web' || return 1
 	answers_as hello || return 1
 	lab_weftd
 }
