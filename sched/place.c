@@ -64,6 +64,20 @@ typedef bool (*filter_pass_t)(const struct weft_sched_request *, const struct we
 typedef void (*filter_why_t)(
 	struct text *, const struct weft_sched_request *, const struct weft_sched_node *);
 
+/* What the node's own probe has said of what is wanted and not there. */
+static void add_lacks(
+	struct text *t, const struct weft_sched_request *rq, const struct weft_sched_node *node)
+{
+	for (size_t a = 0; a < WEFT_ARCH_COUNT; a++) {
+		const char *why = node->lacks[rq->virt][a];
+
+		if (rq->arch[a] && !node->offers[rq->virt][a] && why && why[0]) {
+			add(t, " (%s)", why);
+			return;
+		}
+	}
+}
+
 static bool named_pass(const struct weft_sched_request *rq, const struct weft_sched_node *node)
 {
 	return !rq->node || strcmp(rq->node, node->name) == 0;
@@ -109,6 +123,7 @@ static void virt_why(
 	}
 	if (!*separator)
 		add(t, "none");
+	add_lacks(t, rq, node);
 }
 
 static bool arch_pass(const struct weft_sched_request *rq, const struct weft_sched_node *node)
@@ -122,6 +137,7 @@ static void arch_why(
 	add_arches(t, rq->arch);
 	add(t, " wanted, runs %s on ", weft_virt_name(rq->virt));
 	add_arches(t, node->offers[rq->virt]);
+	add_lacks(t, rq, node);
 }
 
 static bool memory_pass(const struct weft_sched_request *rq, const struct weft_sched_node *node)

@@ -14,8 +14,9 @@
 /* A node as it advertises itself. */
 struct weft_sched_node {
 	const char *name;
-	bool ready;                                    /* its lease is alive */
-	bool offers[WEFT_VIRT_COUNT][WEFT_ARCH_COUNT]; /* probed tuples */
+	bool ready;                                          /* its lease is alive */
+	bool offers[WEFT_VIRT_COUNT][WEFT_ARCH_COUNT];       /* probed tuples */
+	const char *lacks[WEFT_VIRT_COUNT][WEFT_ARCH_COUNT]; /* why not, NULL or "": not said */
 	uint32_t memory_mb, memory_free_mb;
 	uint32_t cpu_milli, cpu_free_milli; /* thousandths of a CPU */
 	uint32_t addresses_free;            /* namespace addresses left in its subnet */

@@ -294,6 +294,7 @@ static void describe_node(struct weft_engine *e, struct weft_sched_node *node)
 			const struct weft_runtime_cap *cap = &e->runtimes[i].caps[c];
 
 			node->offers[cap->virt][cap->arch] |= cap->usable;
+			node->lacks[cap->virt][cap->arch] = cap->detail;
 		}
 	for (struct instance *i = e->instances; i; i = i->next) {
 		const struct weft_sla_variant *v;

@@ -56,6 +56,23 @@ status_says_why() {
 		has "$(lab_weft status)" 'unusable .*no-containerd\.sock: No such file'
 }
 
+# What it has probed is what its scheduler knows: the runtime that cannot be used is named, and why.
+not_placed() {
+	: >"$LAB_DIR/box.tar"
+	descriptor box.one 1 ".applications[0].microservices[0] |= (.virtualization = \"container\"
+		| .code = \"file://$LAB_DIR/box.tar\" | del(.cmd))"
+	lab_weft apply -f "$LAB_DIR/box.one.json" || return 1
+	wait_for 20 is_refused || {
+		lab_weft service show box.one
+		return 1
+	}
+	same 'instances' 0 "$(instances '.items | length')" && lab_weft service delete box.one && wait_for 20 is_gone box.one
+}
+is_refused() {
+	has "$(service box.one .detail)" "no node can run it as container: node $LAB_NAME: virtualization: container wanted" \
+		'offers .*native.* \(.*no-containerd\.sock: No such file'
+}
+
 shown() {
 	has "$(lab_weft service list)" '^shop\.web +10\.30\.0\.2 +running +1/1 +native' &&
 		has "$(lab_weft instance list)" '^shop\.web\.1 +shop\.web +native +ready' &&
@@ -327,6 +344,7 @@ nginx_conf
 lab_weftd
 
 tap 'status says that containerd cannot be used, and why' status_says_why
+tap 'a service that its runtimes cannot run is not placed, and it says why' not_placed
 tap 'a service runs' apply 1 --wait --timeout 10
 tap 'it is listed and shown, and answers' shown
 tap 'replicas up and down: no request is lost' none_lost 0 scale

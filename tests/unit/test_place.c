@@ -121,6 +121,31 @@ static void test_each_filter(void **state)
 		NULL);
 }
 
+/* What the node's probe has said of the tuple that is wanted, and of no other. */
+static void test_why_not(void **state)
+{
+	struct weft_sched_request rq = request();
+	struct weft_sched_node n = node("edge-1");
+
+	(void)state;
+	rq.virt = WEFT_VIRT_GVISOR;
+	n.lacks[WEFT_VIRT_GVISOR][WEFT_ARCH_ARM64] = "of what is not wanted";
+	n.lacks[WEFT_VIRT_GVISOR][WEFT_ARCH_AMD64] = "runsc is not installed";
+	assert_refused(&rq, &n, 1,
+		WHY "gvisor: node edge-1: virtualization: gvisor "
+		    "wanted, offers container, unikernel (runsc is not installed)",
+		"`weft status` says what each runtime lacks to be usable");
+	rq = request();
+	rq.arch[WEFT_ARCH_AMD64] = false;
+	rq.arch[WEFT_ARCH_ARM64] = true;
+	n.lacks[WEFT_VIRT_CONTAINER][WEFT_ARCH_AMD64] = "of what it has";
+	n.lacks[WEFT_VIRT_CONTAINER][WEFT_ARCH_ARM64] = "no processor for it";
+	assert_refused(&rq, &n, 1,
+		WHY "container: node edge-1: architecture: arm64 "
+		    "wanted, runs container on amd64 (no processor for it)",
+		NULL);
+}
+
 static void test_nothing_wanted(void **state)
 {
 	struct weft_sched_request rq = request();
@@ -236,6 +261,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_filter),
+		cmocka_unit_test(test_why_not),
 		cmocka_unit_test(test_nothing_wanted),
 		cmocka_unit_test(test_direct),
 		cmocka_unit_test(test_best_fit),
