@@ -81,6 +81,19 @@ second_is_warm() { # FILE TEXT
 	done
 }
 
+# The same on the older of qemu's machines.
+on_pc() {
+	mkdir "$LAB_DIR/pc" && tar -C "$LAB_DIR/pc" -xzf "$vm" && jq '.machine = "pc" | .warm = "no"' "$LAB_DIR/pc/weft.json" \
+		>"$LAB_DIR/pc.json" && mv "$LAB_DIR/pc.json" "$LAB_DIR/pc/weft.json" &&
+		tar -C "$LAB_DIR/pc" -c kernel initrd.cpio weft.json | gzip -1 >"$LAB_DIR/pc.tar.gz" || return 1
+	lab_descriptor "$LAB_DIR/pc.json" ".applications[0].microservices[0] |= (
+		.virtualization = \"unikernel\" | .code = \"file://$LAB_DIR/pc.tar.gz\" | del(.variants) | .arch = [\"amd64\"]
+		| .memory = 192 | .readiness.timeout_s = 240)"
+	lab_weft apply -f "$LAB_DIR/pc.json" --wait --timeout 240 &&
+		has "$(lab_in curl -s --max-time 20 "http://$vip/")" 'hello from a virtual machine' &&
+		has "$(words)" ' -M pc,' && lab_weft service delete shop.web --wait && lab_weft image prune
+}
+
 # What its image can, and would not by itself.
 asked_for() {
 	lab_descriptor "$LAB_DIR/asked.json" ".applications[0].microservices[0] |= (
@@ -145,6 +158,7 @@ if [ -e "$vm" ]; then
 	tap 'a Linux VM serves with a real nginx' vm_serves
 	tap 'its second one starts from a checkpoint' second_is_warm "$LAB_DIR/vm.json" 'hello from a virtual machine'
 	tap 'the checkpoint goes with its image' goes
+	tap 'it serves on machine pc as well' on_pc
 else
 	tap_skip 'a Linux VM' "no image: $(tail -n 1 <<<"$why_no_vm")"
 fi
