@@ -121,7 +121,8 @@ TEST_SRC := $(wildcard tests/unit/test_*.c tests/bpf/test_*.c tests/conformance/
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 LOAD_SAN := $(patsubst %.c,$(B)/san/%.o,$(filter-out %_main.c loadgen/main.c,$(wildcard loadgen/*.c)))
 CLI_SAN  := $(patsubst %.c,$(B)/san/%.o,$(filter-out %_main.c ctrl/cli/main.c,$(wildcard ctrl/cli/*.c)))
-TEST_LIB := $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/lib/*.c tests/conformance/suite.c))
+TEST_LIB := $(patsubst %.c,$(B)/san/%.o,$(wildcard tests/lib/*.c) \
+	$(filter-out tests/conformance/test_%.c,$(wildcard tests/conformance/*.c)))
 $(B)/libtest-san.a: $(LOAD_SAN) $(CLI_SAN) $(TEST_LIB)
 	@rm -f $@
 	$(call say,AR)
