@@ -247,6 +247,39 @@ static void good(void **state)
 	assert_int_equal(stat(path, &st), -1);
 }
 
+/* Who reads what comes from outside is nobody and may do nothing: a script in its place tells. */
+static void by_nobody(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(freep) char *script = NULL, *text = NULL;
+	char own[PATH_MAX], file[PATH_MAX + 16], said[PATH_MAX], cache[PATH_MAX];
+
+	path_of(f, "libexec", own);
+	path_of(f, "said", said);
+	path_of(f, "cache", cache);
+	snprintf(file, sizeof(file), "%s/weft-unpack", own);
+	script = weft_strf("#!/bin/sh\n/bin/grep -E '^(Uid|Gid|NoNewPrivs|Cap(Prm|Eff|Bnd)):' "
+			   "/proc/self/status >%s/it\nexec %s/weft-unpack \"$@\"\n",
+		said, libexec);
+	assert_int_equal(chmod(f->dir, 0711), 0);
+	assert_int_equal(mkdir(own, 0755), 0);
+	assert_int_equal(mkdir(said, 0700), 0);
+	assert_int_equal(chmod(said, 0777), 0);
+	assert_int_equal(weft_write_file(file, script, strlen(script), 0755), 0);
+	weft_unikernel_store_free(f->store);
+	f->store = NULL;
+	assert_int_equal(weft_unikernel_store_new(f->event, cache, own, &f->store, NULL), 0);
+	write_image(f, "a.tar.gz", NULL, 0);
+	if (prepare(f, "a.tar.gz") != 0)
+		fail_msg("%s", f->err.msg);
+	snprintf(file, sizeof(file), "%s/it", said);
+	assert_int_equal(weft_read_file(file, 1000, &text, NULL), 0);
+	assert_string_equal(text, "Uid:\t65534\t65534\t65534\t65534\n"
+				  "Gid:\t65534\t65534\t65534\t65534\n"
+				  "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n"
+				  "CapBnd:\t0000000000000000\nNoNewPrivs:\t1\n");
+}
+
 static void cached(void **state)
 {
 	struct fixture *f = *state;
@@ -573,6 +606,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(good, setup, teardown),
+		cmocka_unit_test_setup_teardown(by_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(cached, setup, teardown),
 		cmocka_unit_test_setup_teardown(changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_written_cache, setup, teardown),
