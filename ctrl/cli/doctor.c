@@ -123,10 +123,11 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 	const char *store_state = cli_str(store, "state", "unknown");
 	const char *trace = cli_str(dp, "trace", "unknown");
 	const char *ipv6 = cli_str(dp, "ipv6", "unknown");
+	const char *outside = cli_str(dp, "outside", "unknown");
 	const char *shortcut = cli_str(dp, "shortcut", "unknown");
 	bool dp_ok = strcmp(dp_state, "ok") == 0, store_ok = strcmp(store_state, "ok") == 0,
 	     trace_ok = strcmp(trace, "ok") == 0, ipv6_ok = strcmp(ipv6, "ok") == 0,
-	     shortcut_ok = strcmp(shortcut, "ok") == 0;
+	     outside_ok = strcmp(outside, "ok") == 0, shortcut_ok = strcmp(shortcut, "ok") == 0;
 	_cleanup_(freep) char *daemon = NULL, *data = NULL;
 	bool any;
 
@@ -149,6 +150,10 @@ static int diagnose(const struct cli *cli, const json_t *doc)
 		put_check(cli, ipv6_ok ? GOOD : OPTIONAL, "IPv6",
 			ipv6_ok ? "services and instances have addresses" : ipv6,
 			ipv6_ok ? NULL : cli_str(dp, "ipv6_hint", NULL));
+	if (!cli_is_null(dp, "outside"))
+		put_check(cli, outside_ok ? GOOD : OPTIONAL, "outside",
+			outside_ok ? "the host forwards what instances send elsewhere" : outside,
+			outside_ok ? NULL : cli_str(dp, "outside_hint", NULL));
 	if (!cli_is_null(dp, "shortcut"))
 		put_check(cli, shortcut_ok ? GOOD : OPTIONAL, "shortcut",
 			shortcut_ok ? "TCP between local sockets can bypass the packet path"

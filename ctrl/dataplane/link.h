@@ -36,6 +36,10 @@ int weft_link_host_del(const char *name);
 /* Do devices that are made here have IPv6? -EAFNOSUPPORT and why not, and what helps. */
 int weft_link_ipv6(struct weft_err *err);
 
+/* Does the host forward what instances send out of the overlay? -ENETUNREACH and what it does not.
+ * Whether somebody masquerades it is not looked at: routes to the instances do as well. */
+int weft_link_forwards(bool ipv6, struct weft_err *err);
+
 /* A network namespace bound to path (a file that must not exist yet), with lo up. */
 int weft_netns_add(const char *path, struct weft_err *err);
 int weft_netns_del(const char *path);

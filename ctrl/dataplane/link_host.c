@@ -321,6 +321,17 @@ int weft_link_host_add(const struct weft_link_host *host, uint32_t *ret_ifindex,
 	return 0;
 }
 
+/* The first character of a setting, '0' where it is not there. */
+static char setting(const char *name)
+{
+	_cleanup_(closep) int fd = -1;
+	char path[64], value;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/%s", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, &value, 1) == 1 ? value : '0';
+}
+
 int weft_link_ipv6(struct weft_err *err)
 {
 	static const char *const of[] = {"all", "default"};
@@ -330,12 +341,10 @@ int weft_link_ipv6(struct weft_err *err)
 		return weft_err_hint(err, "boot without ipv6.disable=1");
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(of); i++) {
-		_cleanup_(closep) int fd = -1;
-		char path[64], value = '0';
+		char name[48];
 
-		snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", of[i]);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || read(fd, &value, 1) != 1 || value == '0')
+		snprintf(name, sizeof(name), "ipv6/conf/%s/disable_ipv6", of[i]);
+		if (setting(name) == '0')
 			continue;
 		weft_err_set(
 			err, EAFNOSUPPORT, "disabled: net.ipv6.conf.%s.disable_ipv6 is 1", of[i]);
@@ -343,6 +352,19 @@ int weft_link_ipv6(struct weft_err *err)
 			err, "sysctl net.ipv6.conf.%s.disable_ipv6=0, then restart weftd", of[i]);
 	}
 	return 0;
+}
+
+int weft_link_forwards(bool ipv6, struct weft_err *err)
+{
+	if (setting("ipv4/ip_forward") == '0')
+		weft_err_set(err, ENETUNREACH,
+			"instances reach the overlay alone: net.ipv4.ip_forward is 0");
+	else if (ipv6 && setting("ipv6/conf/all/forwarding") == '0')
+		weft_err_set(err, ENETUNREACH,
+			"instances get there by IPv4 alone: net.ipv6.conf.all.forwarding is 0");
+	else
+		return 0;
+	return weft_err_hint(err, "to let them out: THE OUTSIDE in weftd(8)");
 }
 
 int weft_link_host_del(const char *name)

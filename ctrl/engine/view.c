@@ -271,6 +271,15 @@ static json_t *view_runtimes(struct weft_engine *e)
 	return list;
 }
 
+static void view_outside(const struct weft_engine *e, json_t *ret)
+{
+	struct weft_err err = {0};
+	bool ok = weft_link_forwards(!e->no_ipv6.code, &err) == 0;
+
+	json_object_set_new(ret, "outside", json_string(ok ? "ok" : err.msg));
+	json_object_set_new(ret, "outside_hint", json_string(err.hint));
+}
+
 static json_t *view_features(struct weft_engine *e)
 {
 	json_t *list = json_array();
@@ -356,5 +365,6 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 		dp, "shortcut", json_string(e->no_shortcut.code ? e->no_shortcut.msg : "ok"));
 	json_object_set_new(dp, "features", view_features(e));
 	json_object_set_new(dp, "waiting", view_waiting(e));
+	view_outside(e, dp);
 	return *ret ? 0 : -ENOMEM;
 }
