@@ -29,6 +29,7 @@ is_told() {
 	local all
 	all=$(words)
 	has "$all" ' -m 48M ' 'size=48M' ' -smp 2 ' || return 1
+	has "$(lab_weft logs "$(name 0)")" 'qemu microvm on (KVM|TCG: .+), 2 vCPU' || return 1
 	has "$all" "path=$LAB_DIR/data,security_model=none,readonly=on" 'mount_tag=m0' || return 1
 	has "$all" 'vfs.fstab=\[ "m0:/data:9pfs" \]' 'env.vars=\[ "GREETING=hello there" \]' '-- keepalive=5 spin=0 *$'
 }
@@ -149,7 +150,7 @@ lab_open guests
 lab_containerd
 lab_weftd
 tap 'a guest runs with all that its descriptor says' deploys
-tap 'its qemu was told memory, processors, volume, environment and arguments' is_told
+tap 'its qemu was told memory, processors, volume, environment and arguments; its log names the accelerator' is_told
 tap 'it has the limits' is_limited
 tap 'what it uses is counted' counts
 tap 'so is its network' network_counted
