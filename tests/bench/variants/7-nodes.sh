@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034,SC2154 # see ../lab.sh
 # A client on one node and a server on another: routed as it is, and by weft through a tunnel, in
-# both formats. Over a wire that segments what is sent (a veth passes super-packets on whole), and
-# over one that does not: the sender's kernel then cuts them, and the receiver's GRO puts them
-# together.
+# both formats; and through the kernel's own VXLAN device, which is what other overlays use. Over a
+# wire that segments what is sent (a veth passes super-packets on whole), and over one that does
+# not: the sender's kernel then cuts them, and the receiver's GRO puts them together.
 for nodes_wire in '' -cut; do
 	variant "nodes$nodes_wire" - tcp_rr tcp_stream
 	variant "vxlan$nodes_wire" "nodes$nodes_wire" tcp_rr tcp_stream
 	[ -z "${OTHER:-}" ] || variant "vxlan-other$nodes_wire" "nodes$nodes_wire" tcp_rr tcp_stream
 	variant "raw$nodes_wire" "nodes$nodes_wire" tcp_rr tcp_stream
+	variant "kernel-vxlan$nodes_wire" "nodes$nodes_wire" tcp_rr tcp_stream
 	for nodes_measure in rr stream; do
 		metric "tunnel_$nodes_measure${nodes_wire/-/_}_ratio" "vxlan$nodes_wire/1/tcp_$nodes_measure" \
 			"nodes$nodes_wire/1/tcp_$nodes_measure"
@@ -25,6 +26,8 @@ setup_vxlan() { setup_tunnel vxlan vxlan ''; }
 setup_vxlan-cut() { setup_tunnel vxlan-cut vxlan cut; }
 setup_vxlan-other() { programs=$OTHER/tests/bench setup_tunnel vxlan-other vxlan ''; }
 setup_vxlan-other-cut() { programs=$OTHER/tests/bench setup_tunnel vxlan-other-cut vxlan cut; }
+setup_kernel-vxlan() { setup_kernel_vxlan kernel-vxlan ''; }
+setup_kernel-vxlan-cut() { setup_kernel_vxlan kernel-vxlan-cut cut; }
 setup_raw() { setup_tunnel raw raw ''; }
 setup_raw-cut() { setup_tunnel raw-cut raw cut; }
 
@@ -53,6 +56,20 @@ setup_routed_nodes() { # NAME CUT
 	for ns in "$1-a" "$1-b"; do within "$ns" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'; done
 	client[$1]=$1-c address[$1]=10.19.2.2
 	serve "$1-s"
+}
+
+# The same two nodes and their routes, by way of a device vx0 on each. MTUs as the tunnel's.
+setup_kernel_vxlan() { # NAME CUT
+	local ns dev
+	setup_routed_nodes "$1" "$2"
+	within "$1-a" ip link add vx0 type vxlan id 1 local 192.0.2.1 remote 192.0.2.2 dstport 4789 dev up0
+	within "$1-b" ip link add vx0 type vxlan id 1 local 192.0.2.2 remote 192.0.2.1 dstport 4789 dev up0
+	ip -n "$1-a" addr add 192.0.3.1/24 dev vx0
+	ip -n "$1-b" addr add 192.0.3.2/24 dev vx0
+	for ns in "$1-a" "$1-b"; do ip -n "$ns" link set vx0 up; done
+	ip -n "$1-a" route replace 10.19.2.0/24 via 192.0.3.2
+	ip -n "$1-b" route replace 10.19.1.0/24 via 192.0.3.1
+	for dev in c/eth0 a/c0 s/eth0 b/s0; do ip -n "$1-${dev%/*}" link set "${dev#*/}" mtu 1450; done
 }
 
 setup_tunnel() { # NAME FORMAT CUT
