@@ -85,6 +85,7 @@ struct handover {
 	bool fenced; /* what is measured now is all there will be */
 	bool undo;   /* the old one is to be as it was, and that is all */
 	bool tried;  /* in vain, to undo it */
+	bool barred; /* Redis wants a password or a right of us: that does not pass by itself */
 	uint64_t began_ns, paused_ns;
 	uint64_t offset; /* of the old one's replication, when its writes were paused */
 };
@@ -152,8 +153,34 @@ static bool try_again(const struct handover *h)
 {
 	const struct instance *inst = instance_find(h->service->engine, h->old_name);
 
-	return wanted(h)->type == WEFT_HANDOVER_REDIS && inst && inst->phase == PHASE_READY &&
-	       weft_now_ns() - h->began_ns < UNDO_NS;
+	return wanted(h)->type == WEFT_HANDOVER_REDIS && !h->barred && inst &&
+	       inst->phase == PHASE_READY && weft_now_ns() - h->began_ns < UNDO_NS;
+}
+
+/* What is left to do is somebody else's: the history says so, and what. */
+static void not_undone(struct handover *h, const struct weft_err *why)
+{
+	struct service *s = h->service;
+	const struct instance *inst = instance_find(s->engine, h->old_name);
+	bool redis = wanted(h)->type == WEFT_HANDOVER_REDIS && inst && inst->phase == PHASE_READY;
+	struct weft_swap *swap = s->swap;
+	struct weft_err hint = {0};
+
+	weft_err_hint(&hint, "have %s take writes again: REPLICAOF NO ONE, then CLIENT UNPAUSE",
+		h->old_name);
+	log_warning("service %s: handover, not undone: %s%s%s", s->name, why->msg,
+		redis ? "; hint: " : "", redis ? hint.hint : "");
+	if (!swap)
+		return;
+	if (swap->n_phases > 0) {
+		char *detail = swap->phases[swap->n_phases - 1].detail;
+
+		snprintf(detail, sizeof(swap->phases[0].detail), "not undone%s: %.120s",
+			redis ? ", it may refuse writes" : "", why->msg);
+		weft_text_clean_line(detail);
+	}
+	if (redis && swap->error.code)
+		weft_err_hint(&swap->error, "%s", hint.hint);
 }
 
 /* The swap turns back, which ends the handover. */
@@ -177,7 +204,7 @@ static void fail(struct handover *h, const struct weft_err *err)
 		return;
 	}
 	if (h->undo || !s->swap) {
-		log_warning("service %s: handover: %s", s->name, why.msg);
+		not_undone(h, &why);
 		handover_free(s);
 		engine_kick(s->engine);
 		return;
@@ -261,6 +288,7 @@ static void on_reply(void *userdata, int r, const char *text, const struct weft_
 	struct handover *h = userdata;
 
 	if (r < 0) {
+		h->barred = r == -EKEYREJECTED;
 		fail(h, err);
 		return;
 	}

@@ -54,14 +54,14 @@ static void finish(struct weft_redis *r, int result, const char *text, const cha
 
 	r->done = NULL;
 	sd_event_source_set_enabled(r->timer, SD_EVENT_OFF);
-	if (result < 0 && result != -EIO)
+	if (result < 0 && result != -EIO && result != -EKEYREJECTED)
 		hang_up(r);
 	else if (r->io)
 		sd_event_source_set_io_events(r->io, EPOLLIN);
 	if (result < 0) {
 		inet_ntop(AF_INET, &r->addr.sin_addr, addr, sizeof(addr));
-		weft_err_set(&err, result, "redis at %s:%u: %s: %s", addr, ntohs(r->addr.sin_port),
-			r->command, why);
+		weft_err_set(&err, result == -EKEYREJECTED ? EIO : result, "redis at %s:%u: %s: %s",
+			addr, ntohs(r->addr.sin_port), r->command, why);
 	}
 	done(r->userdata, result, text, &err);
 }
@@ -106,7 +106,7 @@ static void take_reply(struct weft_redis *r)
 	if (!text)
 		finish(r, -ENOMEM, NULL, "out of memory");
 	else if (reply.kind == '-')
-		finish(r, -EIO, NULL, text);
+		finish(r, weft_redis_lasting(text) ? -EKEYREJECTED : -EIO, NULL, text);
 	else
 		finish(r, 0, text, NULL);
 }

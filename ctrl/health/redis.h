@@ -4,6 +4,7 @@
 #define WEFT_HEALTH_REDIS_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
@@ -26,8 +27,12 @@ int weft_redis_parse(const char *data, size_t n, struct weft_redis_reply *ret);
 int weft_redis_info_u64(const char *info, const char *key, uint64_t *ret);
 
 struct weft_redis;
-/* r is 0 and text the reply; or -EIO, when it is an error, or another negative errno; then the
- * connection is of no use any more, but for -EIO. The callee may free the connection. */
+/* Does an error say that asking again will not help: a password or a right is missing, or the
+ * command is none? */
+bool weft_redis_lasting(const char *error);
+/* r is 0 and text the reply; or -EIO, when it is an error, or -EKEYREJECTED, when it is a lasting
+ * one; or another negative errno; then the connection is of no use any more, but for those two. The
+ * callee may free the connection. */
 typedef void (*weft_redis_done_t)(
 	void *userdata, int r, const char *text, const struct weft_err *err);
 

@@ -52,6 +52,17 @@ int weft_redis_parse(const char *data, size_t n, struct weft_redis_reply *ret)
 	return (int)whole;
 }
 
+bool weft_redis_lasting(const char *error)
+{
+	static const char *const lasting[] = {
+		"NOAUTH ", "WRONGPASS ", "NOPERM ", "DENIED ", "ERR unknown command"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(lasting); i++)
+		if (strncmp(error, lasting[i], strlen(lasting[i])) == 0)
+			return true;
+	return false;
+}
+
 int weft_redis_info_u64(const char *info, const char *key, uint64_t *ret)
 {
 	size_t length = strlen(key);

@@ -100,6 +100,20 @@ busy() {
 	wait_for 10 has_busy
 }
 has_busy() { has "$(lab_in redis-cli -h $redis_vip ping 2>&1)" BUSY; }
+# The right to take the fence away is taken from us in between: what is left to do is said, and done by hand.
+undone_by_hand() {
+	faults handover handed
+	weftd_with_faults && killed_then byhand handed KILL || return 1
+	lab_in redis-cli -h $redis_vip acl setuser default -replicaof || return 1
+	lab_weftd && wait_for 60 state_is rolled-back || tell || return 1
+	has "$(lab_weft swap show "$(last_swap .id)")" 'rollback .*not undone, it may refuse writes: redis at .*NOPERM' &&
+		has "$(last_swap .error.hint)" "have $redis_app.redis.[0-9]+ take writes again: REPLICAOF NO ONE, then CLIENT UNPAUSE" &&
+		! grep -q 'being undone:.*NOPERM' "$LAB_DIR/weftd.log" &&
+		has "$(lab_in redis-cli -h $redis_vip set fenced no 2>&1)" READONLY || tell || return 1
+	lab_in redis-cli -h $redis_vip acl setuser default +replicaof &&
+		lab_in redis-cli -h $redis_vip replicaof no one && lab_in redis-cli -h $redis_vip client unpause || return 1
+	goes_on byhand && none_lost byhand && is_master
+}
 # It may die before it is seen to have started.
 lab_weftd_until_killed() {
 	(lab_weftd) || :
@@ -178,6 +192,7 @@ for step in role clear follow copy pause measure catch-up fence promote handed c
 done
 tap 'a new instance that does not keep up: turned back, none is lost' cannot_keep_up
 tap 'killed when all was handed over, and the new one dies: the old one takes writes' undone_by_another
+tap 'the same, and it may not do so any more: said in the history, and mended by hand' undone_by_hand
 tap 'the labs with long absences close clean' closed_clean
 tap 'killed when the shift is stored, and away for long: none is lost' survived swap shift
 tap 'killed when the drain is stored, and away for long: none is lost' survived swap drain

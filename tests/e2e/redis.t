@@ -121,6 +121,21 @@ handed_again() { [ "$(handovers)" -gt "$1" ]; }
 key_is() { [ "$(lab_in redis-cli -h $redis_vip get "$1")" = "$2" ]; }
 takes_writes() { [ "$(lab_in timeout 2 redis-cli -h $redis_vip set paused yes)" = OK ]; }
 
+# A password that it did not have before: the handover fails, and so would each try to undo it.
+with_password() {
+	local was
+	was=$(lab_weft service show shop.redis -o json | jq -r .active)
+	redis_descriptor "$LAB_DIR/redis.json" '{"type": "redis"}'
+	lab_weft apply -f "$LAB_DIR/redis.json" || return 1
+	lab_in redis-cli -h $redis_vip config set requirepass secret || return 1
+	refused 1 'was rolled back' 'INFO: NOAUTH' 'hint: have shop.redis.[0-9]+ take writes again: REPLICAOF NO ONE' -- swap || return 1
+	has "$(lab_weft swap show "$(last_swap .id)")" 'rollback .*not undone, it may refuse writes: redis at .*NOAUTH' || return 1
+	! grep -q 'being undone:.*NOAUTH' "$LAB_DIR/weftd.log" || return 1
+	lab_in redis-cli -h $redis_vip -a secret config set requirepass '' || return 1
+	same 'active' "$was" "$(lab_weft service show shop.redis -o json | jq -r .active)" &&
+		swap && is_master
+}
+
 refusals() {
 	lab_weft service scale shop.redis 2 || return 1
 	refused 1 'has 2 replicas: what one of them keeps' 'hint: weft service scale' -- swap || return 1
@@ -146,6 +161,7 @@ tap 'while it is undone the descriptor stays' not_changed_meanwhile
 tap 'a handover by a command' by_command
 tap 'every acknowledged write is there' none_lost command
 tap 'a swap paused amid a handover' paused_amid
+tap 'with a password in between: turned back, and not tried again' with_password
 tap 'several replicas are refused' refusals
 OLD_DIR=$LAB_DIR
 tap 'the lab closes clean' lab_close

@@ -71,6 +71,17 @@ static void info(void **state)
 	assert_int_equal(weft_redis_info_u64(text, "master_repl_offset", &n), -EBADMSG);
 }
 
+static void what_lasts(void **state)
+{
+	(void)state;
+	assert_true(weft_redis_lasting("NOAUTH Authentication required."));
+	assert_true(weft_redis_lasting("NOPERM this user has no permissions"));
+	assert_false(weft_redis_lasting("BUSY Redis is busy running a script."));
+	assert_false(weft_redis_lasting("LOADING Redis is loading the dataset in memory"));
+	assert_false(weft_redis_lasting("ERR something"));
+	assert_false(weft_redis_lasting(""));
+}
+
 struct answer {
 	bool there;
 	int r;
@@ -121,6 +132,29 @@ static pid_t serve(uint16_t *ret_port)
 	return pid;
 }
 
+/* Each is an answer, after which the connection goes on: rights are changed while it is open. */
+static void refused(sd_event *event, struct weft_redis *redis)
+{
+	static const char *const keep[] = {
+		"ACL", "SETUSER", "default", "resetpass", ">secret", "-get", NULL};
+	static const char *const wrong[] = {"AUTH", "guess", NULL}, *const get[] = {
+									    "GET", "x", NULL};
+	static const char *const none[] = {"NOCOMMAND", NULL}, *const ping[] = {"PING", NULL};
+	static const char *const again[] = {"ACL", "SETUSER", "default", "nopass", "+get", NULL};
+	static const char *const all[] = {"RESET", NULL};
+
+	assert_string_equal(ask(event, redis, keep).text, "OK");
+	assert_int_equal(ask(event, redis, wrong).r, -EKEYREJECTED);
+	assert_int_equal(ask(event, redis, get).r, -EKEYREJECTED); /* NOPERM */
+	assert_int_equal(ask(event, redis, none).r, -EKEYREJECTED);
+	assert_string_equal(ask(event, redis, ping).text, "PONG");
+	assert_string_equal(ask(event, redis, again).text, "OK");
+	assert_int_equal(ask(event, redis, get).r, 0);
+	assert_string_equal(ask(event, redis, keep).text, "OK");
+	assert_string_equal(ask(event, redis, all).text, "RESET");  /* as one that comes anew */
+	assert_int_equal(ask(event, redis, ping).r, -EKEYREJECTED); /* NOAUTH */
+}
+
 static void a_server(void **state)
 {
 	static const char *const ping[] = {"PING", NULL}, *const bad[] = {"GET", NULL};
@@ -148,10 +182,11 @@ static void a_server(void **state)
 	assert_int_equal(a.r, -EIO);
 	assert_non_null(strstr(a.text, "GET: ERR wrong number"));
 	assert_string_equal(ask(event, redis, get).text, "its value");
+	refused(event, redis);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	a = ask(event, redis, get);
-	assert_true(a.r < 0 && a.r != -EIO);
+	assert_true(a.r < 0 && a.r != -EIO && a.r != -EKEYREJECTED);
 	redis = (weft_redis_free(redis), NULL);
 	sd_event_unref(event);
 }
@@ -161,6 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(replies),
 		cmocka_unit_test(info),
+		cmocka_unit_test(what_lasts),
 		cmocka_unit_test(a_server),
 	};
 
