@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # /metrics, /healthz and /readyz of a running daemon; the alert rules and the dashboard name metrics
-# that there are.
+# that there are, by labels that these have.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/tap.sh
@@ -39,6 +39,55 @@ known() { # FILTER FILE: expressions
 rules_known() {
 	sed -n 's/^ *expr: \(.*\)/\1/p' ctrl/metrics/weft.rules.yml | jq -R . >"$LAB_DIR/rules"
 	known . "$LAB_DIR/rules"
+}
+# Expressions and the labels that are shown of each: "EXPRESSION<tab>LABEL LABEL".
+shown_by_rules() { # but for Prometheus' own label: where it was scraped
+	# shellcheck disable=SC2016 # it is perl
+	perl -ne '
+		sub told { print "$e\t@l\n" if defined $e; @l = () }
+		if (/^ *expr: (.*)/) { told(); $e = $1 }
+		for (/\$labels\.(\w+)/g) { push @l, $_ if $_ ne "instance" }
+		END { told() }' ctrl/metrics/weft.rules.yml
+}
+shown_by_dashboard() {
+	jq -r '.panels[].targets[] | [.expr, ([.legendFormat // "" | scan("{{ *([a-z_]+) *}}")[0]] | join(" "))] | @tsv' \
+		ctrl/metrics/weft-dashboard.json
+}
+labels_of() { # METRIC: of its first series
+	grep -m1 "^$1[{ ]" "$LAB_DIR/metrics" | grep -oE '[{,][a-z_]+="' | tr -d '{,="' | sort
+}
+# Each label that is shown, summed up by or asked for is one of every metric in its expression; one
+# that is summed up by others is gone.
+labels_known() { # COMMAND that lists them
+	local expression shown by used metric n=0 bad=0
+	scrape >/dev/null
+	while IFS=$'\t' read -r expression shown; do
+		by=$(grep -oP '\b(by|on) *\(\K[^)]*' <<<"$expression" | tr -d ' ' | tr ',' '\n')
+		used=$({ tr ' ' '\n' <<<"$shown" && echo "$by" && grep -oP '[{,] *\K[a-z_]+(?= *[=!]=?~?")' <<<"$expression"; } | sort -u | sed '/^$/d')
+		n=$((n + $(wc -w <<<"$used")))
+		for metric in $(names <<<"$expression" | grep -vxF "$used"); do
+			labels_of "$metric" | comm -13 - <(sort <<<"$used") | sed '/^$/d' | sed "s/^/$metric has no label /" | grep . && bad=1
+		done
+		if [ -n "$by" ] && tr ' ' '\n' <<<"$shown" | sed '/^$/d' | grep -vxF "$by"; then
+			echo "is not in: $expression"
+			bad=1
+		fi
+	done < <("$1")
+	echo "$n labels"
+	[ "$n" -ge "$2" ] && [ $bad = 0 ]
+}
+# A series that is there while a swap runs.
+swap_begins() {
+	# shellcheck disable=SC2016 # it is jq
+	descriptor shop.two 1 '.applications[0].microservices[0].variants = [{virtualization: "unikernel",
+		code: $ENV.GUEST, arch: ["amd64"], memory: 32, network: "tap"}]'
+	lab_weft apply -f "$LAB_DIR/shop.two.json" --wait --timeout 60 &&
+		lab_weft swap start shop.two --to unikernel --strategy canary --steps 20,60 --hold 1h && wait_for 60 shares
+}
+shares() { scrape | grep -q '^weft_swap_new_share{'; }
+swap_ends() {
+	lab_weft swap abort "$(lab_weft swap list -o json | jq -r '.items[0].id')" --wait --timeout 60
+	lab_weft service delete shop.two --wait --timeout 60
 }
 service() {
 	descriptor shop.web 2 '.applications[0].microservices[0].addresses.rr_ip = "10.30.0.2"'
@@ -92,6 +141,9 @@ dropped() { # a first call may wait for a service to come: it is no drop
 	lab_in curl -s --max-time 1 -o /dev/null http://10.30.0.99/
 	above "$drop" "$1"
 }
+unikernels_run() {
+	lab_weft status -o json | jq -e '.runtimes[] | select(.virtualization == "unikernel" and .arch == "amd64" and .usable)' >/dev/null
+}
 no_swap() { is weft_swaps_running 0 && ! grep '^weft_swap_new_share' "$LAB_DIR/metrics"; }
 well() { same 'healthz' ok "$(api /healthz)" && same 'readyz' ok "$(api /readyz)"; }
 not_ready() {
@@ -116,6 +168,7 @@ LAB_CONTAINERD=$LAB_DIR/no-containerd.sock
 mkdir "$LAB_DIR/state"
 mount -t tmpfs -o size=16m,mode=700 weft "$LAB_DIR/state"
 nginx_conf
+export GUEST=file://$LAB_BUILD/guest/weft-guest.tar.gz
 lab_weftd
 
 tap 'well and ready' well
@@ -134,6 +187,14 @@ else
 	tap 'promtool # SKIP promtool is not installed' true
 fi
 tap 'a drop is counted' counted
+if [ -e "$LAB_BUILD/guest/weft-guest.tar.gz" ] && unikernels_run; then
+	tap 'a swap begins' swap_begins
+	tap 'the dashboard knows the labels of its metrics' labels_known shown_by_dashboard 12
+	tap 'it ends' swap_ends
+else
+	tap_skip 'the dashboard knows the labels of its metrics' 'no unikernel runs here: there is no swap'
+fi
+tap 'the alert rules know the labels of their metrics' labels_known shown_by_rules 3
 tap 'no swap runs' no_swap
 tap 'the alert rules know their metrics' rules_known
 tap 'the dashboard knows its metrics' known '.panels[].targets[].expr, .annotations.list[].expr' ctrl/metrics/weft-dashboard.json
