@@ -479,8 +479,11 @@ int api_trace(struct weft_engine *e, const struct weft_api_request *q, const cha
 
 	if (r == 0)
 		r = get_time(q, "interval_ms", TRACE_INTERVAL_MS, &interval_ms, err);
-	if (r == 0 && (duration_ms < TRACE_MIN_MS || (interval_ms && interval_ms < TRACE_MIN_MS)))
-		r = weft_err_set(
-			err, EINVAL, "duration_ms, interval_ms: at least %u", TRACE_MIN_MS);
+	if (r == 0 && (duration_ms < TRACE_MIN_MS || (interval_ms && interval_ms < TRACE_MIN_MS))) {
+		r = weft_err_set(err, EINVAL,
+			"trace of %s: duration_ms and interval_ms are at least %u", name,
+			TRACE_MIN_MS);
+		weft_err_hint(err, "weft trace %s --duration 10s", name);
+	}
 	return r < 0 ? r : weft_engine_trace(e, name, duration_ms, interval_ms, &ret->pipe, err);
 }

@@ -154,6 +154,7 @@ static void refuse(const struct weft_api_request *q, const char *methods, struct
 		weft_err_hint(err, "%s", methods);
 	} else {
 		weft_err_set(err, ENOENT, "%.20s %.200s: no such resource", q->method, q->path);
+		weft_err_hint(err, "a name has no '/', and less than %d characters", MAX_NAME);
 	}
 }
 

@@ -307,6 +307,15 @@ static int take_number(const char *flag, const char *s, uint64_t min, uint64_t m
 	return 0;
 }
 
+/* As it is written. */
+static const char *name_of(int id)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (options[i].id == id)
+			return options[i].name;
+	return "";
+}
+
 static int take_option(struct cli *cli, int id, const char *arg, struct weft_err *err)
 {
 	const char **text = text_flag(cli, id);
@@ -315,6 +324,8 @@ static int take_option(struct cli *cli, int id, const char *arg, struct weft_err
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		if (options[i].id == id)
 			cli->used |= 1ULL << i;
+	if (text && !*arg)
+		return weft_err_set(err, EINVAL, "--%s: an empty word names nothing", name_of(id));
 	if (text)
 		*text = arg;
 	if (flag)
@@ -337,10 +348,11 @@ static int take_option(struct cli *cli, int id, const char *arg, struct weft_err
 		return take_number(
 			"--since", arg, 0, INT64_MAX, "an event's number", &cli->since, err);
 	case ID_IF_VERSION:
-		return take_number(
-			"--if-version", arg, 0, INT64_MAX, "a version", &cli->if_version, err);
+		return take_number("--if-version", arg, 0, INT64_MAX, "a version, see -o json",
+			&cli->if_version, err);
 	case ID_WEIGHT:
-		return take_number("--weight", arg, 0, UINT32_MAX, "a weight", &cli->weight, err);
+		return take_number(
+			"--weight", arg, 0, 1000, "a weight from 0 to 1000", &cli->weight, err);
 	case ID_PORT:
 		return take_number(
 			"--port", arg, 1, 65535, "a number from 1 to 65535", &cli->port, err);

@@ -67,6 +67,10 @@ struct weft_dp_instance {
 	uint32_t peer; /* REMOTE: the peer it is behind, and no ifindex and mac; else 0 */
 };
 
+/* -EBUSY: the device is an instance of another data plane, which its name in the error says. */
+int weft_dp_device_check(
+	struct weft_dp *dp, uint32_t ifindex, const char *device, struct weft_err *err);
+
 /* Add or change an instance and attach the TC program to its host side (tcx where there is one,
  * clsact otherwise). A new id never inherits flows of its predecessor. */
 int weft_dp_instance_set(

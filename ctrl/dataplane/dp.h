@@ -176,6 +176,8 @@ int dp_migrate_commit(const char *dir, const struct dp_step *list, struct weft_e
 int dp_migrate_recover(const char *dir);
 
 /* --- dp_attach.c --- */
+/* BPF_TCX_INGRESS: uapi headers of Debian 12 are those of 6.1. */
+#define DP_TCX_INGRESS ((enum bpf_attach_type)46)
 /* Make the program run on ifindex for instance id, whatever it was attached to before. 1: the
  * device got a clsact qdisc for it, */
 int dp_attach(struct weft_dp *dp, uint32_t id, uint32_t ifindex, struct weft_err *err);
@@ -185,7 +187,8 @@ void dp_detach_qdisc(uint32_t ifindex);
 int dp_attach_program(
 	struct weft_dp *dp, int prog, const char *name, uint32_t ifindex, struct weft_err *err);
 void dp_detach_program(const char *dir, const char *name, uint32_t ifindex);
-uint32_t dp_link_ifindex(int link_fd); /* 0: its device has gone */
+uint32_t dp_clsact_program(uint32_t ifindex); /* where an instance's filter is, its id; 0: none */
+uint32_t dp_link_ifindex(int link_fd);        /* 0: its device has gone */
 /* Put this build's program in the place of what an earlier daemon attached for id. */
 int dp_attach_refresh(struct weft_dp *dp, uint32_t id, uint32_t ifindex);
 void dp_detach(const char *dir, uint32_t id, uint32_t ifindex);

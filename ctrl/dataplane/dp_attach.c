@@ -17,8 +17,6 @@
 #include "ctrl/base/util.h"
 #include "ctrl/dataplane/dp.h"
 
-#define TCX_INGRESS ((enum bpf_attach_type)46)
-
 /* Where our filters are: clsact may hold those of others. */
 #define FILTER_HANDLE   0x77656674
 #define FILTER_PRIORITY 1
@@ -61,7 +59,7 @@ static int attach_tcx(int prog, const char *path, uint32_t ifindex, struct weft_
 		if (r == 0 || r == -EEXIST) /* it is that one already */
 			return 0;
 	}
-	link = bpf_link_create(prog, (int)ifindex, TCX_INGRESS, NULL);
+	link = bpf_link_create(prog, (int)ifindex, DP_TCX_INGRESS, NULL);
 	if (link < 0)
 		return attach_error(err, link, ifindex);
 	if (old >= 0) {
@@ -96,6 +94,14 @@ static void detach_clsact(uint32_t ifindex, uint32_t priority)
 
 	if (ifindex)
 		bpf_tc_detach(&hook, &opts);
+}
+
+uint32_t dp_clsact_program(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+
+	return bpf_tc_query(&hook, &opts) < 0 ? 0 : opts.prog_id;
 }
 
 /* The order of several on one device: with tcx, that in which they are attached. */

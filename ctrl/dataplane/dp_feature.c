@@ -15,9 +15,6 @@
 #include "ctrl/dataplane/dp.h"
 #include "ctrl/dataplane/feature.h"
 
-/* uapi headers of Debian 12 are those of 6.1. */
-#define TCX_INGRESS ((enum bpf_attach_type)46)
-
 /* No device has this index. Whoever knows the kind of link looks for it first. */
 #define NO_DEVICE INT_MAX
 
@@ -123,7 +120,7 @@ static bool has_tcx(void)
 	_cleanup_(closep) int prog =
 		load(BPF_PROG_TYPE_SCHED_CLS, do_nothing, ARRAY_SIZE(do_nothing), 0);
 	_cleanup_(closep) int link =
-		prog < 0 ? -1 : bpf_link_create(prog, NO_DEVICE, TCX_INGRESS, NULL);
+		prog < 0 ? -1 : bpf_link_create(prog, NO_DEVICE, DP_TCX_INGRESS, NULL);
 
 	return prog >= 0 && link == -ENODEV;
 }

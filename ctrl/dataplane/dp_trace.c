@@ -18,8 +18,6 @@
 #include "ctrl/dataplane/dp_trace_internal.h"
 #include "ctrl/dataplane/link_nl.h"
 
-#define TCX_INGRESS ((enum bpf_attach_type)46)
-
 /* --- what the kernel has --- */
 
 /* Without the last ones some hops are not told apart. */
@@ -188,7 +186,7 @@ static int attach_device(
 	r = weft_ns_enter(netns, &home, NULL);
 	if (r < 0)
 		return r;
-	link = bpf_link_create(bpf_program__fd(prog), (int)ifindex, TCX_INGRESS, NULL);
+	link = bpf_link_create(bpf_program__fd(prog), (int)ifindex, DP_TCX_INGRESS, NULL);
 	if (link < 0)
 		return link;
 	t->devices[t->n_devices++] = link;

@@ -36,6 +36,13 @@ static inline void rtnl_route_putp(struct rtnl_route **r)
 /* --- namespaces ----------------------------------------------------------------------------------
  */
 
+static int no_namespace(const char *path, int code, const char *why, struct weft_err *err)
+{
+	weft_err_set(err, code, "network namespace %s: %s", path, why);
+	weft_err_hint(err, "ip netns has the names; a process's is /proc/PID/ns/net");
+	return -code;
+}
+
 int weft_ns_enter(const char *path, int *ret_home, struct weft_err *err)
 {
 	_cleanup_(closep) int home = -1, target = -1;
@@ -45,9 +52,10 @@ int weft_ns_enter(const char *path, int *ret_home, struct weft_err *err)
 		return weft_err_set(err, errno, "our own network namespace: %m");
 	target = open(path, O_RDONLY | O_CLOEXEC);
 	if (target < 0)
-		return weft_err_set(err, errno, "network namespace %s: %m", path);
+		return no_namespace(path, errno, strerror(errno), err);
 	if (setns(target, CLONE_NEWNET) < 0)
-		return weft_err_set(err, errno, "enter network namespace %s: %m", path);
+		return no_namespace(
+			path, errno, errno == EINVAL ? "it is none" : strerror(errno), err);
 	*ret_home = TAKE_FD(home);
 	return 0;
 }

@@ -198,6 +198,19 @@ static int check_owner(struct weft_engine *e, const char *device, struct weft_er
 	return weft_err_set(err, EBUSY, "device %s is weft's own", device);
 }
 
+/* Nobody else's: of this data plane's instances, or another's. */
+static int check_free(
+	const struct instance *inst, const struct weft_link_found *f, struct weft_err *err)
+{
+	for (struct instance *i = inst->engine->instances; i; i = i->next) {
+		if (i == inst || i->ifindex != f->ifindex)
+			continue;
+		weft_err_set(err, EEXIST, "device %s is %s's already", f->host_side, i->name);
+		return weft_err_hint(err, "weft instance detach %s first", i->name);
+	}
+	return weft_dp_device_check(inst->engine->dp, f->ifindex, f->host_side, err);
+}
+
 /* Find the device and have the data plane know it. */
 static int join(struct instance *inst, struct weft_err *err)
 {
@@ -218,6 +231,8 @@ static int join(struct instance *inst, struct weft_err *err)
 	r = find(inst, &f, err);
 	if (r == 0)
 		r = check_owner(inst->engine, f.host_side, err);
+	if (r == 0)
+		r = check_free(inst, &f, err);
 	if (r < 0)
 		return r;
 	if (!inst->borrowed->mac_given && !f.has_mac) {
@@ -374,16 +389,20 @@ static int check_address(
 	const char *by = NULL;
 	struct in_addr a;
 
-	if (inet_pton(AF_INET, text, &a) != 1)
-		return weft_err_set(err, EINVAL, "\"%.60s\" is not an IPv4 address", text);
+	if (inet_pton(AF_INET, text, &a) != 1) {
+		weft_err_set(err, EINVAL, "\"%.60s\" is not an IPv4 address", text);
+		return weft_err_hint(err, "as 10.18.0.9, without a prefix length");
+	}
 	if (!weft_ns_addr_valid(a)) {
 		weft_err_set(
 			err, EINVAL, "%s is not an address that an interface can have here", text);
 		return weft_err_hint(err, "the address of the interface itself; 10.30.0.0/16 has "
 					  "those of services and instances");
 	}
-	if (engine_ns_addr_taken(e, a, &by))
-		return weft_err_set(err, EADDRINUSE, "address %s is already taken by %s", text, by);
+	if (engine_ns_addr_taken(e, a, &by)) {
+		weft_err_set(err, EADDRINUSE, "address %s is already taken by %s", text, by);
+		return weft_err_hint(err, "weft instance list has those that are");
+	}
 	*ret = a;
 	return 0;
 }
@@ -418,7 +437,7 @@ static int fill(struct instance *inst, const struct weft_attach_request *q, stru
 	struct borrowed *b = inst->borrowed;
 	int r = 0;
 
-	if (!q->device == !q->netns) {
+	if (!(q->device && q->device[0]) == !(q->netns && q->netns[0])) {
 		weft_err_set(err, EINVAL, "instance %s: by which device, or in which namespace?",
 			inst->name);
 		return weft_err_hint(err, "one of --device NAME and --netns PATH");

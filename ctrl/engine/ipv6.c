@@ -193,8 +193,10 @@ int ipv6_check_attached(
 	const char *by = NULL;
 	struct in6_addr a;
 
-	if (inet_pton(AF_INET6, text, &a) != 1)
-		return weft_err_set(err, EINVAL, "\"%.60s\" is not an IPv6 address", text);
+	if (inet_pton(AF_INET6, text, &a) != 1) {
+		weft_err_set(err, EINVAL, "\"%.60s\" is not an IPv6 address", text);
+		return weft_err_hint(err, "as fc00::9, without a prefix length");
+	}
 	if (any6(&a) || IN6_IS_ADDR_LOOPBACK(&a) || IN6_IS_ADDR_MULTICAST(&a) ||
 		IN6_IS_ADDR_LINKLOCAL(&a) || IN6_IS_ADDR_V4MAPPED(&a) ||
 		(a.s6_addr[0] == 0xfd && a.s6_addr[1] == 0xff)) {
@@ -209,8 +211,10 @@ int ipv6_check_attached(
 			err, EAFNOSUPPORT, "%s: this node has no IPv6: %s", text, e->no_ipv6.msg);
 		return weft_err_hint(err, "%s", e->no_ipv6.hint);
 	}
-	if (ipv6_taken(e, &a, &by))
-		return weft_err_set(err, EADDRINUSE, "address %s is already taken by %s", text, by);
+	if (ipv6_taken(e, &a, &by)) {
+		weft_err_set(err, EADDRINUSE, "address %s is already taken by %s", text, by);
+		return weft_err_hint(err, "weft instance list -o wide has those that are");
+	}
 	*ret = a;
 	return 0;
 }

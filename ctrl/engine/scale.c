@@ -32,9 +32,11 @@ int weft_engine_service_scale(struct weft_engine *e, const char *name, int64_t r
 		weft_err_set(err, ENOENT, "service %s: no such service", name);
 		return weft_err_hint(err, "weft service list");
 	}
-	if (replicas < 0 || replicas > WEFT_SLA_MAX_REPLICAS)
-		return weft_err_set(err, EINVAL, "service %s: replicas: must be 0 to %u, is %lld",
-			s->name, WEFT_SLA_MAX_REPLICAS, (long long)replicas);
+	if (replicas < 0 || replicas > WEFT_SLA_MAX_REPLICAS) {
+		weft_err_set(err, EINVAL, "service %s: replicas: must be 0 to %u, is %lld", s->name,
+			WEFT_SLA_MAX_REPLICAS, (long long)replicas);
+		return weft_err_hint(err, "weft service scale %s 3", s->name);
+	}
 	text = with_replicas(s, (unsigned)replicas);
 	if (!text)
 		return weft_err_set(err, ENOMEM, "service %s: out of memory", s->name);

@@ -305,6 +305,17 @@ static uint64_t all_drops(struct weft_engine *e)
 	return sum;
 }
 
+/* Is the message one about name? That the word is somewhere in it says nothing: a name may be any.
+ */
+static bool begins_with_name(const char *msg, const char *name)
+{
+	size_t n = strlen(name);
+
+	if (strncmp(msg, "instance ", strlen("instance ")) == 0)
+		msg += strlen("instance ");
+	return strncmp(msg, name, n) == 0 && (msg[n] == ':' || msg[n] == ' ');
+}
+
 /* What somebody should look at, a sentence each. */
 static json_t *view_problems(struct weft_engine *e)
 {
@@ -315,7 +326,7 @@ static json_t *view_problems(struct weft_engine *e)
 
 		if (!i->error.code || i->phase == PHASE_READY)
 			continue;
-		text = strstr(i->error.msg, i->name)
+		text = begins_with_name(i->error.msg, i->name)
 			       ? strdup(i->error.msg)
 			       : weft_strf("instance %s: %s", i->name, i->error.msg);
 		json_array_append_new(list, json_string(text));

@@ -57,7 +57,7 @@ static void usage_errors_end_with_2(void **state)
 			  "hint: weft apply -f FILE, or -f - for stdin\n"},
 		{"delete", "error: weft delete: which descriptor?\n"
 			   "hint: weft delete -f FILE, or -f - for stdin\n"},
-		{"apply --if-version x", "error: --if-version x: not a version\n"},
+		{"apply --if-version x", "error: --if-version x: not a version, see -o json\n"},
 		{"-H http://edge-1",
 			"error: host \"http://edge-1\": neither unix:PATH nor https://HOST:PORT\n"
 			"hint: weft -H unix:/run/weft/weftd.sock ..., or the same in "
