@@ -185,8 +185,9 @@ static int explain_connect(const struct cli *cli, long why, struct weft_err *err
 	return weft_err_hint(err, "weft doctor");
 }
 
-/* The daemon has ended or was restarted. What only asks may be asked again; of what was to change
- * something nobody knows whether it was done. */
+/* The daemon has ended or was restarted; a trace ends so, too, whose token was taken back. What
+ * only asks may be asked again; of what was to change something nobody knows whether it was done.
+ */
 static int explain_cut(struct cli *cli, struct weft_err *err)
 {
 	cli->unanswered = true;
@@ -194,10 +195,10 @@ static int explain_cut(struct cli *cli, struct weft_err *err)
 		"weftd at %s closed the connection before its answer was complete", cli->socket);
 	if (cli->asks)
 		return weft_err_hint(err,
-			"it has ended or was restarted: when weft status answers, say it again: "
+			"it has ended or was restarted%s: when weft status answers, say it again: "
 			"weft %s%s%s",
-			cli->command->words, cli->n_args ? " " : "",
-			cli->n_args ? cli->args[0] : "");
+			cli->token ? ", or took the token back" : "", cli->command->words,
+			cli->n_args ? " " : "", cli->n_args ? cli->args[0] : "");
 	return weft_err_hint(err,
 		"it has ended or was restarted, and may have done it: look with weft "
 		"status and weft events before you say it again");

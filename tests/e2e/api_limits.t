@@ -219,7 +219,8 @@ revoked() {
 tracing() { pgrep -P "$LAB_WEFTD_PID" -f weftd >/dev/null; }
 not_tracing() { ! tracing; }
 trace_by() { # TOKEN
-	begin "$LAB_DIR/$1.trace" tls_curl "$1" '/v1/trace/t.s?duration_ms=100000&interval_ms=500'
+	begin "$LAB_DIR/$1.trace" lab_in "$LAB_BUILD/weft" -H "$url" --ca "$LAB_DIR/ca.pem" \
+		--token-file "$LAB_DIR/$1.token" trace t.s --duration 100s -w -o json
 	wait_for 60 grep -q '"t_ms"' "$LAB_DIR/$1.trace" && tracing
 }
 revoked_trace() {
@@ -230,6 +231,7 @@ revoked_trace() {
 	write_tokens && reload && wait_for 60 lab_gone "${pids[0]}" && wait_for 60 not_tracing &&
 		in_log 'what nobody from [0-9.]+ was doing is ended: its token does not allow it any more' || rc=1
 	! grep -q '"ended":"' "$LAB_DIR/gone.trace" || rc=1
+	has "$(<"$LAB_DIR/gone.trace.err")" 'error: the trace broke off after' 'or took the token back' || rc=1
 	trace_by other && reload && others_are_heard && tracing || rc=1
 	! in_log 'was doing is ended' && ! lab_gone "${pids[1]}" || rc=1
 	end_all
