@@ -37,16 +37,19 @@ static const struct cli_column columns[] = {
 static void add(json_t *rows, const json_t *phase, const char *side)
 {
 	const json_t *effect = json_object_get(phase, side);
+	uint64_t begun = cli_u64(phase, "started_ms"), end = cli_u64(phase, "ended_ms");
 	json_t *row;
+
+	if (!end) /* it goes on */
+		end = weft_realtime_ms();
 
 	if (cli_u64(effect, "requests") == 0 && cli_u64(effect, "cpu_ms") == 0)
 		return;
 	row = json_deep_copy(effect);
 	json_object_set_new(row, "name", json_string(cli_str(phase, "name", "?")));
 	json_object_set_new(row, "side", json_string(side));
-	json_object_set_new(row, "took_ms",
-		json_integer(
-			(json_int_t)(cli_u64(phase, "ended_ms") - cli_u64(phase, "started_ms"))));
+	json_object_set_new(
+		row, "took_ms", json_integer((json_int_t)(end > begun ? end - begun : 0)));
 	json_array_append_new(rows, row);
 }
 

@@ -130,6 +130,24 @@ static char *row_time(const json_t *swap, const struct row *row, uint64_t now_ms
 	return strdup(took.s);
 }
 
+/* What the new instances have done to requests so far, and their latency against the old ones'. */
+static char *row_effect(const struct cli *cli, const struct row *row)
+{
+	const json_t *coming = json_object_get(row->phase, "new");
+	uint64_t now = cli_u64(coming, "p99_us");
+	uint64_t before = cli_u64(json_object_get(row->phase, "old"), "p99_us");
+	_cleanup_(freep) char *p99 = NULL;
+
+	if (row->mark != MARK_CURRENT || cli_u64(coming, "requests") == 0)
+		return strdup("");
+	if (now && before)
+		p99 = weft_strf("  p99 %s (%+.0f%%)", cli_fmt_ns(now * 1000, cli->io.utf8).s,
+			((double)now / (double)before - 1) * 100);
+	else if (now)
+		p99 = weft_strf("  p99 %s", cli_fmt_ns(now * 1000, cli->io.utf8).s);
+	return weft_strf("  err %" PRIu64 "%s", cli_u64(coming, "failed"), p99 ? p99 : "");
+}
+
 static int padding(const char *s, size_t width)
 {
 	size_t n = cli_columns(s);
@@ -150,13 +168,14 @@ static void print_row(const struct cli *cli, const json_t *swap, const struct ro
 	_cleanup_(freep) char *name = cli_clean(row->name, cli->io.utf8);
 	_cleanup_(freep) char *text = row_text(cli, swap, row);
 	_cleanup_(freep) char *took = row_time(swap, row, now_ms);
+	_cleanup_(freep) char *effect = row_effect(cli, row);
 	_cleanup_(freep) char *line = NULL;
 	size_t end;
 
-	if (!name || !text || !took)
+	if (!name || !text || !took || !effect)
 		return;
-	line = weft_strf("%s%*s  %s%*s  %s", name, padding(name, NAME_WIDTH), "", text,
-		padding(text, TEXT_WIDTH), "", took);
+	line = weft_strf("%s%*s  %s%*s  %s%s", name, padding(name, NAME_WIDTH), "", text,
+		padding(text, TEXT_WIDTH), "", took, effect);
 	if (!line)
 		return;
 	for (end = strlen(line); end > 0 && line[end - 1] == ' '; end--)

@@ -44,10 +44,10 @@ static bool counts(const struct instance *inst)
 	return inst->phase == PHASE_READY || inst->phase == PHASE_DRAINING;
 }
 
-void guard_phase_ends(struct service *s, struct weft_swap_phase *phase)
+/* What the phase under way has done to both sides so far; next: the count for the one after it. */
+static void phase_sums(const struct service *s, struct weft_guard_sum *old,
+	struct weft_guard_sum *coming, bool next)
 {
-	struct weft_guard_sum old = {0}, coming = {0};
-
 	for (struct instance *i = s->engine->instances; i; i = i->next) {
 		enum weft_swap_side side = weft_swap_side(s->swap, i->name);
 		struct weft_guard_count now;
@@ -55,11 +55,29 @@ void guard_phase_ends(struct service *s, struct weft_swap_phase *phase)
 		if (i->service != s || side == WEFT_SWAP_NONE)
 			continue;
 		guard_count(i, &now);
-		weft_guard_add(is_coming(side) ? &coming : &old, &i->guard.phase, &now);
-		i->guard.phase = now;
+		weft_guard_add(is_coming(side) ? coming : old, &i->guard.phase, &now);
+		if (next)
+			i->guard.phase = now;
 	}
+}
+
+void guard_phase_ends(struct service *s, struct weft_swap_phase *phase)
+{
+	struct weft_guard_sum old = {0}, coming = {0};
+
+	phase_sums(s, &old, &coming, true);
 	phase->old = weft_guard_effect(&old);
 	phase->coming = weft_guard_effect(&coming);
+}
+
+void guard_phase_so_far(
+	const struct service *s, struct weft_guard_effect *old, struct weft_guard_effect *coming)
+{
+	struct weft_guard_sum olds = {0}, comings = {0};
+
+	phase_sums(s, &olds, &comings, false);
+	*old = weft_guard_effect(&olds);
+	*coming = weft_guard_effect(&comings);
 }
 
 static void look_at(struct instance *inst, struct weft_guard_sum *sum)

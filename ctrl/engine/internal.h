@@ -474,6 +474,9 @@ void swap_keep(struct weft_engine *e, struct weft_swap *swap);
 void guard_count(const struct instance *inst, struct weft_guard_count *ret);
 void guard_begin(struct service *s); /* of its swap, or this daemon's part of it */
 void guard_phase_ends(struct service *s, struct weft_swap_phase *phase);
+/* Of the phase that the service's swap is in. */
+void guard_phase_so_far(
+	const struct service *s, struct weft_guard_effect *old, struct weft_guard_effect *coming);
 void guard_tick(struct service *s, uint64_t now);
 
 /* handover.c */

@@ -150,10 +150,27 @@ json_t *view_instance(const struct instance *inst)
 	return doc;
 }
 
+/* What is stored has the effect of phases that have ended; who looks wants that of this one, too.
+ */
+static void view_so_far(const struct service *s, json_t *phases)
+{
+	json_t *phase = json_array_get(phases, json_array_size(phases) - 1);
+	struct weft_guard_effect old, coming;
+
+	if (!phase || !json_is_null(json_object_get(phase, "ended_ms")))
+		return;
+	guard_phase_so_far(s, &old, &coming);
+	json_object_set_new(phase, "old", weft_guard_effect_to_json(&old));
+	json_object_set_new(phase, "new", weft_guard_effect_to_json(&coming));
+}
+
 json_t *view_swap(const struct service *s, const struct weft_swap *swap)
 {
 	json_t *doc = weft_swap_to_json(swap);
 	json_int_t flows = 0;
+
+	if (s && s->swap == swap)
+		view_so_far(s, json_object_get(doc, "phases"));
 
 	for (struct instance *i = s ? s->engine->instances : NULL; i; i = i->next)
 		for (unsigned k = 0; i->service == s && k < swap->n_old; k++)

@@ -48,6 +48,14 @@
 	SWAP("done", "\"weight_new\": 1.0, \"flows_old\": 0, \"ended_ms\": 7400, ", \
 		DRAINED "," ENDED("stop-old", "100", "shop.redis.0 removed"))
 #define SHIFTING(w) SWAP("shift", "\"weight_new\": " w ", ", WARMED "," BEGUN("shift", ""))
+#define EFFECT(requests, failed, p99)                                                        \
+	"{\"requests\": " requests ", \"failed\": " failed ", \"p50_us\": 100, \"p90_us\": " \
+	"150, \"p99_us\": " p99 ", \"cpu_ms\": 10}"
+#define SHIFTING_SO_FAR                                                          \
+	SWAP("shift", "\"weight_new\": 0.62, ",                                  \
+		WARMED ",{\"name\": \"shift\", \"started_ms\": 4102444800000, "  \
+		       "\"ended_ms\": null, \"detail\": \"\", \"old\": " EFFECT( \
+			       "9000", "0", "200") ", \"new\": " EFFECT("60", "3", "212") "}")
 #define DRAINING(n) \
 	SWAP("drain", "\"weight_new\": 1.0, \"flows_old\": " n ", ", SHIFTED "," BEGUN("drain", ""))
 #define ROLLED_BACK                                                                                \
@@ -337,6 +345,20 @@ static int child_end(struct child *c)
 	return WEXITSTATUS(status);
 }
 
+static void shown_while_it_shifts(void **state)
+{
+	static const struct fake_reply so_far[] = {SHIFTING_SO_FAR};
+	const struct fake_route routes[] = {ROUTE("GET /v1/swaps/7f3a", so_far), {0}};
+	struct cli_run r = cli_run(routes, "swap show 7f3a");
+
+	(void)state;
+	assert_int_equal(r.status, 0);
+	assert_non_null(strstr(r.out, "  ▸ shift       new 62% ████████████░░░░░░░░ 38% old      "
+				      "0.0s/20s  err 3  p99 212µs (+6%)\n"));
+	assert_non_null(strstr(r.out, "\nshift  old "));
+	cli_run_done(&r);
+}
+
 static void interrupt_detaches(void **state)
 {
 	static const struct fake_reply forever[] = {SHIFTING("0.6")};
@@ -420,6 +442,7 @@ int main(void)
 		cmocka_unit_test(a_swap_that_vanished_is_not_found),
 		cmocka_unit_test(a_timeout_leaves_the_swap_alone),
 		cmocka_unit_test(aborting),
+		cmocka_unit_test(shown_while_it_shifts),
 		cmocka_unit_test(interrupt_detaches),
 		cmocka_unit_test(a_terminal_is_redrawn_in_place),
 	};
