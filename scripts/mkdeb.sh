@@ -39,6 +39,27 @@ cat >"$doc/copyright" <<-EOF
 	 On Debian systems, the text of the Apache License, version 2.0, is in
 	 /usr/share/common-licenses/Apache-2.0, and that of the GNU General Public
 	 License, version 2, in /usr/share/common-licenses/GPL-2.
+
+	Files: ctrl/web/uPlot.*
+	Copyright: 2022 Leon Sorokin
+	License: MIT
+	 Permission is hereby granted, free of charge, to any person obtaining a copy
+	 of this software and associated documentation files (the "Software"), to deal
+	 in the Software without restriction, including without limitation the rights
+	 to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+	 copies of the Software, and to permit persons to whom the Software is
+	 furnished to do so, subject to the following conditions:
+	 .
+	 The above copyright notice and this permission notice shall be included in
+	 all copies or substantial portions of the Software.
+	 .
+	 THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+	 IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+	 FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+	 AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+	 LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+	 OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN
+	 THE SOFTWARE.
 EOF
 printf 'weft (%s) unstable; urgency=medium\n\n  * Version %s.\n\n -- %s  %s\n' "$version" "$version" "$who" "$when" |
 	gzip -9n >"$doc/changelog.gz"

@@ -18,6 +18,9 @@ EMBED(weft_web_style, "ctrl/web/style.css");
 EMBED(weft_web_app, "ctrl/web/app.js");
 EMBED(weft_web_view, "ctrl/web/view.js");
 EMBED(weft_web_plot, "ctrl/web/plot.js");
+EMBED(weft_web_uplot, "ctrl/web/uPlot.iife.min.js");
+EMBED(weft_web_uplot_style, "ctrl/web/uPlot.min.css");
+EMBED(weft_web_uplot_licence, "ctrl/web/uPlot.LICENSE");
 
 static const struct {
 	const char *name, *type, *text;
@@ -27,6 +30,9 @@ static const struct {
 	{"app.js", "text/javascript; charset=utf-8", weft_web_app},
 	{"view.js", "text/javascript; charset=utf-8", weft_web_view},
 	{"plot.js", "text/javascript; charset=utf-8", weft_web_plot},
+	{"uPlot.iife.min.js", "text/javascript; charset=utf-8", weft_web_uplot},
+	{"uPlot.min.css", "text/css; charset=utf-8", weft_web_uplot_style},
+	{"uPlot.LICENSE", "text/plain; charset=utf-8", weft_web_uplot_licence},
 };
 
 int api_web(struct weft_engine *e, const struct weft_api_request *q, const char *name,

@@ -54,6 +54,7 @@ class Rates {
 }
 
 const rates = new Rates(), flows = new Plot($("rate"), "new flows/s"), latency = new Plot($("latency"), "µs", TRACE_MS / 1000);
+const swapped = new Plot($("swapped"), "µs");
 
 function showServices(items) {
 	const now = new Map(items.map((s) => [s.name, {
@@ -78,6 +79,22 @@ function showDrops(items) {
 	view.drops(items, new Map(items.map((d) => [d.reason, rates.of(`drop ${d.reason}`, d.packets)])));
 }
 
+// Of what the present phase of each running swap has timed so far.
+function showSwaps(items) {
+	const all = items.filter((s) => !s.ended_ms).flatMap((s) => ["old", "new"].map((side) =>
+		[`p99 ${s.service} ${side} (${side === "old" ? s.from : s.to})`, s.phases.at(-1)?.[side]?.p99_us]));
+
+	view.swaps(items);
+	for (const [name, us] of all.filter(([, v]) => v)) {
+		$("swapped").hidden = false;
+		swapped.add(name, us);
+	}
+	if (!all.length && !$("swapped").hidden) {
+		$("swapped").hidden = true;
+		swapped.clear();
+	}
+}
+
 async function look() {
 	const [status, services, instances, swaps, drops, lb] = await Promise.all(
 		["status", "services", "instances", "swaps", "dp/drops", "dp/lb"].map((p) => get(`v1/${p}`)));
@@ -85,7 +102,7 @@ async function look() {
 	view.status(status);
 	showServices(services.items);
 	showInstances(instances.items, lb.items);
-	view.swaps(swaps.items);
+	showSwaps(swaps.items);
 	showDrops(drops.items);
 	$("login").hidden = true;
 	$("main").hidden = false;

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lines over time on a canvas: as many series as come, the last `span` seconds of them.
+// Lines over time, drawn by uPlot: as many series as come, the last `span` seconds of them.
+/* global uPlot */
 
-const COLORS = 6;
-
-function nice(max) { // the next 1, 2 or 5 times a power of ten
-	const p = 10 ** Math.floor(Math.log10(max || 1));
-	return p * [1, 2, 5, 10].find((m) => m * p >= max);
-}
+const COLORS = 6, TICK_S = 0.25; // values that come within it stand at one time
 
 export const short = (v) => {
 	for (const [n, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]])
@@ -16,84 +12,114 @@ export const short = (v) => {
 };
 
 export class Plot {
-	constructor(canvas, unit, span = 120) {
-		Object.assign(this, { canvas, unit, span, series: new Map(), waits: false });
-		new ResizeObserver(() => this.later()).observe(canvas);
+	#times = [];
+	#series = new Map(); // name => a value or null for each of the times
+	#drawn = null;
+	#waits = false;
+
+	constructor(place, unit, span = 120) {
+		Object.assign(this, { place, unit, span });
+		new ResizeObserver(() => this.#later()).observe(place);
+		matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#anew());
 	}
 
 	add(name, value, t = Date.now() / 1000) {
-		if (!this.series.has(name))
-			this.series.set(name, []);
-		this.series.get(name).push([t, value]);
-		this.later();
+		if (!this.#series.has(name)) {
+			this.#series.set(name, this.#times.map(() => null));
+			this.#remove();
+		}
+		if (!this.#times.length || t >= this.#times.at(-1) + TICK_S) {
+			this.#times.push(t);
+			for (const values of this.#series.values())
+				values.push(null);
+		}
+		this.#series.get(name)[this.#times.length - 1] = value;
+		this.#later();
 	}
 
 	clear() {
-		this.series.clear();
-		this.later();
+		this.#times = [];
+		this.#series.clear();
+		this.#anew();
 	}
 
-	later() {
-		if (this.waits)
+	#anew() {
+		this.#remove();
+		this.#later();
+	}
+
+	#remove() {
+		this.#drawn?.destroy();
+		this.#drawn = null;
+	}
+
+	#later() {
+		if (this.#waits)
 			return;
-		this.waits = true;
+		this.#waits = true;
 		requestAnimationFrame(() => {
-			this.waits = false;
-			this.draw();
+			this.#waits = false;
+			this.#draw();
 		});
 	}
 
-	forget(before) {
-		for (const [name, points] of this.series) {
-			while (points.length && points[0][0] < before)
-				points.shift();
-			if (!points.length)
-				this.series.delete(name);
+	#forget(before) {
+		let n = 0;
+
+		while (n < this.#times.length && this.#times[n] < before)
+			n++;
+		this.#times.splice(0, n);
+		for (const [name, values] of this.#series) {
+			values.splice(0, n);
+			if (values.every((v) => v === null)) {
+				this.#series.delete(name);
+				this.#remove();
+			}
 		}
 	}
 
-	draw() {
-		const style = getComputedStyle(document.documentElement), ratio = devicePixelRatio || 1;
-		const width = this.canvas.clientWidth, height = this.canvas.clientHeight;
-		const now = Date.now() / 1000, left = 48, top = 22, bottom = 6;
-		const c = this.canvas.getContext("2d");
+	#options(size) {
+		const style = getComputedStyle(document.documentElement), color = (name) => style.getPropertyValue(`--${name}`);
+		const axis = { stroke: color("dim"), grid: { stroke: color("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+		const value = (u, v) => v === null ? "–" : `${short(v)} ${this.unit}`;
+		const names = [...this.#series.keys()];
 
-		if (!width || !height)
+		return {
+			...size,
+			cursor: { y: false, drag: { x: false, y: false } },
+			scales: {
+				x: { range: () => [Date.now() / 1000 - this.span, Date.now() / 1000] },
+				y: { range: (u, min, max) => uPlot.rangeNum(0, Math.max(1, max ?? 1), 0.1, true) },
+			},
+			axes: [axis, { ...axis, size: 56, values: (u, all) => all.map(short) }],
+			series: [
+				{ value: (u, t) => t === null ? "" : new Date(t * 1000).toLocaleTimeString() },
+				...names.map((label, i) => ({ label, value, stroke: color(`c${i % COLORS}`), width: 1.5, spanGaps: true, points: { show: false } })),
+			],
+		};
+	}
+
+	#draw() {
+		const size = { width: this.place.clientWidth, height: +this.place.dataset.height };
+
+		this.#forget(Date.now() / 1000 - this.span);
+		if (!size.width || !this.#series.size)
 			return;
-		this.canvas.width = width * ratio;
-		this.canvas.height = height * ratio;
-		c.scale(ratio, ratio);
-		c.font = "11px system-ui, sans-serif";
-		this.forget(now - this.span);
-		const max = nice(Math.max(1, ...[...this.series.values()].flat().map((p) => p[1])));
-		const x = (t) => width - (now - t) / this.span * (width - left);
-		const y = (v) => height - bottom - v / max * (height - top - bottom);
+		const data = [this.#times, ...this.#series.values()];
 
-		c.textAlign = "right";
-		for (const v of [0, max / 2, max]) {
-			c.fillStyle = style.getPropertyValue("--dim");
-			c.fillText(short(v), left - 6, y(v) + 4);
-			c.fillStyle = style.getPropertyValue("--line");
-			c.fillRect(left, y(v), width - left, 1);
+		if (!this.#drawn) {
+			this.#drawn = new uPlot(this.#options(size), data, this.place);
+			this.#last();
+			return;
 		}
-		this.lines(c, style, x, y, left);
+		if (this.#drawn.width !== size.width)
+			this.#drawn.setSize(size);
+		this.#drawn.setData(data);
+		this.#last();
 	}
 
-	lines(c, style, x, y, left) {
-		let i = 0, at = left;
-
-		c.textAlign = "left";
-		c.lineWidth = 1.5;
-		for (const [name, points] of this.series) {
-			const text = `${name} ${short(points.at(-1)[1])} ${this.unit}`;
-
-			c.strokeStyle = c.fillStyle = style.getPropertyValue(`--c${i++ % COLORS}`);
-			c.beginPath();
-			for (const [t, v] of points)
-				c.lineTo(x(t), y(v));
-			c.stroke();
-			c.fillText(text, at, 12);
-			at += c.measureText(text).width + 16;
-		}
+	#last() { // the latest values, unless somebody points at others
+		if (!(this.#drawn.cursor.left >= 0))
+			this.#drawn.setLegend({ idx: this.#times.length - 1 }, false);
 	}
 }

@@ -50,7 +50,7 @@ const ago = (ms) => {
 const clock = (ms) => new Date(ms).toLocaleTimeString();
 const took = (from, to) => `${(((to ?? Date.now()) - from) / 1000).toFixed(1)}s`;
 const percent = (n) => `${Math.round(n * 100)} %`;
-const micro = (us) => us ? `${short(us)} µs` : "–";
+const micro = (us) => !us ? "–" : us < 1000 ? `${short(us)} µs` : `${short(us / 1000)} ms`;
 const nano = (ns) => micro(ns / 1000);
 const phase = (p) => [p, { running: "good", ready: "good", done: "good", failed: "bad", lost: "bad", degraded: "warn", "rolled-back": "bad" }[p] ?? "dim"];
 
