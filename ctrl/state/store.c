@@ -151,6 +151,30 @@ static int migrate(struct weft_store *s, struct weft_err *err)
 	return 0;
 }
 
+/* The number that it bears is not enough: what is in it has to be of that layout, and whole. */
+static int check_layout(struct weft_store *s, struct weft_err *err)
+{
+	_cleanup_(stmt_finalizep) sqlite3_stmt *columns = NULL, *whole = NULL;
+	const char *said = NULL;
+	int rc = sqlite3_prepare_v2(
+		s->db, "SELECT seq, kind, name, doc FROM object LIMIT 0", -1, &columns, NULL);
+
+	if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_ERROR)
+		return fail(s, rc, "reading its layout", err);
+	if (rc == SQLITE_OK) {
+		rc = sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &whole, NULL);
+		if (rc != SQLITE_OK || (rc = sqlite3_step(whole)) != SQLITE_ROW)
+			return fail(s, rc, "checking it", err);
+		said = (const char *)sqlite3_column_text(whole, 0);
+		if (said && strcmp(said, "ok") == 0)
+			return 0;
+	}
+	weft_err_set(err, EBADMSG, "store %s: damaged, or not of layout %zu: %s", s->path,
+		ARRAY_SIZE(migrations), said ? said : sqlite3_errmsg(s->db));
+	return weft_err_hint(err, "put a copy of it back, or move it away and apply the "
+				  "descriptors again");
+}
+
 /* The locks are held as long as it is open, so that the index of the log is in memory and not in a
  * file: writing to a mapped file of a disk that has become read-only kills who does it. */
 static int open_at(struct weft_store *s, const char *path, struct weft_err *err)
@@ -167,7 +191,9 @@ static int open_at(struct weft_store *s, const char *path, struct weft_err *err)
 		"PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; "
 		"PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON",
 		"opening", err);
-	return r < 0 ? r : migrate(s, err);
+	if (r == 0)
+		r = migrate(s, err);
+	return r < 0 ? r : check_layout(s, err);
 }
 
 static int copy_file(const char *from, const char *to)

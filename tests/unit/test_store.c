@@ -160,6 +160,98 @@ static void a_newer_layout_is_refused(void **state)
 	assert_true(err.hint[0]);
 }
 
+/* By SQLite itself, beside the store, which must be closed. */
+static void sql(const char *text)
+{
+	sqlite3 *db = NULL;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void assert_damaged(const char *says)
+{
+	struct weft_store *s = NULL;
+	struct weft_err err = {0};
+
+	assert_int_equal(weft_store_open(path, &s, &err), -EBADMSG);
+	assert_null(s);
+	if (!strstr(err.msg, path) || !strstr(err.msg, says))
+		fail_msg("%s", err.msg);
+	assert_true(err.hint[0]);
+}
+
+static void a_migration_that_fails_changes_nothing(void **state)
+{
+	struct weft_store *s = NULL;
+	struct weft_err err = {0};
+
+	(void)state;
+	/* The first step makes this table, so that it cannot be made. */
+	sql("CREATE TABLE object (other TEXT); INSERT INTO object VALUES ('kept')");
+	for (int i = 0; i < 2; i++) {
+		assert_true(weft_store_open(path, &s, &err) < 0);
+		assert_null(s);
+		assert_non_null(strstr(err.msg, path));
+		assert_non_null(strstr(err.msg, "migrating"));
+	}
+	/* Fails unless all is as it was. */
+	sql("CREATE TABLE was (n INTEGER CHECK (n = 1));"
+	    "INSERT INTO was SELECT COUNT(*) FROM object WHERE other = 'kept';"
+	    "INSERT INTO was SELECT user_version + 1 FROM pragma_user_version");
+}
+
+static void what_is_not_of_its_layout_is_refused(void **state)
+{
+	(void)state;
+	weft_store_free(opened());
+	sql("ALTER TABLE object RENAME COLUMN doc TO document");
+	assert_damaged("no such column: doc");
+	sql("DROP TABLE object");
+	assert_damaged("no such table: object");
+}
+
+static void a_damaged_file_is_refused(void **state)
+{
+	struct weft_store *s = opened();
+	int fd;
+
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "n%d", i);
+		assert_int_equal(put(s, "service", name, i), 0);
+	}
+	weft_store_free(s);
+	sql("PRAGMA wal_checkpoint(TRUNCATE)");
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_true(lseek(fd, 0, SEEK_END) > 3 * 4096);
+	for (int page = 1; page < 4; page++) /* their headers; the first page is the schema's */
+		assert_int_equal(pwrite(fd, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, page * 4096), 8);
+	close(fd);
+	assert_damaged("damaged");
+}
+
+static void it_writes_ahead(void **state)
+{
+	_cleanup_(weft_store_freep) struct weft_store *s = opened();
+	_cleanup_(freep) char *log = weft_strf("%s-wal", path), *data = NULL;
+	struct stat st;
+	size_t size = 0;
+
+	(void)state;
+	assert_int_equal(put(s, "service", "a", 1), 0);
+	assert_int_equal(stat(log, &st), 0);
+	assert_true(st.st_size > 0);
+	assert_int_equal(weft_read_file(path, 1 << 20, &data, &size), 0);
+	assert_true(size >= 20);
+	assert_int_equal(data[18], 2); /* "2 for WAL", by the file format */
+	assert_int_equal(data[19], 2);
+}
+
 static void a_file_that_is_no_database_is_refused(void **state)
 {
 	struct weft_store *s = NULL;
@@ -300,6 +392,10 @@ int main(void)
 		TEST(a_transaction_happens_whole_or_not_at_all),
 		TEST(what_put_returned_survives_kill_9),
 		TEST(a_newer_layout_is_refused),
+		TEST(a_migration_that_fails_changes_nothing),
+		TEST(what_is_not_of_its_layout_is_refused),
+		TEST(a_damaged_file_is_refused),
+		TEST(it_writes_ahead),
 		TEST(a_file_that_is_no_database_is_refused),
 		cmocka_unit_test_setup_teardown(
 			a_full_disk_loses_nothing, setup, unmount_and_teardown),
