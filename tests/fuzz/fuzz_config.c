@@ -2,6 +2,7 @@
 /* weftd's configuration file. */
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (options_parse(1, (char **)argv, &o, &err) != 0)
 		abort();
 	if (config_parse("f", (const char *)data, size, &o, &err) < 0) {
-		if (strncmp(err.msg, "f:", 2) != 0)
+		unsigned line = 0, column = 0;
+		int message = 0;
+
+		sscanf(err.msg, "f:%u:%u: %n", &line, &column, &message);
+		if (!line || !column || !message)
 			abort();
 	} else if (o.engine.mtu < 576 || o.engine.state_dir[0] != '/') {
 		abort();
