@@ -142,6 +142,15 @@ adopted() {
 	settles 2 && after=$(instances '[.items[] | [.id, .pid]] | sort') && same 'instances' "$before" "$after"
 }
 
+# As systemd does it.
+stopped() {
+	local before
+	before=$(instances '[.items[] | [.id, .pid]] | sort')
+	kill -TERM "$LAB_WEFTD_PID" && wait "$LAB_WEFTD_PID"
+	same 'exit status' 0 $? && ! lab_weft status && addresses_are 2 && lab_weftd && settles 2 &&
+		same 'instances' "$before" "$(instances '[.items[] | [.id, .pid]] | sort')"
+}
+
 died_meanwhile() {
 	local pid
 	pid=$(instances '.items[0].pid')
@@ -351,6 +360,7 @@ tap 'replicas up and down: no request is lost' none_lost 0 scale
 tap 'an instance that is killed is replaced' none_lost 2 replaced
 tap 'an instance that fails says why; its log is text' fails_with_text
 tap 'weftd killed: the next one takes the instances over' none_lost 0 adopted
+tap 'weftd stopped in good order: instances and traffic go on' none_lost 0 stopped
 tap 'an instance that died meanwhile is replaced' died_meanwhile
 tap "weftd killed at twenty random moments: all is well (seed $seed)" killed_at_random
 tap 'nothing is doubled, nothing is left over' exactly 3

@@ -8,12 +8,12 @@ cd "$(dirname "$0")/../.." || exit 1
 . scripts/lab.sh
 . tests/lib/e2e.sh
 
-# MODE: the service's native variant is one that goes wrong so.
+# MODE [JQ]: the service's native variant is one that goes wrong so.
 describe() {
 	SERVE=$PWD/tests/lib/serve.pl MODE=$1 FILE=$LAB_DIR/$1.log \
 		lab_descriptor "$LAB_DIR/shop.json" '.applications[0].microservices[0] |= (
 			.swap.drain_s = 5 |
-			.variants = [{virtualization: "native", cmd: ["perl", env.SERVE, env.MODE, env.FILE]}])' &&
+			.variants = [{virtualization: "native", cmd: ["perl", env.SERVE, env.MODE, env.FILE]}] | '"${2:-.}"')' &&
 		lab_weft apply -f "$LAB_DIR/shop.json" --wait --timeout 60
 }
 
@@ -28,6 +28,22 @@ turned_back() {
 	error=$(last_swap .error.message)
 	for word in "$@"; do has "$error" "$word" || return 1; done
 	active container
+}
+
+# MODE GUARD: the guard allows what it does, and the swap is done.
+goes_on() {
+	describe "$1" && lab_weft swap start shop.web --to native --strategy canary --steps 30 --hold 6s \
+		--guard "$2" --wait --timeout 100 && state_is "done" && active native
+}
+back() { lab_weft swap start shop.web --to container --strategy at-once --drain 1s --guard errors=100 --wait --timeout 60; }
+
+# By what the service's descriptor allows; requests are answered all along.
+by_probes() {
+	describe sick '.swap.guard = {error_percent: 100, probe_failures: 2}' || return 1
+	lab_weft swap start shop.web --to native --strategy canary --steps 30 --hold 60s --wait --timeout 100
+	state_is rolled-back && active container && lab_weft swap show "$(last_swap .id)" -o json |
+		jq -e '.plan.guard.probe_failures == 2 and .plan.guard.error_percent == 100' || return 1
+	has "$(last_swap .error.message)" 'instance shop\.web\.[0-9]+ ' '500'
 }
 
 failed() { jq .total.failed "$LAB_DIR/$1.json"; }
@@ -58,7 +74,7 @@ effects() {
 	lab_weft swap show "$(last_swap .id)" -o json | jq -e '
 		[.phases[] | select(.name == "shift")][0] |
 		.old.requests > 0 and .new.requests > 0 and .old.failed == 0 and .new.failed == 0 and
-		.new.p90_us > 25000 and .old.p50_us > 0 and .old.p90_us < .new.p90_us'
+		.old.cpu_ms > 0 and .new.cpu_ms > 0 and .new.p90_us > 25000 and .old.p50_us > 0 and .old.p90_us < .new.p90_us'
 }
 
 if ! why=$(lab_check test 2>&1); then tap_skip_all "$(head -n 1 <<<"$why")"; fi
@@ -94,6 +110,21 @@ load_start mute 100 64 --close
 tap 'one that never answers is turned back' turned_back mute probes=0 'no answer for 2 s'
 load_stop
 tap 'no others failed' no_more_failed mute mute
+
+load_start sick 100 8 --close
+tap 'one whose probes fail is turned back, by the guard of its descriptor' by_probes
+tap 'unless no number of failures is too many' goes_on sick probes=0
+tap 'and back' swap_to container
+load_stop
+tap 'no request was lost' none_failed sick 300
+
+load_start more 100 8 --close
+tap 'errors=100 lets one go on that resets' goes_on reset errors=100,probes=0
+tap 'and back' back
+tap 'latency=0 lets one go on that is slow' goes_on slow latency=0
+tap 'and back' back
+tap 'requests=100000: nor was it asked often enough to be slow' goes_on slow latency=200,requests=100000
+load_stop
 OLD_DIR=$LAB_DIR
 tap 'the lab closes clean' lab_close
 LAB_DIR=

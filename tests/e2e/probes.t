@@ -30,6 +30,26 @@ ready_by_command() {
 	wait_for 20 ready shop.cmd 1
 }
 
+# Ready when it listens, and not before.
+ready_by_connection() {
+	apply shop.tcp ".cmd = [\"bash\", \"-c\", \"until [ -e \\\"\$1\\\" ]; do read -rt 0.1 <> <(:); done; exec perl \$0 good \$1\",
+		\"$PWD/tests/lib/serve.pl\", \"$LAB_DIR/listen\"] | .readiness = {type: \"tcp\", port: 80, timeout_s: 60}" || return 1
+	wait_for 20 phase shop.tcp warming || return 1
+	is shop.tcp .ready 0 || return 1
+	: >"$LAB_DIR/listen"
+	wait_for 30 ready shop.tcp 1
+}
+
+alive_by_http() {
+	apply shop.http ".cmd = [\"perl\", \"$PWD/tests/lib/serve.pl\", \"sick\", \"$LAB_DIR/sick.log\"] |
+		.liveness = {type: \"http\", port: 80, path: \"/\", interval_s: 0.5, timeout_s: 5, failures: 2}" --wait --timeout 30 || return 1
+	local first
+	first=$(instances shop.http .id)
+	wait_for 60 is shop.http '.restarts > 0' true || return 1
+	has "$(events failed "$first")" 'liveness probe .2 of 2.*500' && wait_for 60 ready shop.http 1 &&
+		lab_weft service delete shop.http --wait --timeout 30
+}
+
 alive_by_command() {
 	touch "$LAB_DIR/alive"
 	apply shop.live ".liveness = {type: \"exec\", interval_s: 0.5, failures: 2,
@@ -52,6 +72,16 @@ back_off() {
 	wait_for 90 is shop.off '.restarts >= 3' true || return 1
 	same 'waits' '[500,1000,2000]' "$(events backing-off shop.off | jq -s -c '[.[].data.retry_ms][:3]')" &&
 		has "$(lab_weft service show shop.off)" 'RESTARTS +[3-9]'
+}
+
+# A machine that runs is ready, whether or not anything in it answers.
+ready_by_monitor() {
+	lab_descriptor "$LAB_DIR/shop.json" '.applications[0].microservices[0] |= (
+		.addresses = {} | .virtualization = "unikernel" | .code = .variants[0].code | .memory = 32 | .variants = [] |
+		.cmd = ["port=81"] | .readiness = {type: "qmp"})'
+	lab_weft apply -f "$LAB_DIR/shop.json" --wait --timeout 60 || return 1
+	ready shop.web 1 && ! lab_in curl -s --max-time 3 -o /dev/null "http://$(service shop.web .vip)/" &&
+		lab_weft service delete shop.web --wait --timeout 30
 }
 
 alive_by_monitor() {
@@ -98,6 +128,8 @@ lab_weftd
 nginx_conf
 
 tap 'ready by a command' ready_by_command
+tap 'ready by a connection' ready_by_connection
+tap 'alive by HTTP: replaced when it is not' alive_by_http
 tap 'alive by a command: replaced when it is not' alive_by_command
 tap 'three instances' scaled
 vip=$(service shop.live .vip)
@@ -109,6 +141,7 @@ tap 'three again' scaled
 tap 'one that is killed is replaced' killed
 tap 'a number that cannot be' refusals
 tap 'what fails again and again waits longer and longer' back_off
+tap 'ready by the monitor' ready_by_monitor
 tap 'alive by the monitor: replaced when it is not' alive_by_monitor
 OLD_DIR=$LAB_DIR
 tap 'the lab closes clean' lab_close

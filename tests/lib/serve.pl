@@ -3,8 +3,9 @@
 # A web server that goes wrong: weft's probes are answered by "ok", others
 #   serve.pl MODE FILE [PORT]
 # by MODE: good; reset (the connection is); mute (never answered); slow (30 ms later); refuse (it
-# does not listen any more, from the third second after its first probe on). What became of a
-# request or a connection is appended to FILE, a word per line.
+# does not listen any more, from the third second after its first probe on); sick (from then on its
+# probes get 500, and others what is good). What became of a request or a connection is appended to
+# FILE, a word per line.
 use strict;
 use warnings;
 use IO::Select;
@@ -23,8 +24,9 @@ $| = 1;
 print "serving: $mode\n";
 
 sub answer {
-	my ($s, $body) = @_;
-	syswrite $s, "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
+	my ($s, $body, $status) = @_;
+	$status ||= '200 OK';
+	syswrite $s, "HTTP/1.1 $status\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
 }
 
 sub hang_up {
@@ -38,6 +40,7 @@ sub request {
 	my ($s, $head) = @_;
 	if ($head =~ /^User-Agent: weft\r?$/m) {
 		$closes ||= time + 2;
+		return answer($s, "sick\n", '500 Sick') if $mode eq 'sick' && time > $closes;
 		return answer($s, "ok\n");
 	}
 	print $log "$mode\n";
