@@ -101,6 +101,9 @@ static int find_command(struct cli *cli, struct weft_err *err)
 		return 0;
 	}
 	cli->command = cli_find_command(cli->args, cli->n_args, &used);
+	/* What is explained of a noun are all of its verbs, and not the one that it stands for. */
+	if (cli->command && cli->help && cli->n_args == 1 && strchr(cli->command->words, ' '))
+		cli->command = NULL;
 	if (!cli->command && cli->help)
 		return 0;
 	if (!cli->command && cli->n_args == 1 && cli_help_noun(cli->io.err, cli->args[0]))

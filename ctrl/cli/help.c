@@ -135,7 +135,7 @@ bool cli_help_noun(FILE *f, const char *noun)
 		print_command(f, c);
 	}
 	if (found)
-		fputs("\nweft COMMAND --help explains one.\n", f);
+		fprintf(f, "\nweft %s VERB --help explains one.\n", noun);
 	return found;
 }
 

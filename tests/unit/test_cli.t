@@ -38,6 +38,14 @@ bare_is_status() {
 	echo "$bare"
 	[ "$bare" = "$status" ] && [[ $bare == *"cannot reach weftd at /nonexistent/weftd.sock"* ]]
 }
+explains_nouns() { # by all of their verbs
+	local noun n
+	for noun in service instance peer swap image dp token; do
+		n=$("$weft" --help | grep -c "^  $noun ")
+		[ "$n" -gt 0 ] && [ "$("$weft" $noun --help | grep -c "^  $noun ")" = "$n" ] || { echo "$noun" && return 1; }
+	done
+	"$weft" swap list --help | grep -q '^usage: weft swap list '
+}
 speaks_ascii() {
 	local out
 	out=$(LC_ALL=C "$weft" -H "$no_daemon" doctor)
@@ -98,6 +106,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 check 'prints its version' starts_fast
 check 'is status when bare' bare_is_status
+check 'explains a noun by its verbs' explains_nouns
 check 'unreachable is 6' status 6 "$weft" -H "$no_daemon" swap list
 check 'arguments of what is run in an instance may be empty' status 6 "$weft" -H "$no_daemon" instance exec a.1 -- echo ''
 check 'an empty name names nothing' status 2 "$weft" -H "$no_daemon" instance exec '' -- echo
