@@ -192,7 +192,9 @@ install: all
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 ctrl/man/*.5
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 ctrl/man/*.8
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/weft ctrl/metrics/*
-	install -D -m 644 -t $(DESTDIR)$(UNITDIR) ctrl/systemd/weftd.service
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/sbin/|$(PREFIX)/sbin/|' ctrl/systemd/weftd.service >$(DESTDIR)$(UNITDIR)/weftd.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/weftd.service
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(B)/weft completion >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/weft
 

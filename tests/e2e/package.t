@@ -23,9 +23,18 @@ manual() { same 'pages' 5 "$(find "$tmp/root/usr/share/man" -name 'weft*.gz' | w
 nothing_else() { # outside of these places
 	same 'other files' '' "$(cd "$tmp/root" && find . -type f | grep -vE '^./(lib/systemd/system|usr/(bin|sbin|libexec/weft|share))/')"
 }
+installed() { # below another prefix
+	make -s B="$B" install DESTDIR="$tmp/i" PREFIX=/opt/weft UNITDIR=/etc/systemd/system || return 1
+	has "$("$tmp/i/opt/weft/bin/weft" --version)" '^weft ' &&
+		has "$("$tmp/i/opt/weft/sbin/weftd" --print-config)" '"libexec": ".*/opt/weft/sbin/../libexec/weft"' &&
+		same 'its pages' 5 "$(find "$tmp/i/opt/weft/share/man" -name 'weft*' | wc -l)" &&
+		same 'its unit' 2 "$(grep -cE '^ExecStart(Pre)?=/opt/weft/sbin/weftd' "$tmp/i/etc/systemd/system/weftd.service")" &&
+		same 'elsewhere' '' "$(cd "$tmp/i" && find . -type f | grep -vE '^./(opt/weft|etc/systemd/system)/')"
+}
 
 command -v dpkg-shlibdeps >/dev/null || tap_skip_all 'dpkg-dev is not installed'
 [ -x "$B/weftd" ] || tap_skip_all "$B/weftd is not built"
+tap 'make install, below another prefix' installed
 tap 'a package is made' made
 if command -v lintian >/dev/null; then
 	tap 'lintian accepts it' accepted
