@@ -5,6 +5,7 @@
 #   lab_open NAME          make it; sets LAB_NS, LAB_DIR, LAB_SOCKET
 #   lab_containerd         start containerd in it (or take WEFT_CONTAINERD)
 #   lab_weftd [FLAGS]      start weftd in it; again after lab_weftd_kill. LAB_WEFTD_AS: a command before it
+#                          LAB_START_S: how long it may take to say what it can run (90)
 #   lab_in CMD...          run in its namespace
 #   lab_weft ARGS...       the command line against its weftd
 #   lab_close              remove everything, whatever state it is in (the EXIT trap calls it)
@@ -111,7 +112,7 @@ lab_weftd() {
 		--state-dir="$LAB_DIR/state" --socket="$LAB_SOCKET" --bpffs="$LAB_BPFFS" --cgroup="weft-$LAB_NAME" \
 		--containerd="$LAB_CONTAINERD" --containerd-namespace="$LAB_CTRD_NS" "$@" >>"$LAB_DIR/weftd.log" 2>&1 </dev/null &
 	LAB_WEFTD_PID=$!
-	lab_up 90 "$LAB_WEFTD_PID" lab_probed || {
+	lab_up "${LAB_START_S:-90}" "$LAB_WEFTD_PID" lab_probed || {
 		tail -n 10 "$LAB_DIR/weftd.log" >&2
 		lab_die 'weftd did not start' 'its log is above'
 	}

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # What a fresh Debian 12 has is not what this machine has: its kernel's verifier is an older one,
 # without tcx but with libxdp's dispatcher, and cgroups are version 2. There, emulated, the main job
-# runs: tests/vm/main-job.t. It takes some minutes, and a package that may have to be downloaded.
+# runs, its unikernel by vhost-net: tests/vm/main-job.t. It takes some minutes,
+# and a package that may have to be downloaded.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/tap.sh
