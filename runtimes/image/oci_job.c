@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The child is a fork that neither execs nor returns: a single-threaded process may do that, and
- * what it runs needs nothing but a path and a directory, so that it can become a program of its own
- * without privileges. */
+/* The child is a fork that neither execs nor returns: a single-threaded process may do that. What
+ * it runs needs nothing but a path to read and a directory to write to. It is nobody when it looks
+ * at the image, starts no processes, and of what root may do it keeps the reading of files alone:
+ * images are often root's own. */
 #include "runtimes/image/oci_job.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "ctrl/base/util.h"
+#include "runtimes/image/unikernel_store.h"
 
 #define MAX_ANSWER  (32U << 20)
 #define TIMEOUT_US  (600ULL * 1000000)
@@ -99,16 +104,45 @@ int weft_oci_answer_parse(const char *text, size_t size, const char *path, enum 
 /* --- child ---------------------------------------------------------------------------------------
  */
 
+static int child_drop(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {};
+	const struct rlimit none = {0, 0};
+	const unsigned user = WEFT_WORKER_USER;
+
+	caps[0].effective = caps[0].permitted = 1U << CAP_DAC_READ_SEARCH;
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || syscall(SYS_setgroups, 0, NULL) < 0 ||
+		syscall(SYS_setresgid, user, user, user) < 0 ||
+		syscall(SYS_setresuid, user, user, user) < 0 ||
+		syscall(SYS_capset, &head, caps) < 0 ||
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_NPROC, &none) < 0)
+		return -errno;
+	return 0;
+}
+
 static int child_work(const struct weft_oci_job *job, const struct weft_oci_image *image,
-	const char *dir, struct weft_oci_image **ret, struct weft_err *err)
+	const char *dir, pid_t parent, struct weft_oci_image **ret, struct weft_err *err)
 {
 	_cleanup_(closep) int fd = -1;
+	bool root = geteuid() == 0;
+	int r;
 
+	if (!job->inspect) {
+		fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0 || (root && fchown(fd, WEFT_WORKER_USER, WEFT_WORKER_USER) < 0))
+			return weft_err_set(
+				err, errno, "image %s: directory %s: %m", job->path, dir);
+	}
+	r = root ? child_drop() : 0;
+	if (r < 0)
+		return weft_err_set(err, r, "image %s: its reader cannot give up privileges: %s",
+			job->path, strerror(-r));
+	/* Becoming somebody else takes this away. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+		_exit(1);
 	if (job->inspect)
 		return weft_oci_inspect(job->path, job->arch, ret, err);
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return weft_err_set(err, errno, "image %s: directory %s: %m", job->path, dir);
 	return weft_oci_extract(job->path, image, fd, err);
 }
 
@@ -122,15 +156,14 @@ static void __attribute__((noreturn)) child_main(const struct weft_oci_job *job,
 	sigset_t none;
 
 	/* Nothing of the daemon's: no descriptors, no signal masks; and no life of its own. */
-	if (dup2(out, 3) != 3 || close_range(4, ~0U, 0) < 0 ||
-		prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+	if (dup2(out, 3) != 3 || close_range(4, ~0U, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		_exit(1);
 	for (int sig = 1; sig < SIGRTMIN; sig++)
 		signal(sig, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setrlimit(RLIMIT_CPU, &cpu);
-	child_work(job, image, dir, &found, &err);
+	child_work(job, image, dir, parent, &found, &err);
 	answer = weft_oci_answer_format(found, &err);
 	_exit(answer && weft_write_all(3, answer, strlen(answer)) == 0 ? 0 : 1);
 }
