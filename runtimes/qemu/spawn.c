@@ -58,9 +58,9 @@ static void handed_done(struct handed *h)
 		closep(&h->vhost[i]);
 }
 
-/* The kernel's back-end reaches the guest's memory by qemu's addresses; where KVM does not carry
- * its signals, as under TCG and to virtio-mmio, qemu does. With PCI under TCG that has not been
- * tried. What TCG has translated of a page is not dropped when a frame lands there: no guest runs
+/* The kernel's back-end serves every machine and accelerator: it reaches the guest's memory by
+ * qemu's addresses, and where KVM does not carry its signals, as under TCG and to virtio-mmio, qemu
+ * does. What TCG has translated of a page is not dropped when a frame lands there: no guest runs
  * code from where its frames land. */
 static int hand_over(const struct weft_qemu_spawn *s, struct handed *h, struct weft_err *err)
 {
@@ -70,7 +70,7 @@ static int hand_over(const struct weft_qemu_spawn *s, struct handed *h, struct w
 	h->fds[h->n++] = s->monitor;
 	for (unsigned i = 0; i < a->queues; i++)
 		h->fds[h->n++] = s->taps[i];
-	a->vhost = a->queues && (a->kvm || !a->machine->pci) && weft_vhost_net_usable();
+	a->vhost = a->queues && weft_vhost_net_usable();
 	if (a->vhost)
 		r = weft_vhost_net_open(a->queues, h->vhost, err);
 	for (unsigned i = 0; r == 0 && a->vhost && i < a->queues; i++)
