@@ -114,22 +114,29 @@ __noinline int look_inside(struct __sk_buff *skb, struct outer *o)
 	return o ? outer_find(&b, o) : NOT_OURS;
 }
 
-/* A datagram of the tunnel that generic XDP has left without its head. */
-static __always_inline bool head_is_lost(struct __sk_buff *skb)
+/* A datagram of the tunnel that generic XDP has left without its head, or one that may hide behind
+ * extension headers. */
+static __always_inline bool headless_datagram(struct __sk_buff *skb)
 {
-	const __u8 *ip = frame(skb);
-	__u32 l4;
+	int walk = headless_walk(skb);
 	__be16 port;
+	__u8 next;
 
-	if (!head_may_be_lost(skb) || (void *)(ip + IP_HLEN_MIN) > frame_end(skb))
-		return false;
-	if (skb->protocol == bpf_htons(ETH_P_IP) && ip[9] == IPPROTO_UDP)
-		l4 = (ip[0] & 15) * 4;
-	else if (skb->protocol == bpf_htons(ETH_P_IPV6) && ip[6] == IPPROTO_UDP)
-		l4 = sizeof(struct ipv6hdr);
-	else
-		return false;
-	return !bpf_skb_load_bytes(skb, l4 + 2, &port, sizeof(port)) && is_tunnel_port(port);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6) &&
+		!bpf_skb_load_bytes(skb, IP6_NEXT_OFF, &next, sizeof(next)) && is_extension(next))
+		return true;
+	return walk >= 0 && WALK_PROTO(walk) == IPPROTO_UDP && !(walk & WALK_LATER) &&
+	       !bpf_skb_load_bytes(skb, WALK_OFF(walk) + 2, &port, sizeof(port)) &&
+	       is_tunnel_port(port);
+}
+
+/* NOT_OURS, a DROP(); or 0, and it has one again. */
+__noinline int headless(struct __sk_buff *skb)
+{
+	if (headless_datagram(skb))
+		return give_head(skb);
+	path_mtu_learn(skb, 0);
+	return NOT_OURS;
 }
 
 /* NOT_OURS; a DROP(), of which the peer has been told where it is one; or TAKEN and the peer's id:
@@ -143,8 +150,8 @@ __noinline int take_off(struct __sk_buff *skb)
 
 	if (skb->vlan_present)
 		return NOT_OURS;
-	if (head_is_lost(skb)) {
-		ret = give_head(skb);
+	if (skb_headless(skb)) {
+		ret = headless(skb);
 		if (ret)
 			return ret;
 	}
@@ -153,7 +160,7 @@ __noinline int take_off(struct __sk_buff *skb)
 	case OTHER:
 		return NOT_OURS;
 	case ERROR:
-		path_mtu_learn(skb);
+		path_mtu_learn(skb, IP_OFF);
 		return NOT_OURS;
 	}
 	ret = look_inside(skb, &o);

@@ -11,8 +11,9 @@
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym __weak;
 
 struct sk_buff___kern {
+	unsigned char *head, *data;
 	__u8 ip_summed : 2;
-	__u16 mac_len;
+	__u16 mac_len, network_header;
 } __attribute__((preserve_access_index));
 
 /* The kernel's CHECKSUM_*: what a transport header's checksum field holds. */
@@ -34,16 +35,15 @@ static __always_inline enum skb_summed skb_summed(struct __sk_buff *skb)
 	return BPF_CORE_READ_BITFIELD(k, ip_summed);
 }
 
-/* Between the beginning of what a program on an Ethernet device's ingress sees and the IP header.
- */
-static __always_inline __u32 skb_mac_len(struct __sk_buff *skb)
+/* Does what a program on an Ethernet device's ingress sees begin with the IP header? */
+static __always_inline bool skb_headless(struct __sk_buff *skb)
 {
 	struct sk_buff___kern *k;
 
 	if (!kern_ctx)
-		return 14;
+		return false;
 	k = bpf_cast_to_kern_ctx(skb);
-	return k->mac_len;
+	return !k->mac_len && (__u64)k->data == (__u64)k->head + k->network_header;
 }
 
 #endif

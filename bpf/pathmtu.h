@@ -44,11 +44,16 @@ static __always_inline void lower_mtu(
 	peer->mtu = mtu;
 }
 
+/* off is the offset of the IP header. */
 static __always_inline void learn4(struct __sk_buff *skb, __u32 off)
 {
 	__be32 from[4] = {0, 0, bpf_htonl(0xffff), 0}, to[4] = {0, 0, bpf_htonl(0xffff), 0};
+	struct iphdr ip;
 	struct told4 q;
 
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) || ip.protocol != IPPROTO_ICMP)
+		return;
+	off += ip.ihl * 4;
 	if (bpf_skb_load_bytes(skb, off, &q, sizeof(q)) || q.icmp.type != ICMP_UNREACHABLE ||
 		q.icmp.code != ICMP_CODE_TOOBIG || q.ip.ihl * 4 != IP_HLEN_MIN ||
 		q.ip.protocol != IPPROTO_UDP)
@@ -61,8 +66,12 @@ static __always_inline void learn4(struct __sk_buff *skb, __u32 off)
 static __always_inline void learn6(struct __sk_buff *skb, __u32 off)
 {
 	__be32 from[4], to[4];
+	struct ipv6hdr ip;
 	struct told6 q;
 
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) || ip.nexthdr != ICMP_PROTO_V6)
+		return;
+	off += sizeof(ip);
 	if (bpf_skb_load_bytes(skb, off, &q, sizeof(q)) || q.type != ICMP6_TOOBIG ||
 		q.ip.nexthdr != IPPROTO_UDP)
 		return;
@@ -71,17 +80,12 @@ static __always_inline void learn6(struct __sk_buff *skb, __u32 off)
 	lower_mtu(from, to, q.udp.dest, bpf_ntohl(q.mtu));
 }
 
-__noinline int path_mtu_learn(struct __sk_buff *skb)
+__noinline int path_mtu_learn(struct __sk_buff *skb, __u32 ip)
 {
-	const struct ethhdr *eth = (void *)frame(skb);
-	const __u8 *ip = (void *)(eth + 1);
-
-	if ((void *)(ip + IP_HLEN_MIN) > frame_end(skb))
-		return 0;
-	if (eth->h_proto == bpf_htons(ETH_P_IP) && ip[9] == IPPROTO_ICMP)
-		learn4(skb, IP_OFF + (ip[0] & 15) * 4);
-	else if (eth->h_proto == bpf_htons(ETH_P_IPV6) && ip[6] == ICMP_PROTO_V6)
-		learn6(skb, IP_OFF + sizeof(struct ipv6hdr));
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		learn4(skb, ip);
+	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		learn6(skb, ip);
 	return 0;
 }
 

@@ -41,24 +41,34 @@ static __always_inline bool published_port(struct outside *o, __be16 dport, __u8
 	return o->svc != NULL;
 }
 
+/* Is it the address at which there are published ports? */
+static __always_inline bool published_addr(__be32 addr)
+{
+	const struct weft_bpf_publish_at *at = published_at();
+
+	return at && at->addr && at->addr == addr;
+}
+
+static __always_inline bool published_addr6(const __be32 addr[4])
+{
+	const struct weft_bpf_publish_at *at = published_at();
+
+	return at && has_addr6(at->addr6) &&
+	       !((at->addr6[0] ^ addr[0]) | (at->addr6[1] ^ addr[1]) | (at->addr6[2] ^ addr[2]) |
+		       (at->addr6[3] ^ addr[3]));
+}
+
 /* Whether what is sent to daddr is for a published port. */
 static __always_inline bool published_find(
 	struct outside *o, __be32 daddr, __be16 dport, __u8 proto)
 {
-	const struct weft_bpf_publish_at *at = published_at();
-
-	return at && at->addr && at->addr == daddr && published_port(o, dport, proto);
+	return published_addr(daddr) && published_port(o, dport, proto);
 }
 
 static __always_inline bool published_find6(
 	struct outside *o, const __be32 daddr[4], __be16 dport, __u8 proto)
 {
-	const struct weft_bpf_publish_at *at = published_at();
-
-	return at && has_addr6(at->addr6) &&
-	       !((at->addr6[0] ^ daddr[0]) | (at->addr6[1] ^ daddr[1]) | (at->addr6[2] ^ daddr[2]) |
-		       (at->addr6[3] ^ daddr[3])) &&
-	       published_port(o, dport, proto);
+	return published_addr6(daddr) && published_port(o, dport, proto);
 }
 
 /* What stands for a client's IPv6 address in a flow's key. Two that share it, and a port, share a

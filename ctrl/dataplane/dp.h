@@ -228,12 +228,12 @@ int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigne
 #define DP_PUBLISH_LINK "publish-tc" /* behind all else on the uplink */
 /* Have ports published at the device's addresses; NULL: nowhere. */
 void dp_publish_at(struct weft_dp *dp, const char *device);
-/* And have the program run there; generic: XDP runs in that mode in front of it. */
-int dp_publish_attach(struct weft_dp *dp, uint32_t ifindex, const char *device, bool generic,
-	struct weft_err *err);
+/* And have the program run there. */
+int dp_publish_attach(
+	struct weft_dp *dp, uint32_t ifindex, const char *device, struct weft_err *err);
 void dp_publish_detach(const char *dir, uint32_t ifindex);
 /* Does it load? */
-int dp_publish_rehearse(struct weft_dp *dp, bool generic, struct weft_err *err);
+int dp_publish_rehearse(struct weft_dp *dp, struct weft_err *err);
 
 /* --- dp_uplink.c --- */
 /* Load what the pins say is attached, of this build; nothing that runs changes. */

@@ -205,7 +205,7 @@ void dp_publish_at(struct weft_dp *dp, const char *device)
 		__atomic_store_n(&dp->publish_at->addr6[i], addr6.s6_addr32[i], __ATOMIC_RELEASE);
 }
 
-static int load(struct weft_dp *dp, bool generic, struct tc_publish **ret, struct weft_err *err)
+static int load(struct weft_dp *dp, struct tc_publish **ret, struct weft_err *err)
 {
 	struct tc_publish *skel = tc_publish__open();
 	int r;
@@ -213,7 +213,6 @@ static int load(struct weft_dp *dp, bool generic, struct tc_publish **ret, struc
 	if (!skel)
 		return dp_refused(err, -errno, "the program for published ports");
 	DP_CONSTANTS(dp, skel->rodata);
-	skel->rodata->behind_generic_xdp = generic;
 	r = dp_prepare(dp, skel->obj);
 	if (r == 0)
 		r = tc_publish__load(skel);
@@ -225,24 +224,24 @@ static int load(struct weft_dp *dp, bool generic, struct tc_publish **ret, struc
 	return 0;
 }
 
-int dp_publish_rehearse(struct weft_dp *dp, bool generic, struct weft_err *err)
+int dp_publish_rehearse(struct weft_dp *dp, struct weft_err *err)
 {
 	struct tc_publish *skel = NULL;
-	int r = load(dp, generic, &skel, err);
+	int r = load(dp, &skel, err);
 
 	tc_publish__destroy(skel);
 	return r;
 }
 
 /* The program stays loaded with its link, or its filter, alone. */
-int dp_publish_attach(struct weft_dp *dp, uint32_t ifindex, const char *device, bool generic,
-	struct weft_err *err)
+int dp_publish_attach(
+	struct weft_dp *dp, uint32_t ifindex, const char *device, struct weft_err *err)
 {
 	struct tc_publish *skel = NULL;
 	int r;
 
 	dp_publish_at(dp, device);
-	r = load(dp, generic, &skel, err);
+	r = load(dp, &skel, err);
 	if (r == 0)
 		r = dp_attach_program(
 			dp, bpf_program__fd(skel->progs.tc_publish), DP_PUBLISH_LINK, ifindex, err);

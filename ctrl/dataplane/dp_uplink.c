@@ -112,7 +112,6 @@ static int load(struct weft_dp *dp, struct dp_uplink *up, struct weft_err *err)
 	DP_CONSTANTS(dp, up->skel->rodata);
 	up->skel->rodata->tunnel_port = ports.raw;
 	up->skel->rodata->vxlan_port = ports.vxlan;
-	up->skel->rodata->behind_generic_xdp = up->xdp == WEFT_DP_XDP_GENERIC;
 	up->skel->rodata->decap_sets_protocol = !dp->no_decap_flags && dp_has(dp, DP_DECAP_FLAGS);
 	r = dp_prepare(dp, up->skel->obj);
 	if (r == 0)
@@ -189,7 +188,7 @@ static int bring_up(struct weft_dp *dp, struct dp_uplink *up, struct weft_err *e
 		return r;
 	}
 	add_gro(dp, up);
-	r = dp_publish_attach(dp, ifindex, up->device, up->xdp == WEFT_DP_XDP_GENERIC, err);
+	r = dp_publish_attach(dp, ifindex, up->device, err);
 	if (r < 0)
 		return r;
 	r = dp_xdp_attach(
@@ -238,7 +237,7 @@ int weft_dp_uplink_set(
 		dp->up = calloc(1, sizeof(*dp->up));
 	if (!dp->up)
 		return weft_err_set(err, ENOMEM, "out of memory");
-	if (dp->up->port != port || dp->up->xdp != uplink->xdp)
+	if (dp->up->port != port)
 		drop_programs(dp->up);
 	snprintf(dp->up->device, sizeof(dp->up->device), "%s", uplink->device);
 	dp->up->port = port;
@@ -276,9 +275,8 @@ int dp_uplink_rehearse(struct weft_dp *dp, struct weft_err *err)
 	if (!dp->up)
 		return weft_err_set(err, ENOMEM, "out of memory");
 	dp->up->port = dp->uplink->port;
-	dp->up->xdp = dp->uplink->xdp_wanted;
 	r = load(dp, dp->up, err);
-	return r < 0 ? r : dp_publish_rehearse(dp, dp->up->xdp == WEFT_DP_XDP_GENERIC, err);
+	return r < 0 ? r : dp_publish_rehearse(dp, err);
 }
 
 void dp_uplink_take_over(struct weft_dp *dp)

@@ -188,24 +188,10 @@ static void the_library_fails(void **state)
 
 /* --- beside others --- */
 
-static int foreign_link(void)
-{
-	static const struct bpf_insn pass[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 2},
-		{.code = BPF_JMP | BPF_EXIT},
-	};
-	int prog = bpf_prog_load(BPF_PROG_TYPE_XDP, "foreign", "GPL", pass, ARRAY_SIZE(pass), NULL);
-	int link = bpf_link_create(prog, (int)lab_up0((uint8_t[6]){0}), BPF_XDP, NULL);
-
-	assert_true(prog >= 0 && link >= 0);
-	close(prog);
-	return link;
-}
-
 static void anothers_alone(void **state)
 {
 	struct weft_dp *dp = open_dp(NULL);
-	_cleanup_(closep) int link = foreign_link();
+	_cleanup_(closep) int link = lab_foreign_xdp(lab_up0((uint8_t[6]){0}), 0);
 	struct weft_dp_uplink_status status = uplink(dp, WEFT_DP_XDP_NATIVE);
 
 	(void)state;

@@ -235,46 +235,6 @@ static void super_packets(void **state)
 	rejoin(&ways[1]);
 }
 
-static void by_each_xdp_mode(void **state)
-{
-	static const enum weft_dp_xdp modes[] = {WEFT_DP_XDP_NATIVE, WEFT_DP_XDP_GENERIC};
-
-	(void)state;
-	for (unsigned m = 0; m < ARRAY_SIZE(modes); m++) {
-		struct weft_dp_uplink_status status;
-		struct weft_err err = {0};
-
-		for (unsigned n = 1; n < NODES; n++) {
-			node[n].uplink.xdp = modes[m];
-			ns_enter(node[n].ns);
-			if (weft_dp_uplink_set(node[n].dp, &node[n].uplink, &err) < 0)
-				fail_msg("%s", err.msg);
-			ns_home();
-			assert_int_equal(weft_dp_uplink_status(node[n].dp, &status), 0);
-			assert_int_equal(status.xdp_used, modes[m]);
-			assert_string_equal(status.problem, "");
-		}
-		for (unsigned i = 0; i < ARRAY_SIZE(ways); i++) {
-			char what[64];
-
-			rejoin(&ways[i]);
-			snprintf(what, sizeof(what), "%s over IPv%d, %s XDP",
-				weft_dp_format_name(ways[i].format), ways[i].v6 ? 6 : 4,
-				weft_dp_xdp_name(modes[m]));
-			everything(what);
-		}
-	}
-	for (unsigned n = 1; n < NODES; n++) {
-		struct weft_err err = {0};
-
-		node[n].uplink.xdp = WEFT_DP_XDP_AUTO;
-		ns_enter(node[n].ns);
-		assert_int_equal(weft_dp_uplink_set(node[n].dp, &node[n].uplink, &err), 0);
-		ns_home();
-	}
-	rejoin(&ways[1]);
-}
-
 /* Through the device's own transmission, as a tap gets it: what the kernel still believes of the
  * outer headers must not matter. */
 static void device_of_another_kind(void **state)
@@ -403,6 +363,29 @@ static void narrow_underlay(void **state)
 		forget_paths();
 		node_join(&node[1], &node[2], !ways[i].v6, ways[i].format);
 	}
+	rejoin(&ways[1]);
+}
+
+static void by_each_xdp_mode(void **state)
+{
+	static const enum weft_dp_xdp modes[] = {WEFT_DP_XDP_NATIVE, WEFT_DP_XDP_GENERIC};
+
+	for (unsigned m = 0; m < ARRAY_SIZE(modes); m++) {
+		for (unsigned n = 1; n < NODES; n++)
+			node_xdp(&node[n], modes[m]);
+		for (unsigned i = 0; i < ARRAY_SIZE(ways); i++) {
+			char what[64];
+
+			rejoin(&ways[i]);
+			snprintf(what, sizeof(what), "%s over IPv%d, %s XDP",
+				weft_dp_format_name(ways[i].format), ways[i].v6 ? 6 : 4,
+				weft_dp_xdp_name(modes[m]));
+			everything(what);
+		}
+		narrow_underlay(state);
+	}
+	for (unsigned n = 1; n < NODES; n++)
+		node_xdp(&node[n], WEFT_DP_XDP_AUTO);
 	rejoin(&ways[1]);
 }
 

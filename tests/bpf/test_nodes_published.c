@@ -5,8 +5,10 @@
 #include "tests/bpf/nodes.h"
 
 #include <fcntl.h>
+#include <linux/if_link.h>
 
 #include "ctrl/dataplane/link.h"
+#include "tests/lib/outer_lab.h"
 
 #define LARGE  4000
 #define NARROW 1300
@@ -174,12 +176,43 @@ static void nothing_was_lost(void **state)
 	assert_int_equal(ns_csum_errors(outside) + ns_csum_errors(node_instance_ns[21]), 0);
 }
 
+/* Where the kernel may have forgotten the Ethernet header before TC sees the packet. */
+static void generic_xdp(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n <= 2; n++)
+		node_xdp(&node[n], WEFT_DP_XDP_GENERIC);
+	datagrams_in_fragments(state);
+	nobody_listens(state);
+	a_narrow_way_to_the_caller(state);
+}
+
+static void anothers_generic_xdp(void **state)
+{
+	int link[2];
+
+	(void)state;
+	for (unsigned n = 1; n <= 2; n++) {
+		node_xdp(&node[n], WEFT_DP_XDP_OFF);
+		ns_enter(node[n].ns);
+		link[n - 1] = lab_foreign_xdp(if_nametoindex("up0"), XDP_FLAGS_SKB_MODE);
+		ns_home();
+	}
+	datagrams_in_fragments(state);
+	nobody_listens(state);
+	a_narrow_way_to_the_caller(state);
+	close(link[0]);
+	close(link[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(datagrams_in_fragments),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(a_narrow_way_to_the_caller),
+		cmocka_unit_test(generic_xdp),
+		cmocka_unit_test(anothers_generic_xdp),
 		cmocka_unit_test(nothing_was_lost),
 	};
 

@@ -121,6 +121,9 @@ static inline void native_frame(const void *data, uint32_t len, uint32_t linear)
 	native_skb.data_end = (uint32_t)start + (linear < len ? linear : len);
 	native_skb.data_meta = native_skb.data;
 	native_skb.len = len;
+	native_skb.protocol = 0;
+	if (len >= 14)
+		memcpy(&native_skb.protocol, (const uint8_t *)data + 12, 2);
 	native_redirected = 0;
 }
 
@@ -160,10 +163,12 @@ static inline enum skb_summed skb_summed(struct __sk_buff *skb)
 	return native_summed;
 }
 
-static inline uint32_t skb_mac_len(struct __sk_buff *skb)
+static bool native_headless;
+
+static inline bool skb_headless(struct __sk_buff *skb)
 {
 	(void)skb;
-	return 14;
+	return native_headless;
 }
 
 static inline long bpf_skb_change_head(struct __sk_buff *skb, uint32_t grow, uint64_t flags)
@@ -172,6 +177,7 @@ static inline long bpf_skb_change_head(struct __sk_buff *skb, uint32_t grow, uin
 	skb->data -= grow;
 	skb->len += grow;
 	memset((void *)(uintptr_t)skb->data, 0, grow);
+	native_headless = false;
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The uplink's programs, compiled natively, on what may arrive there. Nothing but a known peer's
  * datagram may come in, nothing of another's or of nobody's instance; what is no datagram of the
- * tunnel is not touched; every drop is counted once; and with XDP in front the outcome is the same
- * as without.
+ * tunnel is not touched; every drop is counted once; and with XDP in front, or without
+ * the Ethernet header, the outcome is the same.
  *
  * Input: datagrams of a header {how, fix-ups, linear part, length} and their bytes, which are the
  * whole frame or what is inside. */
@@ -360,12 +360,24 @@ static void run_xdp(const uint8_t *in, uint32_t len, struct outcome *ret)
 	note(ret, tc_uplink(&native_skb));
 }
 
+/* Without the Ethernet header, as behind generic XDP: the same again, but for what is nobody's. */
+static void run_headless(const uint8_t *in, uint32_t len, uint32_t linear, struct outcome *ret)
+{
+	native_frame(in, len, linear);
+	native_skb.data += ETH_HLEN;
+	native_skb.data_meta = native_skb.data;
+	native_skb.len -= ETH_HLEN;
+	native_headless = true;
+	note(ret, tc_uplink(&native_skb));
+	native_headless = false;
+}
+
 static void run(const uint8_t *in, uint32_t len, uint32_t linear, uint8_t how)
 {
 	struct native_map *m = NATIVE_MAP(&flows);
 	static uint8_t saved[2 * sizeof(struct weft_bucket)];
 	size_t size = (size_t)m->max * m->value_size;
-	static struct outcome plain, behind_xdp;
+	static struct outcome plain, headless_too, behind_xdp;
 	uint32_t fragments_used = NATIVE_MAP(&fragments)->used;
 
 	MUST(size <= sizeof(saved));
@@ -378,6 +390,13 @@ static void run(const uint8_t *in, uint32_t len, uint32_t linear, uint8_t how)
 	native_skb.gso_size = 0;
 	if (how & SUPER)
 		return; /* never before GRO */
+	memcpy(m->values, saved, size);
+	NATIVE_MAP(&fragments)->used = fragments_used;
+	run_headless(in, len, linear, &headless_too);
+	MUST(plain.verdict == headless_too.verdict && plain.device == headless_too.device);
+	MUST(plain.verdict != TC_ACT_REDIRECT ||
+		(plain.len == headless_too.len &&
+			memcmp(plain.bytes, headless_too.bytes, plain.len) == 0));
 	memcpy(m->values, saved, size);
 	NATIVE_MAP(&fragments)->used = fragments_used;
 	run_xdp(in, len, &behind_xdp);

@@ -128,6 +128,24 @@ void node_start(struct node *node, enum weft_dp_xdp xdp)
 		fail_msg("node %u: %s", node->n, err.msg);
 }
 
+void node_xdp(struct node *node, enum weft_dp_xdp xdp)
+{
+	struct weft_dp_uplink_status status;
+	struct weft_err err = {0};
+	int r;
+
+	node->uplink.xdp = xdp;
+	ns_enter(node->ns);
+	r = weft_dp_uplink_set(node->dp, &node->uplink, &err);
+	ns_home();
+	if (r < 0)
+		fail_msg("node %u: %s", node->n, err.msg);
+	assert_int_equal(weft_dp_uplink_status(node->dp, &status), 0);
+	assert_string_equal(status.problem, "");
+	if (xdp != WEFT_DP_XDP_AUTO)
+		assert_int_equal(status.xdp_used, xdp);
+}
+
 void node_free(struct node *node)
 {
 	weft_dp_free(node->dp);

@@ -32,6 +32,7 @@ void node_lab_close(void);
 /* A namespace, linked to the others, without a data plane. */
 void node_make(struct node *node, unsigned n);
 void node_start(struct node *node, enum weft_dp_xdp xdp); /* open, uplink; again after stop */
+void node_xdp(struct node *node, enum weft_dp_xdp xdp);   /* in another mode; it takes effect */
 void node_free(struct node *node);                        /* the daemon goes, the pins stay */
 void node_stop(struct node *node);                        /* all of it */
 void node_delete(struct node *node);

@@ -45,6 +45,21 @@ void lab_uplink_device(void)
 			fail_msg("up0 does not get its addresses");
 }
 
+int lab_foreign_xdp(uint32_t ifindex, uint32_t flags)
+{
+	static const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 2},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int prog = bpf_prog_load(BPF_PROG_TYPE_XDP, "foreign", "GPL", pass, ARRAY_SIZE(pass), NULL);
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
+	int link = bpf_link_create(prog, (int)ifindex, BPF_XDP, &opts);
+
+	assert_true(prog >= 0 && link >= 0);
+	close(prog);
+	return link;
+}
+
 uint32_t lab_up0(uint8_t ret_mac[6])
 {
 	_cleanup_(closep) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

@@ -17,6 +17,9 @@
 /* Make the device. */
 void lab_uplink_device(void);
 uint32_t lab_up0(uint8_t ret_mac[6]); /* its index and hardware address */
+/* Somebody else's XDP program on a device, which passes everything, until the link that is returned
+ * is closed. flags: XDP_FLAGS_... or 0. */
+int lab_foreign_xdp(uint32_t ifindex, uint32_t flags);
 struct weft_dp_peer lab_peer(uint32_t n, bool v6, enum weft_dp_format format);
 /* Set the peer, and instance 100 + n of it as a backend of service (0: none); or the test fails. */
 void lab_add_peer(
