@@ -43,6 +43,29 @@ static __always_inline struct weft_bpf_peer *peer_get(__u32 id)
 	return peer && peer->active ? peer : NULL;
 }
 
+static __always_inline bool same_addr(const __be32 a[4], const __be32 b[4])
+{
+	const __u64 *x = (void *)a, *y = (void *)b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]));
+}
+
+/* The peer of that address, 0 for none. */
+static __always_inline __u32 peer_find(const __be32 addr[4])
+{
+	__u32 hash = weft_peer_hash(addr);
+
+	for (__u32 i = 0; i < WEFT_PEER_PROBES; i++) {
+		__u32 key = (hash + i) % WEFT_PEER_SLOTS;
+		const __u64 *id = bpf_map_lookup_elem(&peers_by_addr, &key);
+		const struct weft_bpf_peer *peer = id && *id ? peer_get(*id) : NULL;
+
+		if (peer && same_addr(peer->addr, addr))
+			return *id;
+	}
+	return 0;
+}
+
 /* The largest packet of the overlay that the way to a node takes; 0: there is none. */
 static __always_inline __u32 peer_mtu(__u32 id)
 {

@@ -6,6 +6,7 @@
 #include "bpf/forward6.h"
 #include "bpf/icmp6.h"
 #include "bpf/nd.h"
+#include "bpf/outside.h"
 #include "bpf/publish6.h"
 #include "bpf/refuse6.h"
 #include "bpf/waiting.h"
@@ -117,7 +118,7 @@ static __always_inline int ipv6_rest(
 	if (ret != NOT_OURS)
 		return ret;
 	ret = from->service ? publish6_out(skb, id) : NOT_OURS;
-	return ret == NOT_OURS ? pass_to_host(skb) : ret;
+	return ret == NOT_OURS ? to_outside(skb, outside6(skb)) : ret;
 }
 
 #endif

@@ -261,13 +261,6 @@ static __always_inline int outer_final(const struct outer *o, int ret)
 
 /* --- who sent it --- */
 
-static __always_inline bool same_addr(const __be32 a[4], const __be32 b[4])
-{
-	const __u64 *x = (void *)a, *y = (void *)b;
-
-	return !((x[0] ^ y[0]) | (x[1] ^ y[1]));
-}
-
 /* Would the host forward it to somebody else? (A node may be other nodes' router.) Asked only about
  * what is not addressed as a peer would. */
 static __always_inline bool is_transit(void *ctx, __u32 ifindex, const struct outer *o)
@@ -295,22 +288,6 @@ static __always_inline bool is_transit(void *ctx, __u32 ifindex, const struct ou
 	default:
 		return false;
 	}
-}
-
-/* The peer of that address, 0 for none. */
-static __always_inline __u32 peer_find(const __be32 addr[4])
-{
-	__u32 hash = weft_peer_hash(addr);
-
-	for (__u32 i = 0; i < WEFT_PEER_PROBES; i++) {
-		__u32 key = (hash + i) % WEFT_PEER_SLOTS;
-		const __u64 *id = bpf_map_lookup_elem(&peers_by_addr, &key);
-		const struct weft_bpf_peer *peer = id && *id ? peer_get(*id) : NULL;
-
-		if (peer && same_addr(peer->addr, addr))
-			return *id;
-	}
-	return 0;
 }
 
 /* Of a datagram about which outer_find() said ret: the same, now also of its sender. *ret_peer is

@@ -27,6 +27,13 @@ struct told6 {
 	struct udphdr udp;
 };
 
+/* What is said of a datagram of len bytes, by the port it came from. Ours are from those that
+ * nobody owns, and it was longer than what is said to be the most. */
+static __always_inline bool credible(__be16 sport, __u32 len, __u32 path_mtu)
+{
+	return bpf_ntohs(sport) >= TUNNEL_PORT_FIRST && len > path_mtu;
+}
+
 static __always_inline void lower_mtu(
 	const __be32 from[4], const __be32 to[4], __be16 port, __u32 path_mtu)
 {
@@ -51,12 +58,14 @@ static __always_inline void learn4(struct __sk_buff *skb, __u32 off)
 	struct iphdr ip;
 	struct told4 q;
 
-	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) || ip.protocol != IPPROTO_ICMP)
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) || ip.protocol != IPPROTO_ICMP ||
+		ip.frag_off & bpf_htons(IP_FRAG_MORE | IP_FRAG_OFF))
 		return;
 	off += ip.ihl * 4;
 	if (bpf_skb_load_bytes(skb, off, &q, sizeof(q)) || q.icmp.type != ICMP_UNREACHABLE ||
 		q.icmp.code != ICMP_CODE_TOOBIG || q.ip.ihl * 4 != IP_HLEN_MIN ||
-		q.ip.protocol != IPPROTO_UDP)
+		q.ip.protocol != IPPROTO_UDP || q.ip.saddr != ip.daddr ||
+		!credible(q.udp.source, bpf_ntohs(q.ip.tot_len), bpf_ntohs(q.icmp.mtu)))
 		return;
 	from[3] = q.ip.saddr;
 	to[3] = q.ip.daddr;
@@ -65,7 +74,7 @@ static __always_inline void learn4(struct __sk_buff *skb, __u32 off)
 
 static __always_inline void learn6(struct __sk_buff *skb, __u32 off)
 {
-	__be32 from[4], to[4];
+	__be32 from[4], to[4], told[4];
 	struct ipv6hdr ip;
 	struct told6 q;
 
@@ -73,10 +82,15 @@ static __always_inline void learn6(struct __sk_buff *skb, __u32 off)
 		return;
 	off += sizeof(ip);
 	if (bpf_skb_load_bytes(skb, off, &q, sizeof(q)) || q.type != ICMP6_TOOBIG ||
-		q.ip.nexthdr != IPPROTO_UDP)
+		q.ip.nexthdr != IPPROTO_UDP ||
+		!credible(
+			q.udp.source, sizeof(q.ip) + bpf_ntohs(q.ip.payload_len), bpf_ntohl(q.mtu)))
 		return;
 	__builtin_memcpy(from, &q.ip.saddr, sizeof(from));
 	__builtin_memcpy(to, &q.ip.daddr, sizeof(to));
+	__builtin_memcpy(told, &ip.daddr, sizeof(told));
+	if (!same_addr(from, told))
+		return;
 	lower_mtu(from, to, q.udp.dest, bpf_ntohl(q.mtu));
 }
 

@@ -7,7 +7,7 @@
  *   foreign source        dropped
  *   semantic destination  service or instance: translated, balanced, delivered
  *   namespace address     delivered as it is
- *   anything else         up the host's stack */
+ *   anything else         up the host's stack, unless it pretends to come from another node */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
@@ -17,6 +17,7 @@
 #include "bpf/forward.h"
 #include "bpf/icmp.h"
 #include "bpf/ipv6.h"
+#include "bpf/outside.h"
 #include "bpf/publish.h"
 #include "bpf/quick.h"
 #include "bpf/reset.h"
@@ -122,7 +123,7 @@ static __always_inline int ipv4_rest(
 	if (ret != NOT_OURS)
 		return ret;
 	ret = from->service ? publish_out(skb, id) : NOT_OURS;
-	return ret == NOT_OURS ? pass_to_host(skb) : ret;
+	return ret == NOT_OURS ? to_outside(skb, outside4(skb)) : ret;
 }
 
 static __always_inline int handle(

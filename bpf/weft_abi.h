@@ -70,7 +70,9 @@
 	X(MULTICAST, "multicast", "to an IPv6 group (MLD too), which the overlay does not carry")  \
 	X(SPOOFED_ND, "spoofed_nd", "neighbour discovery that names another hardware address")     \
 	X(ND_IGNORED, "nd_ignored", "neighbour discovery that asks for nothing in the overlay")    \
-	X(PORT_IN_USE, "port_in_use", "a new flow from a port that already talks to each backend")
+	X(PORT_IN_USE, "port_in_use", "a new flow from a port that already talks to each backend") \
+	X(ICMP_FORGED, "icmp_forged", "an instance's ICMP error about a packet that it never got") \
+	X(TUNNEL_FORGED, "tunnel_forged", "a tunnel datagram that an instance sent to a node")
 
 enum weft_drop {
 #define WEFT_DROP_ENUM(symbol, name, text) WEFT_DROP_##symbol,
