@@ -72,7 +72,9 @@
 	X(ND_IGNORED, "nd_ignored", "neighbour discovery that asks for nothing in the overlay")    \
 	X(PORT_IN_USE, "port_in_use", "a new flow from a port that already talks to each backend") \
 	X(ICMP_FORGED, "icmp_forged", "an instance's ICMP error about a packet that it never got") \
-	X(TUNNEL_FORGED, "tunnel_forged", "a tunnel datagram that an instance sent to a node")
+	X(TUNNEL_FORGED, "tunnel_forged", "a tunnel datagram that an instance sent to a node")     \
+	X(WAIT_EXPIRED, "wait_expired", "has waited in vain for its address, or for a backend")    \
+	X(WAIT_REFUSED, "wait_refused", "was to wait, but too many do, or its like does already")
 
 enum weft_drop {
 #define WEFT_DROP_ENUM(symbol, name, text) WEFT_DROP_##symbol,

@@ -223,6 +223,8 @@ void dp_flows_forget(struct weft_dp *dp, uint32_t id);
 int dp_stats_reset(int map_fd, uint32_t key);
 /* The n 64-bit words of key, added up over the processors. */
 int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigned n);
+/* Drops of user space's own, for a reason that no program has. */
+void dp_drops_add(struct weft_dp *dp, enum weft_drop reason, uint64_t n);
 
 /* --- dp_publish.c --- */
 #define DP_PUBLISH_LINK "publish-tc" /* behind all else on the uplink */

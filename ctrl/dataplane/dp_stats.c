@@ -59,6 +59,18 @@ int dp_stats_sum(const struct bpf_map *map, uint32_t key, uint64_t *ret, unsigne
 	return 0;
 }
 
+void dp_drops_add(struct weft_dp *dp, enum weft_drop reason, uint64_t n)
+{
+	int fd = bpf_map__fd(dp->skel->maps.drops), cpus = libbpf_num_possible_cpus();
+	_cleanup_(freep) uint64_t *values = cpus > 0 ? calloc((size_t)cpus, sizeof(*values)) : NULL;
+	uint32_t key = reason;
+
+	if (!values || bpf_map_lookup_elem(fd, &key, values) < 0)
+		return;
+	values[0] += n;
+	bpf_map_update_elem(fd, &key, values, BPF_ANY);
+}
+
 int dp_stats_reset(int map_fd, uint32_t key)
 {
 	int cpus = libbpf_num_possible_cpus();

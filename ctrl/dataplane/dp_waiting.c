@@ -39,7 +39,7 @@ struct weft_dp_waiting {
 	struct packet *packets;
 	unsigned n, taken; /* taken: in this run */
 	uint64_t now_ns;
-	struct weft_dp_waiting_counters counters;
+	struct weft_dp_waiting_counters counters, told; /* told: of what is in the table of drops */
 };
 
 /* --- what is where ------------------------------------------------------------------------------
@@ -219,6 +219,15 @@ static void in_vain(struct weft_dp_waiting *q, const struct packet *p, uint32_t 
 			bpf_map__fd(q->dp->skel->maps.waited), &p->head.addr, &until, BPF_ANY);
 }
 
+static void tell(struct weft_dp_waiting *q)
+{
+	if (q->counters.expired != q->told.expired)
+		dp_drops_add(q->dp, WEFT_DROP_WAIT_EXPIRED, q->counters.expired - q->told.expired);
+	if (q->counters.refused != q->told.refused)
+		dp_drops_add(q->dp, WEFT_DROP_WAIT_REFUSED, q->counters.refused - q->told.refused);
+	q->told = q->counters;
+}
+
 unsigned weft_dp_waiting_run(struct weft_dp_waiting *q, uint64_t now_ns)
 {
 	struct packet **at = &q->packets;
@@ -243,6 +252,7 @@ unsigned weft_dp_waiting_run(struct weft_dp_waiting *q, uint64_t now_ns)
 		q->n--;
 	}
 	__atomic_store_n(&q->room->reader_ns, now_ns, __ATOMIC_RELEASE);
+	tell(q);
 	return q->n;
 }
 
@@ -317,6 +327,8 @@ void weft_dp_waiting_close(struct weft_dp_waiting *q)
 		next = p->next;
 		free(p);
 	}
+	q->counters.expired += q->n;
+	tell(q);
 	free(q);
 }
 

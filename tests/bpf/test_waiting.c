@@ -192,12 +192,14 @@ static void a_segment_with_half_a_checksum(void **state)
 	}
 	assert_int_equal(run(f), 1);
 	assert_int_equal(count(f).refused, 1);
+	assert_int_equal(lab_drops(f->dp, WEFT_DROP_WAIT_REFUSED), 1);
 	lab_service46(f->dp, 1, VIP, VIP6);
 	serve(f);
 	assert_int_equal(run(f), 0);
 	receive(f, &got);
 	assert_true(lab_sums_right(&got));
 	assert_true(lab_to(&got, "10.18.0.1"));
+	assert_int_equal(lab_drops(f->dp, WEFT_DROP_WAIT_EXPIRED), 0);
 }
 
 static void in_vain(void **state)
@@ -210,6 +212,7 @@ static void in_vain(void **state)
 	assert_int_equal(weft_dp_waiting_run(f->w, now + SECOND / 2), 1);
 	assert_int_equal(weft_dp_waiting_run(f->w, now + 2 * SECOND), 0);
 	assert_int_equal(count(f).expired, 1);
+	assert_int_equal(lab_drops(f->dp, WEFT_DROP_WAIT_EXPIRED), 1);
 	/* From now on its callers are told at once; those of others wait. */
 	assert_int_equal(udp(f, CLIENT, NOBODY, 1001), LAB_REDIRECT);
 	assert_int_equal(udp(f, CLIENT, "10.30.9.8", 1001), LAB_SHOT);
@@ -255,8 +258,10 @@ static void what_does_not_wait(void **state)
 	assert_int_equal(udp(f, CLIENT, NOBODY, 1000), LAB_REDIRECT);
 	run(f);
 	assert_int_equal(udp(f, CLIENT, NOBODY, 1000), LAB_SHOT);
+	assert_int_equal(run(f), 1);
 	weft_dp_waiting_close(f->w);
 	f->w = NULL;
+	assert_int_equal(lab_drops(f->dp, WEFT_DROP_WAIT_EXPIRED), 1);
 	assert_int_equal(udp(f, CLIENT, NOBODY, 1000), LAB_REDIRECT);
 }
 
@@ -280,6 +285,7 @@ static void a_flood(void **state)
 	assert_int_equal(run(f), WEFT_DP_WAITING_OF);
 	assert_int_equal(count(f).taken, WEFT_DP_WAITING_OF);
 	assert_in_range(count(f).refused, 1, 256);
+	assert_int_equal(lab_drops(f->dp, WEFT_DROP_WAIT_REFUSED), count(f).refused);
 	assert_int_equal(udp(f, OTHER, VIP, 1000), LAB_SHOT);
 	assert_int_equal(run(f), WEFT_DP_WAITING_OF + 1);
 	lab_service(f->dp, 1, VIP);
