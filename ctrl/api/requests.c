@@ -450,8 +450,35 @@ int api_peer_import(struct weft_engine *e, const struct weft_api_request *q, con
 		return r < 0 ? r : api_answer(ret, 200, doc);                                  \
 	}
 DP_REQUEST(lb)
-DP_REQUEST(flows)
 DP_REQUEST(stats)
+
+#define FLOWS_LIMIT 1000  /* unless another is asked for */
+#define FLOWS_MOST  10000 /* in one answer, which is a megabyte of them */
+
+int api_dp_flows(struct weft_engine *e, const struct weft_api_request *q, const char *name,
+	struct weft_api_response *ret, struct weft_err *err)
+{
+	struct weft_flow_query query = {
+		.service = q->query(q->userdata, "service"),
+		.instance = q->query(q->userdata, "instance"),
+		.peer = q->query(q->userdata, "peer"),
+	};
+	uint64_t limit = FLOWS_LIMIT;
+	json_t *doc = NULL;
+	int r = get_number(q, "limit", FLOWS_MOST, &limit, err);
+
+	(void)name;
+	if (r >= 0 && limit == 0) {
+		r = weft_err_set(err, EINVAL, "limit: 1 to %u flows", FLOWS_MOST);
+		weft_err_hint(err, "\"next\" in an answer is \"after\" of the next request");
+	}
+	if (r >= 0)
+		r = get_number(q, "after", INT64_MAX, &query.after, err);
+	query.limit = (uint32_t)limit;
+	if (r >= 0)
+		r = weft_engine_dp_flows(e, &query, &doc, err);
+	return r < 0 ? r : api_answer(ret, 200, doc);
+}
 
 #define TRACE_MIN_MS      100
 #define TRACE_MS          10000

@@ -162,6 +162,8 @@ int weft_cli(int argc, char *argv[], const struct cli_io *io)
 		.at_a_time = UINT64_MAX,
 		.tail = UINT64_MAX,
 		.since = UINT64_MAX,
+		.limit = UINT64_MAX,
+		.after = UINT64_MAX,
 		.weight = UINT64_MAX,
 		.port = UINT64_MAX,
 		.mtu = UINT64_MAX,

@@ -45,9 +45,10 @@ struct cli {
 	const char *color, *file, *to, *strategy, *steps, *guard, *service;
 	const char *device, *netns, *ns_addr, *ns_addr6, *mac;
 	const char *address, *format;
+	const char *instance, *peer;
 	/* UINT64_MAX: not given */
 	uint64_t timeout_ms, duration_ms, drain_ms, hold_ms, at_a_time, tail, since, weight, port,
-		mtu, if_version;
+		mtu, if_version, limit, after;
 
 	bool colored, tty;
 	uint64_t deadline_ns; /* weft_now_ns() at which --timeout is over; 0: none */
@@ -80,6 +81,7 @@ enum {
 	CLI_OPT_PEER = 1 << 12, /* --address, --port, --format, --mtu */
 	CLI_OPT_VERSION = 1 << 13,
 	CLI_OPT_FOLLOW = 1 << 14,
+	CLI_OPT_FLOWS = 1 << 15, /* --instance, --peer, --limit, --after */
 };
 
 struct cli_command {

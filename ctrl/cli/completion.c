@@ -18,6 +18,8 @@ static const char head[] =
 	"\t-o | --output) words='table wide json name' ;;\n"
 	"\t--color) words='auto always never' ;;\n"
 	"\t--service) words=$(_weft_names service) ;;\n"
+	"\t--instance) words=$(_weft_names instance) ;;\n"
+	"\t--peer) words=$(_weft_names peer) ;;\n"
 	"\t--role) words='read operate admin' ;;\n"
 	"\t--format) words='vxlan raw' ;;\n"
 	"\t-f | --file | --netns | --ca | --token-file) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\") && return ;;\n"

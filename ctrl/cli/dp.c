@@ -53,6 +53,7 @@ static const struct cli_column lb_columns[] = {
 static const struct cli_column flow_columns[] = {
 	{"SERVICE", "service", cli_cell_text, 0},
 	{"BACKEND", "instance", cli_cell_text, 0},
+	{"PEER", "peer", cli_cell_text, CLI_COL_WIDE},
 	{"DIRECTION", "direction", cli_cell_text, 0},
 	{"STATE", "state", cli_cell_text, 0},
 	{"IDLE", "idle_s", cli_cell_seconds, CLI_COL_RIGHT},
@@ -90,9 +91,10 @@ static int render_flows(const struct cli *cli, const json_t *doc)
 	uint64_t total = cli_u64(doc, "total"), shown = json_array_size(cli_items(doc));
 	int r = cli_table(cli, flow_columns, ARRAY_SIZE(flow_columns), cli_items(doc));
 
-	if (r == 0 && total > shown)
-		fprintf(cli->io.err, "the first %" PRIu64 " of %" PRIu64 " entries\n", shown,
-			total);
+	if (r == 0 && !cli_is_null(doc, "next"))
+		fprintf(cli->io.err,
+			"%" PRIu64 " of %" PRIu64 " entries; more: --after %" PRIu64 "\n", shown,
+			total, cli_u64(doc, "next"));
 	if (r == 0 && cli->output == CLI_WIDE)
 		fprintf(cli->io.err, "%" PRIu64 " of %" PRIu64 " entries in use\n", total,
 			cli_u64(doc, "capacity"));
@@ -143,9 +145,34 @@ int cli_cmd_dp_lb(struct cli *cli, struct weft_err *err)
 	return cli_show(cli, &view, err);
 }
 
+/* The path with one more of what is asked for; takes path. */
+static char *with(char *path, const char *key, const char *value)
+{
+	_cleanup_(freep) char *before = path;
+	_cleanup_(freep) char *query = NULL;
+
+	if (!path || !value)
+		return TAKE_PTR(before);
+	query = weft_strf("%s%c%s=", path, strchr(path, '?') ? '&' : '?', key);
+	return query ? cli_path(query, value, "") : NULL;
+}
+
+static char *with_number(char *path, const char *key, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	return with(path, key, value == UINT64_MAX ? NULL : text);
+}
+
 int cli_cmd_dp_flows(struct cli *cli, struct weft_err *err)
 {
-	_cleanup_(freep) char *path = path_of(cli, "/v1/dp/flows");
+	char *query = with(path_of(cli, "/v1/dp/flows"), "instance", cli->instance);
+
+	query = with(query, "peer", cli->peer);
+	query = with_number(with_number(query, "limit", cli->limit), "after", cli->after);
+
+	_cleanup_(freep) char *path = query;
 	const struct cli_view view = {
 		.path = path, .name_key = "instance", .render = render_flows, .empty = "no flows"};
 

@@ -38,6 +38,10 @@ enum {
 	ID_NS_ADDR6,
 	ID_MAC,
 	ID_WEIGHT,
+	ID_INSTANCE,
+	ID_PEER,
+	ID_LIMIT,
+	ID_AFTER,
 	ID_ADDRESS,
 	ID_PORT,
 	ID_FORMAT,
@@ -76,6 +80,10 @@ static const struct {
 		"only if nobody has changed it after version N"},
 	{"reset", ID_RESET, NULL, CLI_OPT_RESET, "give the shares back to weft: equal ones"},
 	{"service", ID_SERVICE, "NAME", CLI_OPT_SERVICE, "of this service only"},
+	{"instance", ID_INSTANCE, "NAME", CLI_OPT_FLOWS, "of this instance only"},
+	{"peer", ID_PEER, "NAME", CLI_OPT_FLOWS, "of instances of this node only"},
+	{"limit", ID_LIMIT, "N", CLI_OPT_FLOWS, "so many at most: 1 to 10000 (default 1000)"},
+	{"after", ID_AFTER, "PLACE", CLI_OPT_FLOWS, "those that come next, as the last page says"},
 	{"device", ID_DEVICE, "NAME", CLI_OPT_ATTACH,
 		"the host side of its veth, its tap, or its macvtap"},
 	{"netns", ID_NETNS, "PATH", CLI_OPT_ATTACH,
@@ -250,6 +258,10 @@ static const char **text_flag(struct cli *cli, int id)
 		return &cli->guard;
 	case ID_SERVICE:
 		return &cli->service;
+	case ID_INSTANCE:
+		return &cli->instance;
+	case ID_PEER:
+		return &cli->peer;
 	case ID_DEVICE:
 		return &cli->device;
 	case ID_NETNS:
@@ -353,6 +365,12 @@ static int take_option(struct cli *cli, int id, const char *arg, struct weft_err
 	case ID_WEIGHT:
 		return take_number(
 			"--weight", arg, 0, 1000, "a weight from 0 to 1000", &cli->weight, err);
+	case ID_LIMIT:
+		return take_number(
+			"--limit", arg, 1, 10000, "a number from 1 to 10000", &cli->limit, err);
+	case ID_AFTER:
+		return take_number(
+			"--after", arg, 0, INT64_MAX, "a place in the table", &cli->after, err);
 	case ID_PORT:
 		return take_number(
 			"--port", arg, 1, 65535, "a number from 1 to 65535", &cli->port, err);

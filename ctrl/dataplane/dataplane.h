@@ -166,6 +166,7 @@ int weft_dp_events(struct weft_dp *dp, struct weft_dp_events *ret);
 
 /* One entry of the flow table, as the table stores it (hashed: no addresses). */
 struct weft_dp_flow {
+	uint64_t place; /* in the table, where it stays as long as it lives; the order of them */
 	uint32_t instance, service;
 	bool reverse;
 	uint32_t idle_s;

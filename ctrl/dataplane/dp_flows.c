@@ -113,6 +113,7 @@ int weft_dp_flows_each(
 		uint64_t word = load(place);
 		uint32_t state = weft_flow_state(word);
 		struct weft_dp_flow f = {
+			.place = (uint64_t)(place - words(dp)),
 			.instance = weft_flow_id(word),
 			.service = dp->instances[weft_flow_id(word)].service,
 			.reverse = word & WEFT_FLOW_REVERSE,

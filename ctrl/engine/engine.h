@@ -247,8 +247,14 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 /* What the data plane holds and counts; service NULL: of all. */
 int weft_engine_dp_lb(
 	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
+/* A page of the flow table: {"items", "total", "capacity", "next"}. */
+struct weft_flow_query {
+	const char *service, *instance, *peer; /* of these alone; NULL: of all */
+	uint64_t after;                        /* the page before this one's "next", or 0 */
+	uint32_t limit;                        /* items in it, from 1 on */
+};
 int weft_engine_dp_flows(
-	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
+	struct weft_engine *e, const struct weft_flow_query *q, json_t **ret, struct weft_err *err);
 int weft_engine_dp_stats(
 	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
 int weft_engine_dp_drops(struct weft_engine *e, json_t **ret, struct weft_err *err);

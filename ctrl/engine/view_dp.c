@@ -6,8 +6,6 @@
 
 #include "ctrl/engine/internal.h"
 
-#define MAX_FLOWS_SHOWN 1000
-
 static json_t *known(double value)
 {
 	return value < 0 ? json_null() : json_real(value);
@@ -108,66 +106,6 @@ int weft_engine_dp_lb(
 			if ((!only || only == s) && service_called_by(s, policy))
 				lb_rows(list, s, (enum weft_dp_policy)policy);
 	return view_items(list, ret);
-}
-
-struct flow_list {
-	struct weft_engine *e;
-	const struct service *only;
-	json_t *list;
-	json_int_t total;
-};
-
-static const char *name_of_instance(struct weft_engine *e, uint32_t id)
-{
-	for (struct instance *i = e->instances; i; i = i->next)
-		if (i->id == id)
-			return i->name;
-	return id == HOST_INSTANCE ? "host" : "-";
-}
-
-static const char *name_of_service(struct weft_engine *e, uint32_t id)
-{
-	for (struct service *s = e->services; s; s = s->next)
-		if (s->id == id)
-			return s->name;
-	return "-";
-}
-
-static int add_flow(void *userdata, const struct weft_dp_flow *f)
-{
-	struct flow_list *l = userdata;
-
-	if (l->only && f->service != l->only->id)
-		return 0;
-	if (l->total++ < MAX_FLOWS_SHOWN)
-		json_array_append_new(
-			l->list, json_pack("{s:s, s:s, s:s, s:s, s:i}", "service",
-					 name_of_service(l->e, f->service), "instance",
-					 name_of_instance(l->e, f->instance), "direction",
-					 f->reverse ? "reverse" : "forward", "state", f->state,
-					 "idle_s", (int)f->idle_s));
-	return 0;
-}
-
-int weft_engine_dp_flows(
-	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err)
-{
-	struct flow_list l = {.e = e};
-	struct service *only = NULL;
-	int r = wanted_service(e, service, &only, err);
-
-	if (r < 0)
-		return r;
-	l.only = only;
-	l.list = json_array();
-	r = weft_dp_flows_each(e->dp, add_flow, &l);
-	if (r < 0) {
-		json_decref(l.list);
-		return weft_err_set(err, r, "flow table: %s", strerror(-r));
-	}
-	*ret = json_pack("{s:o, s:I, s:I}", "items", l.list, "total", l.total, "capacity",
-		(json_int_t)weft_dp_flow_capacity(e->dp));
-	return 0;
 }
 
 int weft_engine_dp_drops(struct weft_engine *e, json_t **ret, struct weft_err *err)

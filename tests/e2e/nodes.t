@@ -193,6 +193,18 @@ balanced() {
 		has "$(in_node 1 curl -s --max-time 10 "http://$web/")" '^10\.18\.3\.2$' &&
 		at 1 service weights shop.web --reset
 }
+# Of two open connections each peer has one.
+flows_of_peers() {
+	local of weft
+	for of in n2 n3; do
+		weft=("$LAB_BUILD/weft" -H "unix:$LAB_DIR/1.sock" dp flows list --peer "$of" -o)
+		# shellcheck disable=SC2016 # its own variables
+		in_node 1 bash -c 'exec 3<>"/dev/tcp/$1/80" 4<>"/dev/tcp/$1/80" && "${@:3}" json >"$2" && "${@:3}" wide >"$2.wide"' \
+			x "$web" "$LAB_DIR/flows" "${weft[@]}" || return 1
+		jq -e --arg p "$of" '.total > 0 and all(.items[]; .peer == $p and (.instance | endswith("@" + $p)))' \
+			"$LAB_DIR/flows" && has "$(cat "$LAB_DIR/flows.wide")" "^shop\.web .*@$of +$of " || return 1
+	done
+}
 by_ipv6() {
 	local vip6 i
 	vip6=$(at 1 service show shop.web -o json | jq -r .vip6)
@@ -452,6 +464,7 @@ tap 'services on two of them' services
 tap 'a client on the third' client
 tap 'each tells what it runs' told
 tap 'balanced over two nodes, and as by hand' balanced
+tap 'the flow table knows the peers' flows_of_peers
 tap 'large answers' large
 if at 1 status -o json | jq -e '.dataplane.ipv6 == "ok"' >/dev/null; then
 	tap 'the same by IPv6' by_ipv6

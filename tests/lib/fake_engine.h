@@ -73,10 +73,19 @@ FAKE_ITEM(swap_resume)
 FAKE_ITEM(swap_rollback)
 FAKE_ITEM(weights_reset)
 FAKE_ITEM(dp_lb)
-FAKE_ITEM(dp_flows)
 FAKE_LIST(dp_drops)
 FAKE_LIST(spans)
 FAKE_ITEM(dp_stats)
+
+int weft_engine_dp_flows(
+	struct weft_engine *e, const struct weft_flow_query *q, json_t **ret, struct weft_err *err)
+{
+	(void)e;
+	snprintf(fake_engine.asked, sizeof(fake_engine.asked), "dp_flows %s %s %s %llu %u",
+		q->service ? q->service : "all", q->instance ? q->instance : "all",
+		q->peer ? q->peer : "all", (unsigned long long)q->after, q->limit);
+	return fake_answer(ret, err);
+}
 
 int weft_engine_weights_set(struct weft_engine *e, const char *service,
 	const struct weft_engine_weight *w, size_t n, json_t **ret, struct weft_err *err)

@@ -110,7 +110,7 @@ static void test_table(void **state)
 		{"POST", "/v1/swaps/7f3a/abort", 202, "swap_abort 7f3a"},
 		{"DELETE", "/v1/services/shop.web/weights", 200, "weights_reset shop.web"},
 		{"GET", "/v1/dp/lb", 200, "dp_lb all"},
-		{"GET", "/v1/dp/flows", 200, "dp_flows all"},
+		{"GET", "/v1/dp/flows", 200, "dp_flows all all all 0 1000"},
 		{"GET", "/v1/dp/drops", 200, "dp_drops"},
 		{"GET", "/v1/dp/stats", 200, "dp_stats all"},
 		{"GET", "/v1/services/..", 200, "service .."}, /* a name like any other: no file */
@@ -223,9 +223,29 @@ static void test_one_service(void **state)
 	ask_with("GET", "/v1/dp/lb", NULL, "service=shop.web");
 	assert_string_equal(fake_engine.asked, "dp_lb shop.web");
 	ask_with("GET", "/v1/dp/flows", NULL, "service=shop.web");
-	assert_string_equal(fake_engine.asked, "dp_flows shop.web");
+	assert_string_equal(fake_engine.asked, "dp_flows shop.web all all 0 1000");
 	ask_with("GET", "/v1/dp/stats", NULL, "service=shop.web");
 	assert_string_equal(fake_engine.asked, "dp_stats shop.web");
+}
+
+static void test_flows(void **state)
+{
+	static const char *const bad[] = {"limit=0", "limit=10001", "limit=x", "limit=", "after=-1",
+		"after=9223372036854775808"};
+
+	(void)state;
+	ask_with("GET", "/v1/dp/flows", NULL, "instance=shop.web.2");
+	assert_string_equal(fake_engine.asked, "dp_flows all shop.web.2 all 0 1000");
+	ask_with("GET", "/v1/dp/flows", NULL, "peer=n2");
+	assert_string_equal(fake_engine.asked, "dp_flows all all n2 0 1000");
+	ask_with("GET", "/v1/dp/flows", NULL, "limit=10000");
+	assert_string_equal(fake_engine.asked, "dp_flows all all all 0 10000");
+	ask_with("GET", "/v1/dp/flows", NULL, "after=4711");
+	assert_string_equal(fake_engine.asked, "dp_flows all all all 4711 1000");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ask_with("GET", "/v1/dp/flows", NULL, bad[i]);
+		assert_int_equal(got.status, 400);
+	}
 }
 
 static void test_weights(void **state)
@@ -782,6 +802,7 @@ int main(void)
 		TEST(test_logs),
 		TEST(test_swap),
 		TEST(test_one_service),
+		TEST(test_flows),
 		TEST(test_weights),
 		TEST(test_settings),
 		TEST(test_scale),

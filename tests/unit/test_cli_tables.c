@@ -92,7 +92,7 @@ static const char lb_doc[] =
 	"\"virtualization\": \"container\", \"addr\": \"10.18.0.2\", \"vip6\": \"fdff:5000::2\", \"addr6\": \"fc00::2\", \"weight\": 40, \"share\": 0.4, "
 	"\"flows\": 12, \"packets\": 12345, \"bytes\": 3250586, \"new_flows\": 4930}";
 static const char flow_doc[] =
-	"{\"service\": \"shop.web\", \"instance\": \"shop.web.1\", "
+	"{\"service\": \"shop.web\", \"instance\": \"shop.web.1\", \"peer\": \"n2\", "
 	"\"direction\": \"forward\", \"state\": \"established\", \"idle_s\": 3}";
 static const char drop_doc[] =
 	"{\"reason\": \"no_backend\", \"text\": \"the service has no backend "
@@ -237,6 +237,12 @@ static const struct {
 	{"dp flows list", "GET /v1/dp/flows", flow_doc, 1,
 		"SERVICE   BACKEND     DIRECTION  STATE        IDLE\n"
 		"shop.web  shop.web.1  forward    established    3s\n"},
+	{"dp flows list --no-headers --service shop.web --instance shop.web.1 --peer n2 "
+	 "--limit 1 --after 77",
+		"GET /v1/dp/flows?service=shop.web&instance=shop.web.1&peer=n2&limit=1&after=77",
+		flow_doc, 1, "shop.web  shop.web.1  forward  established  3s\n"},
+	{"dp flows list --after 0 -o name", "GET /v1/dp/flows?after=0", flow_doc, 1,
+		"shop.web.1\n"},
 	{"dp drops list", "GET /v1/dp/drops", drop_doc, 1,
 		"REASON      PACKETS  MEANING\n"
 		"no_backend     1.2k  the service has no backend with a weight\n"},
