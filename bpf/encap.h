@@ -13,6 +13,7 @@
 #include <linux/pkt_cls.h>
 
 #include "bpf/nat.h"
+#include "bpf/nexthop.h"
 #include "bpf/parse.h"
 
 #define TUNNEL_TTL        64
@@ -41,13 +42,6 @@ static __always_inline struct weft_bpf_peer *peer_get(__u32 id)
 	struct weft_bpf_peer *peer = bpf_map_lookup_elem(&peers, &id);
 
 	return peer && peer->active ? peer : NULL;
-}
-
-static __always_inline bool same_addr(const __be32 a[4], const __be32 b[4])
-{
-	const __u64 *x = (void *)a, *y = (void *)b;
-
-	return !((x[0] ^ y[0]) | (x[1] ^ y[1]));
 }
 
 /* The peer of that address, 0 for none. */
@@ -274,7 +268,7 @@ __noinline int encap(struct __sk_buff *skb, __u32 peer_id)
 		    skb, weft_tunnel_overhead(peer->format, peer->family), BPF_ADJ_ROOM_MAC, flags))
 		return DROP(ENCAP);
 	ret = outer_fill(skb, peer, len, in.tos, in.hash, in.v6);
-	return ret ? ret : bpf_redirect_neigh(peer->ifindex, NULL, 0, 0);
+	return ret ? ret : leave_to(skb, peer_id, peer);
 }
 
 #endif

@@ -255,6 +255,13 @@ struct {
 } hops SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_MAX_PEERS);
+	__type(key, __u32);
+	__type(value, struct weft_gateway);
+} gateways SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, WEFT_MAX_INSTANCES);

@@ -45,14 +45,15 @@ static __always_inline bool quick_ip(
 	       (!overlay_mtu || p->ip_len <= overlay_mtu);
 }
 
-/* A datagram, or a segment that neither begins nor ends anything, and whose time is not taken. */
-static __always_inline bool quick_l4(struct __sk_buff *skb, struct packet *p, bool reverse)
+/* A datagram, or a segment that neither begins nor ends anything, and whose time is not taken: as
+ * that of a call, or also as that of an answer. */
+static __always_inline bool quick_l4(struct __sk_buff *skb, struct packet *p, bool answers)
 {
 	const void *l4 = frame(skb) + IP_OFF + IP_HLEN_MIN, *end = frame_end(skb);
 
 	if (p->proto == IPPROTO_TCP)
 		return !parse_tcp(l4, end, p) && !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
-		       !quality_timed(p, reverse);
+		       !quality_timed(p, false) && !(answers && quality_timed(p, true));
 	return p->proto == IPPROTO_UDP && !parse_udp(l4, end, p);
 }
 
@@ -84,15 +85,24 @@ static __always_inline bool quick_call(
 	return r->saddr;
 }
 
+/* Of a flow of its service; or between two instances, by the address of one, which is also how a
+ * client of another node calls. */
 static __always_inline bool quick_answer(const struct packet *p, struct route *r, __u32 to)
 {
-	struct flow_key back, forth;
+	struct flow_key key, forth;
 	struct flow f;
 
 	r->to_id = to;
 	r->to = instance_get(to);
-	return r->to && r->from->service && way_back(p, r, &f, &back, &forth) &&
-	       quick_holds(p, f.word);
+	if (!r->to)
+		return false;
+	if (r->from->service && way_back(p, r, &f, &key, &forth))
+		return quick_holds(p, f.word);
+	r->backend = to;
+	r->saddr = r->from->inst_addr;
+	key = key_direct(p, r->from, r->to);
+	return r->saddr && flow_find(flow_hash(&key), &f) && quick_holds(p, f.word) &&
+	       direct_holds(r, f.word);
 }
 
 static __always_inline bool quick_route(struct __sk_buff *skb, struct packet *p, struct route *r)

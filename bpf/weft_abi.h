@@ -6,6 +6,7 @@
 #ifndef WEFT_ABI_H
 #define WEFT_ABI_H
 
+#include <linux/bpf.h>
 #include <linux/types.h>
 
 #define WEFT_ABI_LAYOUT 3
@@ -268,6 +269,15 @@ struct weft_hop {
 	__u64 tick; /* 0: not known */
 	__u32 ifindex;
 	__u8 dmac[6], smac[6];
+};
+
+/* The same for packets that the kernel has a descriptor of: it knows the neighbour then. */
+struct weft_gateway {
+	__u64 tick;                /* 0: not asked yet */
+	__be32 addr[4];            /* of the peer, when it was asked */
+	struct bpf_redir_neigh nh; /* nh_family 0: no way that is known */
+	__u32 pad;
+	struct bpf_fib_lookup fib; /* room to ask in */
 };
 
 /* Device index -> instance: ifindex << 32 | id, in one of WEFT_DEV_PROBES places from
@@ -608,6 +618,7 @@ _Static_assert(sizeof(struct weft_bpf_published) == 16, "layout");
 _Static_assert(sizeof(struct weft_bpf_publish_at) == 32, "layout");
 _Static_assert(sizeof(struct weft_return_key) == 28, "layout");
 _Static_assert(sizeof(struct weft_hop) == 24, "layout");
+_Static_assert(sizeof(struct weft_gateway) == 112, "layout");
 _Static_assert(sizeof(struct weft_slots) == 8, "layout");
 _Static_assert(sizeof(union weft_room) == 8, "layout");
 _Static_assert(sizeof(struct weft_turn) == 64, "layout");

@@ -13,9 +13,6 @@
 
 const volatile bool xdp_publishes; /* checksums are whole here */
 
-#define FIB_IPV4 2 /* <sys/socket.h> wants libc */
-#define FIB_IPV6 10
-
 /* Destination address and port; the checksums by difference. */
 static __always_inline int xdp_nat(struct xdp_md *xdp, const struct outside *o)
 {
@@ -53,22 +50,11 @@ static __always_inline const struct weft_hop *hop_to(
 {
 	struct weft_hop *hop = bpf_map_lookup_elem(&hops, &peer_id);
 	__u64 tick = 1 + (clock_ns() >> WEFT_HOP_SHIFT);
-	struct bpf_fib_lookup fib = {
-		.family = peer->family == 4 ? FIB_IPV4 : FIB_IPV6,
-		.l4_protocol = IPPROTO_UDP,
-		.dport = peer->port,
-		.ifindex = peer->ifindex,
-	};
+	struct bpf_fib_lookup fib;
 
 	if (!hop || hop->tick == tick)
 		return hop;
-	if (peer->family == 4) {
-		fib.ipv4_src = peer->local[3];
-		fib.ipv4_dst = peer->addr[3];
-	} else {
-		__builtin_memcpy(fib.ipv6_src, peer->local, sizeof(fib.ipv6_src));
-		__builtin_memcpy(fib.ipv6_dst, peer->addr, sizeof(fib.ipv6_dst));
-	}
+	fib_to(&fib, peer);
 	hop->tick = 0;
 	if (bpf_fib_lookup(xdp, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT))
 		return NULL;

@@ -436,7 +436,7 @@ static void policies(void **state)
 static void instance_address(void **state)
 {
 	struct weft_dp *dp = *state;
-	struct weft_dp_counters before, after;
+	struct weft_dp_counters before, after, callee, callee_after;
 	struct lab_frame f;
 
 	weights(dp, 1, 1, 1);
@@ -451,8 +451,26 @@ static void instance_address(void **state)
 	assert_int_equal(lab_receiver(&f), CLIENT);
 	assert_int_equal(lab_ip(&f)->saddr, lab_addr("10.30.1.2"));
 	assert_true(lab_sums_right(&f));
+	/* Established, both ways, and each packet counted at the instance that is called. */
+	weft_dp_instance_counters(dp, 2, &callee);
+	for (uint32_t seq = 2; seq < 40; seq++) {
+		lab_tcp(&f, (struct lab_tuple){CLIENT, "10.30.1.2", 19000, 80}, LAB_ACK, seq);
+		assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+		assert_int_equal(lab_receiver(&f), 2);
+		assert_int_equal(lab_ip(&f)->saddr, lab_addr("10.30.1.9"));
+		assert_true(lab_sums_right(&f));
+		lab_tcp(&f, (struct lab_tuple){2, "10.30.1.9", 80, 19000}, LAB_ACK, seq);
+		assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
+		assert_int_equal(lab_receiver(&f), CLIENT);
+		assert_int_equal(lab_ip(&f)->saddr, lab_addr("10.30.1.2"));
+		assert_true(lab_sums_right(&f));
+	}
+	weft_dp_instance_counters(dp, 2, &callee_after);
+	assert_int_equal(callee_after.packets - callee.packets, 38);
+	assert_int_equal(callee_after.rx_packets - callee.rx_packets, 38);
 	weft_dp_service_counters(dp, SERVICE, &after);
 	assert_int_equal(after.packets, before.packets);
+	assert_int_equal(after.rx_packets, before.rx_packets);
 
 	/* The same ports by the service afterwards: the newer connection counts. */
 	weights(dp, 0, 1, 0);

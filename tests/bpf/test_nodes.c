@@ -386,6 +386,59 @@ static void by_each_xdp_mode(void **state)
 	}
 	for (unsigned n = 1; n < NODES; n++)
 		node_xdp(&node[n], WEFT_DP_XDP_AUTO);
+}
+
+static bool arrives(int fd)
+{
+	struct pollfd p = {.fd = udp[2], .events = POLLIN};
+	char b;
+
+	(void)send(fd, "x", 1, 0);
+	if (poll(&p, 1, 100) != 1)
+		return false;
+	while (recv(udp[2], &b, 1, MSG_DONTWAIT) == 1)
+		;
+	return true;
+}
+
+static void await_arrival(int fd, bool wanted)
+{
+	uint64_t deadline = weft_now_ns() + 20000000000ULL;
+
+	while (arrives(fd) != wanted)
+		if (weft_now_ns() > deadline)
+			fail_msg("%s", wanted ? "nothing arrives" : "it goes the old way");
+}
+
+/* The next hop is remembered for a second at most, where the node forwards; elsewhere each packet
+ * is routed. Either way a route that leads nowhere is followed, and so is what comes after it. */
+static void route_changes(void **state)
+{
+	(void)state;
+	serve_from(21);
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(ways); i++) {
+		bool forwards = i >= ARRAY_SIZE(ways), v6 = ways[i % ARRAY_SIZE(ways)].v6;
+		const char *nowhere = v6 ? "-6 route %s 2001:db8:2::2 via 2001:db8:1::77 dev up0"
+					 : "route %s 198.51.100.10 via 203.0.113.9 dev up0 onlink";
+		char add[128], del[128];
+		int fd;
+
+		snprintf(add, sizeof(add), nowhere, "add");
+		snprintf(del, sizeof(del), nowhere, "del");
+		rejoin(&ways[i % ARRAY_SIZE(ways)]);
+		assert_int_equal(ns_sh(node[1].ns,
+					 "echo %d >/proc/sys/net/ipv4/ip_forward && "
+					 "echo %d >/proc/sys/net/ipv6/conf/all/forwarding",
+					 forwards, forwards),
+			0);
+		fd = ns_dial(client(), VIP, NODE_PORT, SOCK_DGRAM);
+		await_arrival(fd, true);
+		assert_int_equal(ns_sh(node[1].ns, "ip %s", add), 0);
+		await_arrival(fd, false);
+		assert_int_equal(ns_sh(node[1].ns, "ip %s", del), 0);
+		await_arrival(fd, true);
+		close(fd);
+	}
 	rejoin(&ways[1]);
 }
 
@@ -434,6 +487,7 @@ int main(void)
 		cmocka_unit_test(device_of_another_kind),
 		cmocka_unit_test(path_mtu_of_the_tunnel),
 		cmocka_unit_test(narrow_underlay),
+		cmocka_unit_test(route_changes),
 		cmocka_unit_test(old_kernel),
 		cmocka_unit_test(nothing_is_left),
 	};

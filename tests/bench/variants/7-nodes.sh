@@ -35,6 +35,7 @@ setup_raw-cut() { setup_tunnel raw-cut raw cut; }
 setup_wire() { # NAME CUT
 	local ns
 	new_ns "$1-a" "$1-b"
+	for ns in "$1-a" "$1-b"; do within "$ns" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'; done
 	wire "$1-a" up0 192.0.2.1/24 "$1-b" up0 192.0.2.2/24
 	[ -n "$2" ] || return 0
 	for ns in "$1-a" "$1-b"; do
@@ -44,7 +45,6 @@ setup_wire() { # NAME CUT
 }
 
 setup_routed_nodes() { # NAME CUT
-	local ns
 	setup_wire "$1" "$2"
 	new_ns "$1-c" "$1-s"
 	wire "$1-c" eth0 10.19.1.2/24 "$1-a" c0 10.19.1.1/24
@@ -53,7 +53,6 @@ setup_routed_nodes() { # NAME CUT
 	ip -n "$1-s" route add default via 10.19.2.1
 	ip -n "$1-a" route add 10.19.2.0/24 via 192.0.2.2
 	ip -n "$1-b" route add 10.19.1.0/24 via 192.0.2.1
-	for ns in "$1-a" "$1-b"; do within "$ns" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'; done
 	client[$1]=$1-c address[$1]=10.19.2.2
 	serve "$1-s"
 }
