@@ -12,7 +12,7 @@
 #include "runtimes/job.h"
 #include "runtimes/qemu/machine.h"
 
-#define VERSION_TIMEOUT_MS 20000
+#define VERSION_TIMEOUT_MS 60000
 #define PROBE_TIMEOUT_MS   1000
 #define PROBE_ANSWER       16 /* as probe_guest.S says */
 #define PROBE_RING0        1
@@ -224,11 +224,19 @@ static void probe_kvm(struct weft_accel *a)
 static void on_version(void *userdata, const struct weft_job_result *res)
 {
 	struct weft_accel *a = userdata;
+	char text[64];
 
 	/* "QEMU emulator version 7.2.22 (Debian ...)" */
 	a->state.installed =
 		res->status == 0 && !res->timed_out &&
 		sscanf(res->output, "QEMU emulator version %31[0-9.]", a->state.version) == 1;
+	if (res->timed_out)
+		snprintf(a->state.why, sizeof(a->state.why),
+			"does not say its version in %d s: is the machine this busy?",
+			VERSION_TIMEOUT_MS / 1000);
+	else if (!a->state.installed)
+		snprintf(a->state.why, sizeof(a->state.why), "does not say its version: %s",
+			weft_process_status_text(res->status, text, sizeof(text)));
 	weft_job_free(TAKE_PTR(a->job));
 	if (!a->state.installed || load(a))
 		finish(a, false);

@@ -22,7 +22,7 @@ struct weft_accel_state {
 	bool installed;   /* else the rest is meaningless */
 	char version[32]; /* "7.2.22" */
 	enum weft_kvm kvm;
-	char why[96]; /* UNUSABLE: how the probe ended */
+	char why[96]; /* UNUSABLE: how the probe ended; not installed: what is there does */
 };
 
 struct weft_accel;

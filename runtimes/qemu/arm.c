@@ -12,7 +12,7 @@
 #include "runtimes/job.h"
 #include "runtimes/qemu/machine.h"
 
-#define TIMEOUT_MS 20000
+#define TIMEOUT_MS 60000
 #define AT         "0x40200000" /* in the virt machine's memory, behind its device tree */
 
 struct weft_arm_probe {

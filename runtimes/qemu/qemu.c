@@ -154,6 +154,8 @@ static void on_probed(void *userdata, const struct weft_accel_state *state)
 		snprintf(cap->version, sizeof(cap->version), "qemu %s", state->version);
 		snprintf(cap->detail, sizeof(cap->detail), "%s",
 			weft_accel_text(state, text, sizeof(text)));
+	} else if (state->why[0]) {
+		snprintf(cap->detail, sizeof(cap->detail), WEFT_QEMU_AMD64 " %s", state->why);
 	} else {
 		snprintf(cap->detail, sizeof(cap->detail),
 			WEFT_QEMU_AMD64 " is not installed: apt-get install qemu-system-x86");

@@ -69,7 +69,8 @@ static void probe(void **state)
 static void not_installed(void **state)
 {
 	struct qlab *f = *state;
-	_cleanup_(freep) char *path = strdup(getenv("PATH"));
+	static const char script[] = "#!/bin/sh\nexit 3\n";
+	_cleanup_(freep) char *path = strdup(getenv("PATH")), *broken = NULL;
 	struct weft_runtime_spec spec;
 
 	qlab_prepare_code(f, MICROVM, test_code_idle, test_code_idle_size);
@@ -83,6 +84,16 @@ static void not_installed(void **state)
 		spec = qlab_spec(f);
 		assert_int_equal(qlab_start_spec(f, &spec), -ENOTSUP);
 		assert_non_null(strstr(f->err.msg, "not installed"));
+		/* There, and no good. */
+		broken = weft_strf("%s/" WEFT_QEMU_AMD64, f->dir);
+		assert_int_equal(weft_write_file(broken, script, strlen(script), 0755), 0);
+		assert_int_equal(ops->probe(f->rt, qlab_on_probed, f), 0);
+		qlab_await(f, &f->probed, 2);
+		assert_false(f->cap.usable);
+		assert_non_null(strstr(f->cap.detail, "does not say its version: exit status 3"));
+		assert_int_equal(qlab_start_spec(f, &spec), -ENOTSUP);
+		assert_non_null(strstr(f->err.msg, "does not say its version"));
+		assert_int_equal(unlink(broken), 0);
 		qlab_assert_nothing_left(f);
 		setenv("PATH", path, 1);
 	}

@@ -15,8 +15,9 @@ dispatched() {
 	}
 }
 uplink_is() { [ "$(lab_weft status -o json | jq -r .uplink.xdp_detail)" = "$1" ]; }
+# Connections end by themselves after 200 requests, which takes 40 s: the drain waits for that.
 swaps_to() {
-	lab_weft swap start shop.web --to "$1" --duration 2s --drain 20s --wait --timeout 300 || {
+	lab_weft swap start shop.web --to "$1" --duration 2s --drain 90s --wait --timeout 300 || {
 		tail -n 20 "$LAB_DIR/weftd.log"
 		return 1
 	}
@@ -32,6 +33,7 @@ has_vhost() {
 	answers_within unikernel 60 && [ "$(switches "$thread")" -gt "$before" ]
 }
 switches() { awk '/_ctxt_switches:/ {n += $2} END {print n}' "/proc/$1/status"; }
+can() { lab_weft status -o json | jq -e --arg v "$1" 'any(.runtimes[]; .virtualization == $v and .arch == "amd64" and .usable)'; }
 answers_within() { has "$(lab_in curl -s --max-time "$2" "http://$vip/")" "$1"; }
 
 lab_check test || tap_skip_all 'something is missing'
@@ -44,6 +46,7 @@ lab_open on-debian
 uplink
 lab_containerd
 lab_weftd --uplink=up0 --xdp=native
+wait_for 120 can unikernel || lab_die 'qemu does not get ready'
 lab_descriptor "$LAB_DIR/shop.json" '.applications[0].microservices[0].readiness.timeout_s = 200'
 tap "the programs are loaded, on the uplink through libxdp's dispatcher" dispatched
 tap 'the service runs as a container' lab_weft apply -f "$LAB_DIR/shop.json" --wait --timeout 200
