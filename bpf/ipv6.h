@@ -117,8 +117,11 @@ static __always_inline int ipv6_rest(
 		return icmp6_error(skb, id, target6(skb));
 	if (ret != NOT_OURS)
 		return ret;
+	ret = outside6(skb);
+	if (ret)
+		return ret;
 	ret = from->service ? publish6_out(skb, id) : NOT_OURS;
-	return ret == NOT_OURS ? to_outside(skb, outside6(skb)) : ret;
+	return ret == NOT_OURS ? pass_to_host(skb) : ret;
 }
 
 #endif

@@ -45,6 +45,7 @@ static __noinline int gateway_ask(struct __sk_buff *skb, __u32 peer_id)
 	if (!peer || !gw)
 		return 0;
 	gw->nh.nh_family = 0;
+	gw->ifindex = peer->ifindex;
 	__builtin_memcpy(gw->addr, peer->addr, sizeof(gw->addr));
 	fib_to(&gw->fib, peer);
 	if (bpf_fib_lookup(skb, &gw->fib, sizeof(gw->fib), BPF_FIB_LOOKUP_OUTPUT) ||
@@ -62,7 +63,8 @@ static __always_inline int leave_to(
 	struct weft_gateway *gw = bpf_map_lookup_elem(&gateways, &peer_id);
 	__u64 tick = 1 + (clock_ns() >> WEFT_HOP_SHIFT);
 
-	if (gw && (gw->tick != tick || !same_addr(gw->addr, peer->addr))) {
+	if (gw && (gw->tick != tick || gw->ifindex != peer->ifindex ||
+			  !same_addr(gw->addr, peer->addr))) {
 		gw->tick = tick;
 		gateway_ask(skb, peer_id);
 	}

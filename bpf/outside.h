@@ -3,8 +3,8 @@
  * nodes would believe, as they do not know it from what another node or a router sends:
  *
  *   ICMP errors about what the instance never got, which could lower the MTU of another node's
- *   tunnels; and datagrams to a peer's tunnel port, which become the node's own where the host
- *   masquerades them. */
+ *   tunnels; and datagrams to the tunnel's ports, which become the node's own where the host
+ *   masquerades them, or where they answer a call of a published one. */
 #ifndef WEFT_BPF_OUTSIDE_H
 #define WEFT_BPF_OUTSIDE_H
 
@@ -20,7 +20,8 @@ static __always_inline bool quotes(__u8 type)
 	       type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER;
 }
 
-/* off is the offset of the UDP header. */
+/* off is the offset of the UDP header. Nodes have more addresses than the one by which they are
+ * known, and are peers of each other sooner or later: the ports are enough. */
 static __always_inline int no_tunnel(struct __sk_buff *skb, __u32 off, const __be32 daddr[4])
 {
 	__u32 zero = 0;
@@ -30,12 +31,12 @@ static __always_inline int no_tunnel(struct __sk_buff *skb, __u32 off, const __b
 
 	if (bpf_skb_load_bytes(skb, off + 2, &port, sizeof(port)))
 		return DROP(TRUNCATED);
-	peer = peer_get(peer_find(daddr));
-	if (!peer || !up)
+	if (!up || !up->port)
 		return 0;
-	return port == peer->port || bpf_ntohs(port) == up->port || bpf_ntohs(port) == up->port + 1
-		       ? DROP(TUNNEL_FORGED)
-		       : 0;
+	if (bpf_ntohs(port) == up->port || bpf_ntohs(port) == up->port + 1)
+		return DROP(TUNNEL_FORGED);
+	peer = peer_get(peer_find(daddr));
+	return peer && port == peer->port ? DROP(TUNNEL_FORGED) : 0;
 }
 
 __noinline int outside4(struct __sk_buff *skb)
@@ -102,12 +103,6 @@ __noinline int outside6(struct __sk_buff *skb)
 		return outside6_error(skb, off, walk & WALK_FIRST);
 	__builtin_memcpy(daddr, &ip.daddr, sizeof(daddr));
 	return no_tunnel(skb, off, daddr);
-}
-
-/* refused: of outside4() or outside6(). The verdict or a DROP(). */
-static __always_inline int to_outside(struct __sk_buff *skb, int refused)
-{
-	return refused ? refused : pass_to_host(skb);
 }
 
 #endif

@@ -122,8 +122,11 @@ static __always_inline int ipv4_rest(
 		return icmp_error(skb, id, 0);
 	if (ret != NOT_OURS)
 		return ret;
+	ret = outside4(skb);
+	if (ret)
+		return ret;
 	ret = from->service ? publish_out(skb, id) : NOT_OURS;
-	return ret == NOT_OURS ? to_outside(skb, outside4(skb)) : ret;
+	return ret == NOT_OURS ? pass_to_host(skb) : ret;
 }
 
 static __always_inline int handle(

@@ -274,9 +274,9 @@ struct weft_hop {
 /* The same for packets that the kernel has a descriptor of: it knows the neighbour then. */
 struct weft_gateway {
 	__u64 tick;                /* 0: not asked yet */
-	__be32 addr[4];            /* of the peer, when it was asked */
+	__be32 addr[4];            /* of the peer, when it was asked, */
 	struct bpf_redir_neigh nh; /* nh_family 0: no way that is known */
-	__u32 pad;
+	__u32 ifindex;             /* and of its uplink */
 	struct bpf_fib_lookup fib; /* room to ask in */
 };
 

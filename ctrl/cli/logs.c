@@ -318,13 +318,21 @@ static int of_service(struct logs *l, struct weft_err *err)
 	return r < 0 ? r : 0;
 }
 
-/* There is no instance of that name: a service may be meant. */
+/* There is no log of an instance of that name: a service may be meant, if it is none that was not
+ * started here. */
 static int show_service(struct cli *cli, struct weft_err *err)
 {
 	_cleanup_(logs_done) struct logs l = {.cli = cli};
 	_cleanup_(freep) char *service = NULL;
-	int r = begin(&l, &service, err);
+	struct weft_err why = *err;
+	int r;
 
+	*err = (struct weft_err){0};
+	r = begin(&l, &service, err);
+	if (r == 0 && l.one) {
+		*err = why;
+		return -ENOENT;
+	}
 	l.service = service;
 	return r < 0 ? r : of_service(&l, err);
 }
@@ -343,10 +351,8 @@ int cli_cmd_instance_logs(struct cli *cli, struct weft_err *err)
 		snprintf(query, sizeof(query), "/logs?tail=%" PRIu64, cli->tail);
 	path = cli_path("/v1/instances/", cli->args[0], query);
 	r = path ? cli_get(cli, path, &reply, err) : -ENOMEM;
-	if (r == -ENOENT) {
-		*err = (struct weft_err){0};
+	if (r == -ENOENT)
 		return show_service(cli, err);
-	}
 	if (r < 0)
 		return r;
 	if (reply.size == 0)

@@ -62,7 +62,10 @@ int weft_dp_device_check(
 		return 0;
 	weft_err_set(err, EBUSY,
 		"device %s is in another overlay: another weftd's program is on it", device);
-	return weft_err_hint(err, "take it out there, by that weftd's socket: weft -H unix:SOCKET "
-				  "instance detach NAME; or, while this one is stopped, weftd "
-				  "--purge with that one's flags");
+	return weft_err_hint(err,
+		"take it out there, by that weftd's socket: weft -H unix:SOCKET "
+		"instance detach NAME; or, while this one is stopped, weftd "
+		"--purge with that one's flags; if its pins are gone: tc filter "
+		"del dev %s ingress pref 1",
+		device);
 }

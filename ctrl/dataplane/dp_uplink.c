@@ -188,13 +188,15 @@ static int bring_up(struct weft_dp *dp, struct dp_uplink *up, struct weft_err *e
 		return r;
 	}
 	add_gro(dp, up);
+	up->ifindex = ifindex;
+	/* Without published ports, or with those of a predecessor, nodes reach each other all the
+	 * same; it is tried again, as the MTU is not as it is known. */
 	r = dp_publish_attach(dp, ifindex, up->device, err);
 	if (r < 0)
 		return r;
 	r = dp_xdp_attach(
 		dp, &ports, ifindex, up->device, up->xdp, up->whole_sums, &up->choice, err);
 	dp->uplink->xdp_used = (uint8_t)up->choice.used;
-	up->ifindex = ifindex;
 	up->mtu = mtu;
 	return r;
 }

@@ -566,6 +566,7 @@ void handover_flipped(struct service *s)
 static void undo(struct handover *h)
 {
 	h->undo = true;
+	h->barred = false; /* the other one may have said that */
 	h->began_ns = weft_now_ns();
 	go(h, ROLE);
 }

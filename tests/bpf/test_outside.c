@@ -178,10 +178,10 @@ static void datagrams_to_tunnels(void **state)
 			}
 			dropped_here(*state, &f, TUNNEL_FORGED);
 			dropped_here(*state, &cut, TUNNEL_FORGED);
-			/* Who is no peer takes what it likes. */
+			/* Nor to who is no peer: it may be another address of one. */
 			t.daddr = ways[n - 1].v6 ? ROUTER6 : ROUTER;
 			lab_udp(&f, t, 64);
-			passes(*state, &f);
+			dropped_here(*state, &f, TUNNEL_FORGED);
 			/* And TCP is no tunnel's. */
 			t.daddr = to;
 			lab_tcp(&f, t, LAB_SYN, 1);

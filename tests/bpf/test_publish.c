@@ -40,6 +40,14 @@ static void datagrams_too(void **state)
 	lab_udp(&f, (struct lab_tuple){HERE, CALLER, 53, 40000}, 20);
 	assert_int_equal(lab_run(dp, &f), LAB_REDIRECT);
 	assert_tuple(&f, NODE, 5353, inet_addr(CALLER), 40000);
+	/* An answer that would be a datagram of the tunnel, and from this node, is none. */
+	for (uint16_t port = 50103; port <= 50104; port++) {
+		lab_udp(&f, (struct lab_tuple){HERE, "10.30.0.1", port, 5353}, 20);
+		from_outside(&f, NODE);
+		assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+		lab_udp(&f, (struct lab_tuple){HERE, CALLER, 53, port}, 20);
+		assert_int_equal(lab_run(dp, &f), LAB_SHOT);
+	}
 }
 
 static void all_else_is_left_alone(void **state)

@@ -120,6 +120,9 @@ static void about_nothing_of_ours(void **state)
 	assert_int_equal(lab_run_publish(dp, &f), LAB_UNSPEC);
 	/* And of an instance's what is about its own calls. */
 	lab_tcp(&other, (struct lab_tuple){HERE, CALLER, 40009, PORT}, LAB_ACK, 9);
+	lab_ip(&other)->daddr = lab_ip(&other)->saddr;
+	lab_ip(&other)->saddr = inet_addr(CALLER);
+	lab_check_ip(&other);
 	error_about(&f, &other, CALLER, 3, 1, 40);
 	lab_tcp(&other, (struct lab_tuple){HERE, CALLER, PORT, 40009}, LAB_ACK, 9);
 	memcpy(f.data, other.data, ETH_HLEN);

@@ -141,6 +141,7 @@ attach_refused() {
 		lab_weft instance attach x --device engine0 --ns-addr 172.20.5.9 || return 1
 	refused 3 'service shop\.wob: no such service' 'hint: ' -- \
 		lab_weft instance attach x --service shop.wob --device engine0.b --ns-addr 172.20.5.9 || return 1
+	refused 3 'byhand was not started here: weft has no log of it' -- lab_weft logs byhand || return 1
 	refused 2 '10\.30\.0\.9 is not an address' -- \
 		lab_weft instance attach x --device engine0.b --ns-addr 10.30.0.9 || return 1
 	refused 2 'is no name for an instance' -- \

@@ -66,7 +66,7 @@ nothing_left() {
 	local left
 	left=$(
 		ip netns list | grep -F "weft-$LAB_NAME"
-		ls -d "/sys/fs/bpf/weft-$LAB_NAME" 2>/dev/null
+		ls -d "/sys/fs/bpf/weft-$LAB_NAME"* 2>/dev/null
 		find /sys/fs/cgroup -type d -name "weft-$LAB_NAME*" 2>/dev/null
 		grep -F "$1" /proc/self/mountinfo
 		pgrep -af -- "$1" | grep -v "^$$ "
