@@ -347,8 +347,7 @@ static int check_token_file(const struct cli *cli, struct weft_err *err)
 	}
 	if (!S_ISREG(st.st_mode) || !(st.st_mode & 027))
 		return 0;
-	weft_err_set(err, EPERM, "token file %s: others could read or write it",
-		cli->token_file);
+	weft_err_set(err, EPERM, "token file %s: others could read or write it", cli->token_file);
 	return weft_err_hint(err,
 		"chmod 600 %s; if somebody may have read it, weft token new makes another token",
 		cli->token_file);
