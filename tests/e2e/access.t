@@ -184,7 +184,7 @@ readable_tokens() {
 	chmod 640 "$LAB_DIR/tokens.json" && reload && ! in_log 'everybody can read' && chmod 600 "$LAB_DIR/tokens.json" || return 1
 	for mode in 644 604 620 602; do
 		chmod "$mode" "$LAB_DIR/read.token"
-		refused 1 'token file .*/read.token: others than its owner could read or write it' 'hint: chmod 600 .*weft token new' -- \
+		refused 1 'token file .*/read.token: others could read or write it' 'hint: chmod 600 .*weft token new' -- \
 			weft_tls --token-file "$LAB_DIR/read.token" status || return 1
 	done
 	chmod 640 "$LAB_DIR/read.token" && by_cli && chmod 600 "$LAB_DIR/read.token" &&

@@ -241,6 +241,7 @@ follows() {
 	same 'exit status' 0 $? && has "$(cat "$file.err")" "instance $id: (failed|gone)" "going on with instance shop.talk"
 }
 two_talk() { [ "$(sed -n 's/^\(shop\.talk\.[0-9]*\)  line .*/\1/p' "$1" | sort -u | wc -l)" -ge 2 ]; }
+two_lines_each() { lab_weft logs shop.talk --tail 2 >"$1" && two_talk "$1" && [ "$(wc -l <"$1")" = 4 ]; }
 follows_service() {
 	local file=$LAB_DIR/followed-all
 	"$LAB_BUILD/weft" -H "unix:$LAB_SOCKET" logs -f shop.talk --tail 3 >"$file" 2>"$file.err" &
@@ -248,7 +249,7 @@ follows_service() {
 	lab_weft service scale shop.talk 2 >/dev/null && wait_for 60 running shop.talk || return 1
 	wait_for 60 two_talk "$file" || { cat "$file" "$file.err" && return 1; }
 	kill -INT "$FOLLOW" && wait "$FOLLOW"
-	lab_weft logs shop.talk --tail 2 >"$file" && two_talk "$file" && same 'lines' 4 "$(wc -l <"$file")" || return 1
+	wait_for 60 two_lines_each "$file" || { cat "$file" && return 1; }
 	refused 3 'neither an instance nor a service' -- lab_weft logs nobody &&
 		refused 3 'neither an instance nor a service' -- lab_weft logs -f nobody
 }
