@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The next hop to a peer, which the routing table is asked for once a second instead of once a
- * packet: that costs as much as all the rest of the tunnel. It answers where the uplink forwards
- * (its `forwarding` is on); elsewhere the kernel routes each packet. Whom the next hop is, and that
- * it is still there, stays with the kernel's neighbour table. */
+ * packet: that is some 3 % of a round trip between nodes. It answers where the uplink forwards (its
+ * `forwarding` is on); elsewhere the kernel routes each packet. The next hop's hardware address,
+ * and whether it is still there, stay with the kernel's neighbour table. */
 #ifndef WEFT_BPF_NEXTHOP_H
 #define WEFT_BPF_NEXTHOP_H
 

@@ -132,9 +132,11 @@ static int launch(struct weft_vm *vm, const struct weft_accel_state *accel, stru
 	int r;
 
 	if (!accel->installed && vm->image->arch == WEFT_ARCH_AMD64) {
-		if (accel->why[0])
-			return weft_err_set(
-				err, ENOTSUP, "%s %s", vm->machine->program, accel->why);
+		if (accel->why[0]) {
+			weft_err_set(err, ENOTSUP, "%s %s", vm->machine->program, accel->why);
+			return weft_err_hint(
+				err, "%s --version; it is asked again", vm->machine->program);
+		}
 		weft_err_set(err, ENOTSUP, "%s is not installed", vm->machine->program);
 		return weft_err_hint(err, "apt-get install %s", weft_qemu_package(vm->image->arch));
 	}
