@@ -128,9 +128,10 @@ struct in_addr weft_dp_published_at(struct weft_dp *dp);
 struct in6_addr weft_dp_published_at6(struct weft_dp *dp);
 
 /* Live flows per instance, by a sweep of the flow table: TCP flows that have not ended, UDP flows
- * younger than their idle time. ret has WEFT_DP_MAX_INSTANCES elements, indexed by instance id.
+ * younger than their idle time. ret has WEFT_DP_MAX_INSTANCES elements, indexed by instance id;
+ * ret_reverse likewise, of their answers' entries, or is NULL.
  * The sweep also removes what has expired: call it every few minutes at least. */
-int weft_dp_flows_count(struct weft_dp *dp, uint32_t *ret);
+int weft_dp_flows_count(struct weft_dp *dp, uint32_t *ret, uint32_t *ret_reverse);
 /* Forget all flows of one backend (end of a drain): its clients' next packets are new flows, and a
  * TCP segment that is not a SYN is dropped or reset. */
 int weft_dp_flows_purge(struct weft_dp *dp, uint32_t instance);
@@ -172,9 +173,10 @@ struct weft_dp_flow {
 	uint32_t idle_s;
 	const char *state; /* "syn", "established", "closing", "udp" ... */
 };
-/* Calls cb for each live entry until it returns non-zero, and returns that. */
-int weft_dp_flows_each(struct weft_dp *dp, int (*cb)(void *userdata, const struct weft_dp_flow *f),
-	void *userdata);
+/* Calls cb for each live entry of the table's n places from first on, until it returns non-zero, and
+ * returns that. Behind the table's end there is nothing. */
+int weft_dp_flows_each(struct weft_dp *dp, uint64_t first, uint64_t n,
+	int (*cb)(void *userdata, const struct weft_dp_flow *f), void *userdata);
 
 /* How packets are hooked: "tcx" or "clsact"; and the flow table's size. */
 const char *weft_dp_hook(struct weft_dp *dp);

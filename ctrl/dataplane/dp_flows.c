@@ -71,11 +71,13 @@ int weft_dp_flows_purge(struct weft_dp *dp, uint32_t instance)
 
 /* Words also age here: their time stamp wraps, and an entry that nobody looks for would seem young
  * again after that. */
-int weft_dp_flows_count(struct weft_dp *dp, uint32_t *ret)
+int weft_dp_flows_count(struct weft_dp *dp, uint32_t *ret, uint32_t *ret_reverse)
 {
 	uint64_t *place = words(dp), *end = place + words_count(dp), now = coarse_ns();
 
 	memset(ret, 0, WEFT_DP_MAX_INSTANCES * sizeof(*ret));
+	if (ret_reverse)
+		memset(ret_reverse, 0, WEFT_DP_MAX_INSTANCES * sizeof(*ret_reverse));
 	for (; place < end; place++) {
 		uint64_t word = load(place);
 
@@ -83,8 +85,12 @@ int weft_dp_flows_count(struct weft_dp *dp, uint32_t *ret)
 			continue;
 		if (orphaned(dp, word) || weft_flow_expired(word, now))
 			drop(place, word);
-		else if (!(word & WEFT_FLOW_REVERSE) && weft_flow_live(word, now))
+		else if (!weft_flow_live(word, now))
+			continue;
+		else if (!(word & WEFT_FLOW_REVERSE))
 			ret[weft_flow_id(word)]++;
+		else if (ret_reverse)
+			ret_reverse[weft_flow_id(word)]++;
 	}
 	dp_sockmap_sweep(dp);
 	return 0;
@@ -103,10 +109,11 @@ static const char *state_name(uint32_t state)
 	return state < ARRAY_SIZE(names) && names[state] ? names[state] : "unknown";
 }
 
-int weft_dp_flows_each(
-	struct weft_dp *dp, int (*cb)(void *userdata, const struct weft_dp_flow *f), void *userdata)
+int weft_dp_flows_each(struct weft_dp *dp, uint64_t first, uint64_t n,
+	int (*cb)(void *userdata, const struct weft_dp_flow *f), void *userdata)
 {
-	uint64_t *place = words(dp), *end = place + words_count(dp), now = coarse_ns();
+	uint64_t all = words_count(dp), from = first < all ? first : all, now = coarse_ns();
+	uint64_t *place = words(dp) + from, *end = place + (n < all - from ? n : all - from);
 	int r = 0;
 
 	for (; place < end && r == 0; place++) {

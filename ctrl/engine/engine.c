@@ -127,7 +127,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)source;
 	(void)usec;
 	if (needs_flows(e) || now >= e->sweep_ns) {
-		weft_dp_flows_count(e->dp, e->flows); /* also takes out what has expired */
+		engine_count_flows(e);
 		e->sweep_ns = now + SWEEP_NS;
 	}
 	check_store(e, now);

@@ -247,7 +247,7 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 /* What the data plane holds and counts; service NULL: of all. */
 int weft_engine_dp_lb(
 	struct weft_engine *e, const char *service, json_t **ret, struct weft_err *err);
-/* A page of the flow table: {"items", "total", "capacity", "next"}. */
+/* A page of the flow table: {"items", "total", "counted_ms", "capacity", "next"}. */
 struct weft_flow_query {
 	const char *service, *instance, *peer; /* of these alone; NULL: of all */
 	uint64_t after;                        /* the page before this one's "next", or 0 */

@@ -216,7 +216,9 @@ struct weft_engine {
 	uint64_t started_ns;
 	uint32_t last_instance_id;
 	uint32_t last_ns_host, last_inst_host;
-	uint32_t flows[WEFT_DP_MAX_INSTANCES];
+	uint32_t flows[WEFT_DP_MAX_INSTANCES];         /* as they were counted last, */
+	uint32_t flows_reverse[WEFT_DP_MAX_INSTANCES]; /* and their answers' entries, */
+	int64_t flows_ms;                              /* then; 0: never yet */
 	uint64_t sweep_ns;  /* when they are counted next, at the latest */
 	uint64_t policy_ns; /* when measurements are looked at next */
 	struct weft_link_watch *links;
@@ -240,6 +242,9 @@ struct weft_engine {
 /* changes.c: what differs between two descriptors of one service, appended to list: {"key", "from",
  * "to"}, of which a missing one is not there. */
 void descriptor_changes(const json_t *before, const json_t *after, json_t *list);
+
+/* view_flows.c: go over the whole table, which also takes out what has expired. */
+void engine_count_flows(struct weft_engine *e);
 
 /* node.c: addresses, capacity, runtimes */
 struct runtime_slot *engine_runtime(struct weft_engine *e, enum weft_virt virt);

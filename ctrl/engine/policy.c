@@ -159,7 +159,7 @@ void policy_tick(struct weft_engine *e, uint64_t now)
 	for (struct service *s = e->services; s; s = s->next)
 		any |= is_measured(s, WEFT_DP_LEAST_LOADED);
 	if (any)
-		weft_dp_flows_count(e->dp, e->flows);
+		engine_count_flows(e);
 	for (struct service *s = e->services; s; s = s->next)
 		if (!s->deleting)
 			consider(s, now);

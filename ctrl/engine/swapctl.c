@@ -161,7 +161,7 @@ static void observe(struct service *s, uint64_t now, struct weft_swap_observatio
 	};
 	/* What was counted before the weights had moved says nothing about who is left. */
 	if (s->swap->state == WEFT_SWAP_DRAIN)
-		weft_dp_flows_count(s->engine->dp, s->engine->flows);
+		engine_count_flows(s->engine);
 	for (struct instance *i = s->engine->instances; i; i = i->next)
 		if (i->service == s)
 			observe_instance(i, o);

@@ -186,11 +186,6 @@ int view_items(json_t *list, json_t **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-static void count_flows(struct weft_engine *e)
-{
-	weft_dp_flows_count(e->dp, e->flows);
-}
-
 int weft_engine_services(struct weft_engine *e, json_t **ret, struct weft_err *err)
 {
 	json_t *list = json_array();
@@ -218,7 +213,7 @@ int weft_engine_instances(struct weft_engine *e, json_t **ret, struct weft_err *
 	json_t *list = json_array();
 
 	(void)err;
-	count_flows(e);
+	engine_count_flows(e);
 	for (struct instance *i = e->instances; i; i = i->next)
 		json_array_insert_new(list, 0, view_instance(i));
 	return view_items(list, ret);
@@ -237,7 +232,7 @@ int weft_engine_instance(
 
 	if (!i)
 		return view_no_instance(name, err);
-	count_flows(e);
+	engine_count_flows(e);
 	*ret = view_instance(i);
 	return 0;
 }
@@ -363,7 +358,7 @@ int weft_engine_status(struct weft_engine *e, json_t **ret, struct weft_err *err
 	json_t *dp;
 
 	(void)err;
-	count_flows(e);
+	engine_count_flows(e);
 	for (struct service *s = e->services; s; s = s->next) {
 		services++;
 		swaps += s->swap != NULL;

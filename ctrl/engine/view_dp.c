@@ -100,7 +100,7 @@ int weft_engine_dp_lb(
 	if (r < 0)
 		return r;
 	list = json_array();
-	weft_dp_flows_count(e->dp, e->flows);
+	engine_count_flows(e);
 	for (struct service *s = e->services; s; s = s->next)
 		for (int policy = 0; policy < WEFT_DP_POLICIES; policy++)
 			if ((!only || only == s) && service_called_by(s, policy))

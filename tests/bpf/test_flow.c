@@ -221,10 +221,10 @@ static void both_directions_share_a_state(void **state)
 	unsigned n[2] = {0}, m[2] = {0};
 
 	weights(dp, 0, 0, 1);
-	weft_dp_flows_each(dp, count_states, n);
+	weft_dp_flows_each(dp, 0, UINT64_MAX, count_states, n);
 	segment(dp, 17500, LAB_SYN, 1);
 	segment(dp, 17500, LAB_ACK, 2);
-	weft_dp_flows_each(dp, count_states, m);
+	weft_dp_flows_each(dp, 0, UINT64_MAX, count_states, m);
 	assert_int_equal(m[0], n[0] + 1);
 	assert_int_equal(m[1], n[1] + 1);
 }

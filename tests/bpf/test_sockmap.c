@@ -273,7 +273,7 @@ static uint32_t live(uint32_t id)
 	uint32_t *n = calloc(WEFT_DP_MAX_INSTANCES, sizeof(*n)), r;
 
 	assert_non_null(n);
-	weft_dp_flows_count(sc.dp, n);
+	weft_dp_flows_count(sc.dp, n, NULL);
 	r = n[id];
 	free(n);
 	return r;
@@ -313,7 +313,7 @@ static uint32_t idle(void)
 {
 	uint32_t seconds = 0;
 
-	weft_dp_flows_each(sc.dp, oldest, &seconds);
+	weft_dp_flows_each(sc.dp, 0, UINT64_MAX, oldest, &seconds);
 	return seconds;
 }
 

@@ -123,7 +123,7 @@ uint32_t lab_live(struct weft_dp *dp, uint32_t id)
 {
 	static uint32_t n[WEFT_DP_MAX_INSTANCES];
 
-	assert_int_equal(weft_dp_flows_count(dp, n), 0);
+	assert_int_equal(weft_dp_flows_count(dp, n, NULL), 0);
 	return n[id];
 }
 
