@@ -370,10 +370,22 @@ static int check_name(struct weft_engine *e, const char *name, struct weft_err *
 			"not \"host\"",
 			NAME_MAX_LEN);
 	}
-	if (!instance_find(e, name))
-		return 0;
-	weft_err_set(err, EEXIST, "instance %s is there already", name);
-	return weft_err_hint(err, "weft instance show %s", name);
+	if (instance_find(e, name)) {
+		weft_err_set(err, EEXIST, "instance %s is there already", name);
+		return weft_err_hint(err, "weft instance show %s", name);
+	}
+	/* Logs, weights by number and swaps would take it for one of those. */
+	for (const struct service *s = e->services; s; s = s->next)
+		if (instance_name_is_of(s, name)) {
+			weft_err_set(err, EEXIST,
+				"instance %s: so service %s names its own instances, this or a "
+				"later one",
+				name, s->name);
+			return weft_err_hint(err,
+				"attach it by another name, also if it is to be one of the "
+				"service's backends");
+		}
+	return 0;
 }
 
 bool weft_ns_addr_valid(struct in_addr a)

@@ -73,15 +73,35 @@ bool instance_is_new(const struct instance *inst)
 
 /* Runtimes take names of at most 76 characters (containerd's limit); a service's may be longer, and
  * is then cut and told apart by a hash (FNV-1a) of the whole. */
-static char *make_name(const struct service *s)
+static void name_stem(const struct service *s, char ret[MAX_NAME_KEPT + 1])
 {
 	uint32_t hash = 2166136261u;
 
+	snprintf(ret, MAX_NAME_KEPT + 1, "%s", s->name);
 	if (strlen(s->name) <= MAX_NAME_KEPT)
-		return weft_strf("%s.%u", s->name, s->next_number);
+		return;
 	for (const char *p = s->name; *p; p++)
 		hash = (hash ^ (unsigned char)*p) * 16777619u;
-	return weft_strf("%.*s-%08x.%u", MAX_NAME_KEPT - 9, s->name, hash, s->next_number);
+	snprintf(ret + MAX_NAME_KEPT - 9, 10, "-%08x", hash);
+}
+
+static char *make_name(const struct service *s)
+{
+	char stem[MAX_NAME_KEPT + 1];
+
+	name_stem(s, stem);
+	return weft_strf("%s.%u", stem, s->next_number);
+}
+
+bool instance_name_is_of(const struct service *s, const char *name)
+{
+	char stem[MAX_NAME_KEPT + 1];
+	size_t n;
+
+	name_stem(s, stem);
+	n = strlen(stem);
+	return strncmp(name, stem, n) == 0 && name[n] == '.' && name[n + 1] &&
+	       !name[n + 1 + strspn(name + n + 1, "0123456789")];
 }
 
 int instance_new(struct service *s, const struct weft_sla_variant *v, struct instance **ret,
@@ -100,7 +120,7 @@ int instance_new(struct service *s, const struct weft_sla_variant *v, struct ins
 	inst->tap_fd = -1;
 	inst->rtt_us = inst->load = -1;
 	inst->created_ms = weft_realtime_ms();
-	/* One that was attached may have taken a name of ours. */
+	/* One that was attached before there was such a service may have taken a name of ours. */
 	while ((inst->name = make_name(s)) && instance_find(e, inst->name)) {
 		free(inst->name);
 		s->next_number++;

@@ -352,6 +352,8 @@ const char *instance_kind(const struct instance *inst); /* its virtualization, o
 char *instance_mac(const struct instance *inst, char buf[18]);
 int phase_parse(const char *s);
 struct instance *instance_find(struct weft_engine *e, const char *name);
+/* Would the service name one of its own instances so, now, later or in the past? */
+bool instance_name_is_of(const struct service *s, const char *name);
 /* Make a record for one more instance of a variant, with addresses; not stored, not started. */
 int instance_new(struct service *s, const struct weft_sla_variant *v, struct instance **ret,
 	struct weft_err *err);

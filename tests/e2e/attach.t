@@ -48,10 +48,10 @@ other_veth() {
 		in_b ip route add default via 172.20.5.1
 }
 
-# What of the device could be changed: all but counters.
+# What of the device could be changed: all but counters, and addresses that are new.
 device_state() {
 	lab_in ip -d -j link show engine0.b | jq -cS 'map(del(.stats, .stats64) | del(.. | .forward_delay_timer?))'
-	lab_in ip -j addr show engine0.b | jq -cS 'map(.addr_info)'
+	lab_in ip -j addr show engine0.b | jq -cS 'map(.addr_info | map(del(.tentative)))'
 	lab_in tc qdisc show dev engine0.b
 	lab_in bridge link show dev engine0.b
 	in_b ip route
@@ -131,6 +131,12 @@ attach_refused() {
 		lab_weft instance attach twice --device engine0.b --ns-addr 172.20.5.9 || return 1
 	refused 4 'instance byhand is there already' 'hint: ' -- \
 		lab_weft instance attach byhand --device engine0.b --ns-addr 172.20.5.9 || return 1
+	# Names that the service has given, or will give, to its own.
+	local n
+	for n in 3 17 0; do
+		refused 4 "instance shop\.web\.$n: so service shop\.web names its own" 'hint: attach it by another name' -- \
+			lab_weft instance attach "shop.web.$n" --device engine0.b --ns-addr 172.20.5.9 || return 1
+	done
 	refused 4 'address 172\.20\.5\.2 is already taken by byhand' -- \
 		lab_weft instance attach x --device engine0.b --ns-addr 172.20.5.2 || return 1
 	refused 4 'weft0\.[0-9]+ is weft.s own' -- \
@@ -149,6 +155,21 @@ attach_refused() {
 	refused 4 'shop\.web\.1 is run by weft' 'hint: ' -- lab_weft instance detach shop.web.1 || return 1
 	refused 3 'no such instance' -- lab_weft instance detach nobody || return 1
 	same instances 3 "$(lab_weft instance list -o json | jq '.items | length')"
+}
+
+# A name that a service's own would have, taken before there was that service: it leaves it out.
+named_before() {
+	lab_weft instance attach shop.other.2 --netns "/run/netns/$LAB_NS-c" --ns-addr 10.18.0.40 || return 1
+	descriptor shop.other 1 '.applications[0].microservices[0].addresses.rr_ip = "10.30.0.3"'
+	lab_weft apply -f "$LAB_DIR/shop.other.json" --wait --timeout 30 -o name || return 1
+	lab_weft service scale shop.other 2 || return 1
+	wait_for 30 is_in shop.other.3 ready || return 1
+	same "the service's own" 'shop.other.1 shop.other.3' \
+		"$(lab_weft instance list -o json | jq -r '.items | map(select(.service == "shop.other").id) | sort | join(" ")')" &&
+		same 'whose it is' 'ready attached null' "$(instance shop.other.2 '"\(.phase) \(.virtualization) \(.service)"')" || return 1
+	refused 3 'shop\.other has no instance 2' -- lab_weft service weights shop.other 1=1 2=1 || return 1
+	lab_weft service weights shop.other 1=1 3=1 -o name || return 1
+	lab_weft service delete shop.other --wait --timeout 30 && lab_weft instance detach shop.other.2
 }
 
 # --- weights -------------------------------------------------------------------------------------
@@ -316,6 +337,7 @@ tap "its engine's own traffic goes on" own_traffic
 tap 'it calls the service, which it is part of' calls_the_service
 tap 'a plain client, by its namespace' plain_client
 tap 'what cannot be attached is refused' attach_refused
+tap "a service's name for its own, taken before" named_before
 tap 'a hand-started machine on a tap' virtual_machine
 tap 'the guest serves' guest_serves
 tap 'a guest that is silent gets no new flows' silent_machine
