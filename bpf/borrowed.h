@@ -7,6 +7,7 @@
 
 #include "bpf/arp.h"
 #include "bpf/nat6.h"
+#include "bpf/nd.h"
 
 #define IP_DADDR_OFF  (ETH_HLEN + 16)
 #define ARP_TPA_OFF   (ETH_HLEN + 24)
@@ -21,12 +22,18 @@ static __always_inline bool is_overlays(__be32 addr)
 	return in_overlay(addr) && bpf_map_lookup_elem(&ns_addrs, &addr);
 }
 
-static __always_inline bool is_overlays6(struct __sk_buff *skb, __u32 off, const __be32 own[4])
+/* asked: it is the address that a solicitation asks for. A gateway of another engine may have the
+ * name of weft's; user space knows. */
+static __always_inline bool is_overlays6(
+	struct __sk_buff *skb, bool asked, const struct weft_bpf_instance *own)
 {
+	__u32 off = asked ? ND_TARGET_OFF : ETH_HLEN + IP6_DADDR_OFF;
 	__be32 addr[4];
 
-	if (bpf_skb_load_bytes(skb, off, addr, sizeof(addr)) || same_addr6(addr, own))
+	if (bpf_skb_load_bytes(skb, off, addr, sizeof(addr)) || same_addr6(addr, own->ns_addr6))
 		return false;
+	if (asked && own->active & WEFT_INSTANCE_GATEWAY6 && is_gateway6(addr))
+		return true;
 	if ((addr[0] & bpf_htonl(WEFT_SEMANTIC6_MASK)) == bpf_htonl(WEFT_SEMANTIC6_NET))
 		return true;
 	return (addr[0] & bpf_htonl(WEFT_OVERLAY6_MASK)) == bpf_htonl(WEFT_OVERLAY6_NET) &&
@@ -58,8 +65,7 @@ static __noinline bool for_overlay(struct __sk_buff *skb, const struct weft_bpf_
 		return !bpf_skb_load_bytes(skb, ARP_TPA_OFF, &addr, sizeof(addr)) &&
 		       addr != own->ns_addr && is_overlays(addr);
 	case bpf_htons(ETH_P_IPV6):
-		return is_overlays6(skb, is_solicit(skb) ? ND_TARGET_OFF : ETH_HLEN + IP6_DADDR_OFF,
-			own->ns_addr6);
+		return is_overlays6(skb, is_solicit(skb), own);
 	default:
 		return false;
 	}

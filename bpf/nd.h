@@ -50,7 +50,8 @@ static __always_inline bool is_gateway6(const __be32 addr[4])
 	return addr[0] == bpf_htonl(0xfe800000) && !addr[1] && !addr[2] && addr[3] == bpf_htonl(1);
 }
 
-/* What RFC 4861, 7.1.1 wants of a solicitation, and that it names no other than its sender. */
+/* What RFC 4861, 7.1.1 wants of a solicitation, and that it names no other than its sender; whose
+ * device it is may have other addresses of its own there. */
 static __always_inline int nd_check(struct __sk_buff *skb, const struct packet *p,
 	const struct weft_bpf_instance *from, const struct ipv6hdr *ip)
 {
@@ -63,7 +64,8 @@ static __always_inline int nd_check(struct __sk_buff *skb, const struct packet *
 		return DROP(TRUNCATED);
 	if (ip->hop_limit != 255 || nd->code || is_multicast6(nd->target))
 		return DROP(MALFORMED);
-	if (!probe && !is_link_local6(saddr) && !same_addr6(saddr, from->ns_addr6))
+	if (!probe && !is_link_local6(saddr) && !(from->active & WEFT_INSTANCE_BORROWED) &&
+		!same_addr6(saddr, from->ns_addr6))
 		return DROP(SPOOFED_ADDR);
 	if (!l4_holds(p, ND_ANSWER_LEN))
 		return 0;

@@ -116,10 +116,12 @@ enum weft_device {
 
 /* A cache line. An instance has addresses of one family or of both; an absent one is 0. */
 /* All other fields are valid; its device carries other traffic too, which is none of weft's
- * business; and that device got its clsact qdisc from weft, which takes it away again. */
+ * business; that device got its clsact qdisc from weft, which takes it away again; and the gateway
+ * fe80::1 is weft there all the same, as on its own devices. */
 #define WEFT_INSTANCE_ACTIVE   1
 #define WEFT_INSTANCE_BORROWED 2
 #define WEFT_INSTANCE_QDISC    4
+#define WEFT_INSTANCE_GATEWAY6 8
 
 struct weft_bpf_instance {
 	__be32 ns_addr;

@@ -64,6 +64,7 @@ struct weft_dp_instance {
 	enum weft_dp_device device;
 	bool borrowed; /* the device carries other traffic too: what is not for the overlay passes
 			  by it, and removing the instance leaves the device as it was */
+	bool gateway6; /* borrowed, with an ns_addr6: nobody but weft is its gateway fe80::1 */
 	uint32_t peer; /* REMOTE: the peer it is behind, and no ifindex and mac; else 0 */
 };
 
@@ -173,8 +174,8 @@ struct weft_dp_flow {
 	uint32_t idle_s;
 	const char *state; /* "syn", "established", "closing", "udp" ... */
 };
-/* Calls cb for each live entry of the table's n places from first on, until it returns non-zero, and
- * returns that. Behind the table's end there is nothing. */
+/* Calls cb for each live entry of the table's n places from first on, until it returns non-zero,
+ * and returns that. Behind the table's end there is nothing. */
 int weft_dp_flows_each(struct weft_dp *dp, uint64_t first, uint64_t n,
 	int (*cb)(void *userdata, const struct weft_dp_flow *f), void *userdata);
 

@@ -298,6 +298,7 @@ static uint8_t active_flags(struct weft_dp *dp, const struct weft_dp_instance *i
 	if (!i->borrowed)
 		return WEFT_INSTANCE_ACTIVE;
 	return WEFT_INSTANCE_ACTIVE | WEFT_INSTANCE_BORROWED |
+	       (i->gateway6 && !dp_any6(&i->ns_addr6) ? WEFT_INSTANCE_GATEWAY6 : 0) |
 	       (made_qdisc || has ? WEFT_INSTANCE_QDISC : 0);
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "ctrl/base/util.h"
+#include "ctrl/dataplane/link.h"
 #include "ctrl/dataplane/link_nl.h"
 
 #define IFLA_TARGET_NETNSID_ 46 /* linux/if_link.h clashes with net/if.h */
@@ -142,6 +143,26 @@ static int get_nsid(struct weft_nl *nl, const char *path, int *ret, struct weft_
 	return weft_nl_result(nl, r, err, "network namespace %s", path);
 }
 
+/* The index of the link that has that address, 0: none has, or not the one that only says. */
+static int who_has(struct weft_nl *nl, const struct weft_nl_ip *ip, int only)
+{
+	_cleanup_(nl_cache_freep) struct nl_cache *cache = NULL;
+	size_t size = ip->family == AF_INET ? sizeof(ip->v4) : sizeof(ip->v6);
+
+	if (rtnl_addr_alloc_cache(nl->sk, &cache) < 0)
+		return 0;
+	for (struct nl_object *o = nl_cache_get_first(cache); o; o = nl_cache_get_next(o)) {
+		struct nl_addr *local = rtnl_addr_get_local((struct rtnl_addr *)o);
+		int ifindex = rtnl_addr_get_ifindex((struct rtnl_addr *)o);
+
+		if (local && nl_addr_get_family(local) == ip->family &&
+			(!only || only == ifindex) &&
+			memcmp(nl_addr_get_binary_addr(local), &ip->v6, size) == 0)
+			return ifindex;
+	}
+	return 0;
+}
+
 /* --- looking -------------------------------------------------------------------------------------
  */
 
@@ -252,6 +273,14 @@ static int find_macvtap(const struct links *ours, struct rtnl_link *link, struct
 	return take_host_side(host, false, f, err);
 }
 
+static void look_around(struct weft_nl *nl, const struct links *ours, struct weft_link_found *f)
+{
+	const struct weft_nl_ip gateway = weft_nl_ip6(&weft_link_gateway6);
+	struct rtnl_link *host = by_index(ours, (int)f->ifindex);
+
+	f->alone = host && !rtnl_link_get_master(host) && !who_has(nl, &gateway, (int)f->ifindex);
+}
+
 int weft_link_find_device(const char *device, struct weft_link_found *ret, struct weft_err *err)
 {
 	_cleanup_(links_done) struct links ours = {0};
@@ -286,9 +315,11 @@ int weft_link_find_device(const char *device, struct weft_link_found *ret, struc
 			type ? "a " : "a device of the machine itself", type ? type : "");
 		r = weft_err_hint(err, "name the veth or tap that is one instance's alone");
 	}
-	if (r == 0)
-		*ret = f;
-	return r;
+	if (r < 0)
+		return r;
+	look_around(&nl, &ours, &f);
+	*ret = f;
+	return 0;
 }
 
 /* --- a namespace --------------------------------------------------------------------------------
@@ -307,23 +338,6 @@ static struct rtnl_link *host_side_of(
 			       rtnl_link_get_link(host) == rtnl_link_get_ifindex(end)
 		       ? host
 		       : NULL;
-}
-
-/* The index of the link that has addr, 0: none. */
-static int who_has(struct weft_nl *nl, struct in_addr addr)
-{
-	_cleanup_(nl_cache_freep) struct nl_cache *cache = NULL;
-
-	if (rtnl_addr_alloc_cache(nl->sk, &cache) < 0)
-		return 0;
-	for (struct nl_object *o = nl_cache_get_first(cache); o; o = nl_cache_get_next(o)) {
-		struct nl_addr *local = rtnl_addr_get_local((struct rtnl_addr *)o);
-
-		if (local && nl_addr_get_family(local) == AF_INET &&
-			memcmp(nl_addr_get_binary_addr(local), &addr, sizeof(addr)) == 0)
-			return rtnl_addr_get_ifindex((struct rtnl_addr *)o);
-	}
-	return 0;
 }
 
 static int choose(const struct links *ours, const struct links *theirs, int nsid, int holder,
@@ -365,6 +379,7 @@ int weft_link_find_netns(
 {
 	_cleanup_(links_done) struct links ours = {0}, theirs = {0};
 	_cleanup_(weft_nl_close) struct weft_nl here = {}, there = {};
+	const struct weft_nl_ip ip = weft_nl_ip4(addr);
 	struct weft_link_found f = {0};
 	int nsid = OURS, r;
 
@@ -378,8 +393,10 @@ int weft_link_find_netns(
 	if (r == 0)
 		r = list_links(&there, OURS, &theirs, err);
 	if (r == 0)
-		r = choose(&ours, &theirs, nsid, who_has(&there, addr), netns, &f, err);
-	if (r == 0)
-		*ret = f;
-	return r;
+		r = choose(&ours, &theirs, nsid, who_has(&there, &ip, 0), netns, &f, err);
+	if (r < 0)
+		return r;
+	look_around(&here, &ours, &f);
+	*ret = f;
+	return 0;
 }

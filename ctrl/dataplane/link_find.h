@@ -14,6 +14,8 @@ struct weft_link_found {
 	char host_side[IFNAMSIZ]; /* the device in our namespace that all of its packets come by */
 	uint32_t ifindex;
 	bool elsewhere; /* it is a veth whose other end is in another namespace */
+	bool alone;     /* no bridge or the like has it, and it has not the address fe80::1 itself:
+			   nobody on our side is the gateway of that name */
 	bool has_mac;
 	uint8_t mac[6]; /* of what is behind it: a veth's other end, a macvtap's guest */
 };

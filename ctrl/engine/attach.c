@@ -245,6 +245,7 @@ static int join(struct instance *inst, struct weft_err *err)
 		memcpy(inst->mac, f.mac, sizeof(inst->mac));
 	memcpy(dpi.mac, inst->mac, sizeof(dpi.mac));
 	dpi.ifindex = f.ifindex;
+	dpi.gateway6 = f.alone;
 	dpi.device = f.elsewhere ? WEFT_DP_DEV_PEER : WEFT_DP_DEV_DIRECT;
 	r = weft_dp_instance_set(inst->engine->dp, &dpi, err);
 	if (r < 0)

@@ -126,9 +126,8 @@ int weft_engine_dp_flows(
 	p.items = json_array();
 	for (struct instance *i = e->instances; i && p.by_id; i = i->next)
 		p.by_id[i->id] = i;
-	r = p.by_id && p.items
-		    ? weft_dp_flows_each(e->dp, q->after, PLACES_AT_ONCE, add, &p)
-		    : -ENOMEM;
+	r = p.by_id && p.items ? weft_dp_flows_each(e->dp, q->after, PLACES_AT_ONCE, add, &p)
+			       : -ENOMEM;
 	if (r >= 0)
 		*ret = answer(e, &p);
 	free(p.by_id);

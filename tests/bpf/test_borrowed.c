@@ -3,6 +3,7 @@
  * when the instance is removed the device is as it was. */
 #include <linux/if_ether.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,16 +29,23 @@ static struct weft_dp *open_dp(bool clsact)
 	return dp;
 }
 
-/* Instance n on its device, which is borrowed, with an address of another engine's network. */
-static void borrow(struct weft_dp *dp, uint32_t n, const char *ns_addr)
+/* Instance n on its device, which is borrowed, with an address of another engine's network; is its
+ * gateway fe80::1 weft? */
+static void borrow_as(struct weft_dp *dp, uint32_t n, const char *ns_addr, bool gateway6)
 {
 	struct weft_dp_instance inst = lab_instance(n, 0);
 	struct weft_err err = {0};
 
 	inst.borrowed = true;
+	inst.gateway6 = gateway6;
 	inst.ns_addr.s_addr = lab_addr(ns_addr);
 	if (weft_dp_instance_set(dp, &inst, &err) < 0)
 		fail_msg("%s", err.msg);
+}
+
+static void borrow(struct weft_dp *dp, uint32_t n, const char *ns_addr)
+{
+	borrow_as(dp, n, ns_addr, false);
 }
 
 static void make_device(uint32_t n)
@@ -250,6 +258,81 @@ static void the_overlay_answers_arp_for_itself(void **state)
 	}
 }
 
+static void advertised(struct weft_dp *dp, struct lab_frame *f, const char *target, int line)
+{
+	struct in6_addr addr = lab_addr6(target);
+
+	if (lab_run(dp, f) != LAB_REDIRECT)
+		fail_msg("line %d: %s: verdict %d", line, target, f->verdict);
+	assert_int_equal(f->data[ETH_HLEN + 40], 136);
+	assert_memory_equal(f->data + ETH_HLEN + 48, &addr, sizeof(addr));
+	assert_memory_equal(f->data + ETH_HLEN + 66, "\2weft\1", 6);
+	assert_true(lab_sums_right(f));
+}
+#define ADVERTISED(dp, f, target) advertised(dp, f, target, __LINE__)
+
+static void the_overlay_answers_for_its_neighbours(void **state)
+{
+	struct lab_frame f;
+
+	lab_solicit(&f, 2, "", "fc00::1");
+	ADVERTISED(*state, &f, "fc00::1");
+	lab_solicit(&f, 2, "2001:db8::7", "fc00::1"); /* another address that it has */
+	ADVERTISED(*state, &f, "fc00::1");
+	lab_solicit(&f, 2, "::", "fc00::2"); /* its own: is there another? */
+	passes(*state, &f);
+	lab_solicit(&f, 2, "", "2001:db8::1");
+	passes(*state, &f);
+}
+
+static void a_gateway_of_the_same_name_is_left_alone(void **state)
+{
+	static const char *const sources[] = {"", "fe80::ff:fe00:2", "2001:db8::7", "::"};
+	struct in6_addr gateway = lab_addr6("fe80::1");
+	struct lab_frame f;
+
+	for (size_t i = 0; i < sizeof(sources) / sizeof(*sources); i++) {
+		lab_solicit(&f, 2, sources[i], "fe80::1");
+		passes(*state, &f);
+	}
+	lab_solicit(&f, 2, "", "fe80::1");
+	memcpy(&lab_ip6(&f)->daddr, &gateway, sizeof(gateway));
+	lab_check_icmp(&f);
+	passes(*state, &f);
+}
+
+/* As on a device that weft made, whichever way it is asked. */
+static void it_is_the_gateway_where_nobody_else_is(void **state)
+{
+	static const char *const sources[] = {"", "fe80::ff:fe00:2", "2001:db8::7", "::"};
+	struct in6_addr gateway = lab_addr6("fe80::1"), routers = lab_addr6("ff02::2");
+	struct lab_frame f;
+
+	borrow_as(*state, 2, "172.20.5.2", true);
+	for (size_t i = 0; i < sizeof(sources) / sizeof(*sources); i++) {
+		lab_solicit(&f, 2, sources[i], "fe80::1");
+		ADVERTISED(*state, &f, "fe80::1");
+	}
+	lab_solicit(&f, 2, "", "fe80::1"); /* is it still there? */
+	memcpy(&lab_ip6(&f)->daddr, &gateway, sizeof(gateway));
+	lab_check_icmp(&f);
+	ADVERTISED(*state, &f, "fe80::1");
+	lab_solicit(&f, 2, "", "fe80::2");
+	passes(*state, &f);
+	lab_solicit(&f, 2, "::", "fc00::2");
+	passes(*state, &f);
+	/* Whoever else is on the device may be a router. */
+	lab_solicit(&f, 2, "", "fe80::1");
+	memcpy(&lab_ip6(&f)->daddr, &routers, sizeof(routers));
+	f.data[ETH_HLEN + 40] = 133;
+	lab_check_icmp(&f);
+	passes(*state, &f);
+	/* And no longer, once somebody else is. */
+	borrow_as(*state, 2, "172.20.5.2", false);
+	lab_solicit(&f, 2, "", "fe80::1");
+	passes(*state, &f);
+}
+
 /* Set again without it, a device is wholly weft's. */
 static void it_may_become_ours(void **state)
 {
@@ -339,6 +422,9 @@ int main(void)
 		TEST(overlay_traffic_is_handled),
 		TEST(overlay_traffic_is_checked),
 		TEST(the_overlay_answers_arp_for_itself),
+		TEST(the_overlay_answers_for_its_neighbours),
+		TEST(a_gateway_of_the_same_name_is_left_alone),
+		TEST(it_is_the_gateway_where_nobody_else_is),
 		TEST(it_may_become_ours),
 		cmocka_unit_test_teardown(a_qdisc_is_taken_away_by_who_made_it, clean),
 		cmocka_unit_test_teardown(a_qdisc_that_others_use_stays, clean),

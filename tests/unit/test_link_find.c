@@ -126,6 +126,23 @@ static void a_veth_into_another_namespace(void **state)
 	is("va", true, "02:00:00:00:00:0a");
 }
 
+static void whether_another_is_its_gateway(void **state)
+{
+	(void)state;
+	assert_int_equal(by_device("va"), 0);
+	assert_true(f.alone);
+	sh("ip link add other type bridge && ip addr add fe80::1/64 dev other nodad");
+	assert_int_equal(by_netns(there, "172.20.5.2"), 0);
+	assert_true(f.alone);
+	sh("ip addr add fe80::1/64 dev va nodad");
+	assert_int_equal(by_netns(there, "172.20.5.2"), 0);
+	assert_false(f.alone);
+	sh("ip addr del fe80::1/64 dev va && ip link add br1 type bridge && "
+	   "ip link set va master br1");
+	assert_int_equal(by_device("va"), 0);
+	assert_false(f.alone);
+}
+
 static void a_guest_on_a_macvtap(void **state)
 {
 	(void)state;
@@ -287,6 +304,7 @@ int main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_veth_into_another_namespace),
+		TEST(whether_another_is_its_gateway),
 		TEST(a_guest_on_a_macvtap),
 		TEST(several_veths),
 		TEST(devices_of_this_namespace),
