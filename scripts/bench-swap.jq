@@ -34,7 +34,7 @@ def of(m): [$runs[] | select(.measure == m)];
 		failed_requests: ($metrics.failed_requests == 0),
 		swaps: ($metrics.swaps >= 100),
 		# Where requests failed, the machine could not bear the load, and the ratio says nothing.
-		p90_swap_ratio: ($metrics.p90_swap_ratio <= 1.05 and $metrics.failed_latency == 0),
+		p90_swap_ratio: ($latency != [] and $metrics.p90_swap_ratio <= 1.05 and $metrics.failed_latency == 0),
 		redis_lost_writes: ($metrics.redis_lost_writes == 0)
 	},
 	runs: (of("in_a_row") + $latency + $redis)

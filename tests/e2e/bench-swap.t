@@ -38,9 +38,20 @@ table() {
 		'^p90 during a swap / before it +[0-9.]+' '^lost writes of Redis +0 of [0-9]+ +✓' "^$doc$"
 }
 
+# ROUNDS=1 has a swap to a unikernel alone, and REDIS_SWAPS=0 none.
+part() {
+	local out
+	out=$(jq '.metrics.p90_swap_ratio_to_container = null' "$doc" | jq -r -f scripts/bench-swap-table.jq) || return 1
+	has "$out" '^p90 during a swap .*\(to unikernel [0-9.]+, to container -, at [0-9]+ requests/s' || return 1
+	out=$(jq '.metrics |= (.redis_pause_ms = null | .redis_lost_writes = null | .redis_acknowledged = null)' "$doc" |
+		jq -r -f scripts/bench-swap-table.jq) || return 1
+	has "$out" '^lost writes of Redis +0 of 0 .*two writes - ms\)'
+}
+
 if ! why=$(lab_check test 2>&1); then tap_skip_all "$(head -n 1 <<<"$why")"; fi
 tap 'QUICK=1 make bench-swap runs' runs
 tap 'bench-swap.json is complete' complete
 tap 'neither a request nor a write is lost' nothing_lost
 tap 'the table shows it' table
+tap 'and shows less where less was measured' part
 tap_end
