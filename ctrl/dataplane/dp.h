@@ -19,6 +19,7 @@ struct tc_instance; /* the skeleton */
 struct sockmap;     /* that of the shortcut */
 struct dp_uplink;   /* dp_uplink.c */
 struct dp_peer;     /* dp_peer.c */
+struct tc_publish;
 
 struct weft_dp {
 	char *dir, *cgroup;
@@ -49,7 +50,8 @@ struct weft_dp {
 	struct weft_bpf_publish_at *publish_at;
 	struct weft_quality *quality;
 
-	struct dp_uplink *up; /* NULL: none is wanted */
+	struct dp_uplink *up;       /* NULL: none is wanted */
+	struct tc_publish *publish; /* loaded, to be attached; else NULL */
 	struct dp_peer *peer_notes;
 	uint32_t peer_next; /* to be looked after */
 
@@ -187,6 +189,8 @@ void dp_detach_qdisc(uint32_t ifindex);
 int dp_attach_program(
 	struct weft_dp *dp, int prog, const char *name, uint32_t ifindex, struct weft_err *err);
 void dp_detach_program(const char *dir, const char *name, uint32_t ifindex);
+/* Its id, whether a link or a filter has it; 0: none runs. */
+uint32_t dp_attached_program(const char *dir, const char *name, uint32_t ifindex);
 uint32_t dp_clsact_program(uint32_t ifindex); /* where an instance's filter is, its id; 0: none */
 uint32_t dp_link_ifindex(int link_fd);        /* 0: its device has gone */
 /* Put this build's program in the place of what an earlier daemon attached for id. */
@@ -234,8 +238,9 @@ void dp_publish_at(struct weft_dp *dp, const char *device);
 int dp_publish_attach(
 	struct weft_dp *dp, uint32_t ifindex, const char *device, struct weft_err *err);
 void dp_publish_detach(const char *dir, uint32_t ifindex);
-/* Does it load? */
+/* Load what is to take the place of one that runs. */
 int dp_publish_rehearse(struct weft_dp *dp, struct weft_err *err);
+void dp_publish_free(struct weft_dp *dp);
 
 /* --- dp_uplink.c --- */
 /* Load what the pins say is attached, of this build; nothing that runs changes. */
@@ -260,6 +265,8 @@ struct dp_xdp_choice {
 int dp_xdp_attach(struct weft_dp *dp, const struct dp_ports *ports, uint32_t ifindex,
 	const char *device, enum weft_dp_xdp wanted, bool whole_sums, struct dp_xdp_choice *ret,
 	struct weft_err *err);
+/* Does the one load that is to take the place of what runs, as the note of the uplink says? */
+int dp_xdp_rehearse(struct weft_dp *dp, const struct dp_ports *ports, struct weft_err *err);
 /* As the note of the uplink says; its device may have gone. */
 void dp_xdp_detach(const char *dir, const struct weft_bpf_uplink *note);
 

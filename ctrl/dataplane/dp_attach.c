@@ -96,12 +96,17 @@ static void detach_clsact(uint32_t ifindex, uint32_t priority)
 		bpf_tc_detach(&hook, &opts);
 }
 
-uint32_t dp_clsact_program(uint32_t ifindex)
+static uint32_t filter_program(uint32_t ifindex, uint32_t priority)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = priority);
 
 	return bpf_tc_query(&hook, &opts) < 0 ? 0 : opts.prog_id;
+}
+
+uint32_t dp_clsact_program(uint32_t ifindex)
+{
+	return filter_program(ifindex, FILTER_PRIORITY);
 }
 
 /* The order of several on one device: with tcx, that in which they are attached. */
@@ -135,6 +140,18 @@ void dp_detach_program(const char *dir, const char *name, uint32_t ifindex)
 	/* Detaching acts at once; dropping the last reference would some time later. */
 	bpf_link_detach(link);
 	unlink(path);
+}
+
+uint32_t dp_attached_program(const char *dir, const char *name, uint32_t ifindex)
+{
+	_cleanup_(freep) char *path = dp_pin_name(dir, name);
+	_cleanup_(closep) int link = path ? bpf_obj_get(path) : -1;
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+
+	if (link < 0)
+		return ifindex ? filter_program(ifindex, priority_of(name)) : 0;
+	return bpf_obj_get_info_by_fd(link, &info, &size) < 0 ? 0 : info.prog_id;
 }
 
 /* --- instances: their ids are the names --- */

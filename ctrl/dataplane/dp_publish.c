@@ -224,24 +224,29 @@ static int load(struct weft_dp *dp, struct tc_publish **ret, struct weft_err *er
 	return 0;
 }
 
+/* Where there is none, as the kernel refused it before, nothing is lost when it does so again. */
 int dp_publish_rehearse(struct weft_dp *dp, struct weft_err *err)
 {
-	struct tc_publish *skel = NULL;
-	int r = load(dp, &skel, err);
+	if (!dp_attached_program(dp->dir, DP_PUBLISH_LINK, dp->uplink->ifindex))
+		return 0;
+	return load(dp, &dp->publish, err);
+}
 
-	tc_publish__destroy(skel);
-	return r;
+void dp_publish_free(struct weft_dp *dp)
+{
+	tc_publish__destroy(dp->publish);
+	dp->publish = NULL;
 }
 
 /* The program stays loaded with its link, or its filter, alone. */
 int dp_publish_attach(
 	struct weft_dp *dp, uint32_t ifindex, const char *device, struct weft_err *err)
 {
-	struct tc_publish *skel = NULL;
+	struct tc_publish *skel = TAKE_PTR(dp->publish);
 	int r;
 
 	dp_publish_at(dp, device);
-	r = load(dp, &skel, err);
+	r = skel ? 0 : load(dp, &skel, err);
 	if (r == 0)
 		r = dp_attach_program(
 			dp, bpf_program__fd(skel->progs.tc_publish), DP_PUBLISH_LINK, ifindex, err);

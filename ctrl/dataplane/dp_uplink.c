@@ -261,6 +261,7 @@ void weft_dp_uplink_remove(struct weft_dp *dp)
 
 void dp_uplink_free(struct weft_dp *dp)
 {
+	dp_publish_free(dp);
 	if (dp->up)
 		drop_programs(dp->up);
 	free(dp->up);
@@ -269,6 +270,7 @@ void dp_uplink_free(struct weft_dp *dp)
 
 int dp_uplink_rehearse(struct weft_dp *dp, struct weft_err *err)
 {
+	struct dp_ports ports;
 	int r;
 
 	if (!dp->uplink->ifindex)
@@ -277,11 +279,11 @@ int dp_uplink_rehearse(struct weft_dp *dp, struct weft_err *err)
 	if (!dp->up)
 		return weft_err_set(err, ENOMEM, "out of memory");
 	dp->up->port = dp->uplink->port;
+	ports = ports_of(dp->up);
 	r = load(dp, dp->up, err);
-	/* Where the tables stay the same, its predecessor may as well go on. */
-	if (r == 0 && dp->moving)
+	if (r == 0)
 		r = dp_publish_rehearse(dp, err);
-	return r;
+	return r < 0 ? r : dp_xdp_rehearse(dp, &ports, err);
 }
 
 void dp_uplink_take_over(struct weft_dp *dp)

@@ -183,6 +183,41 @@ static int open_program(struct weft_dp *dp, const struct dp_ports *ports, const 
 	return r;
 }
 
+/* Whoever sends into one of these is on this machine, and may leave checksums to the receiver. In
+ * generic mode any virtual device may bring such packets. */
+static bool sums_are_whole(const char *device, enum weft_dp_xdp mode)
+{
+	char driver[32];
+
+	driver_of(device, driver);
+	return mode == WEFT_DP_XDP_NATIVE && strcmp(driver, "veth") != 0 &&
+	       strcmp(driver, "tun") != 0 && strcmp(driver, "vif") != 0;
+}
+
+/* As a program of its own, which the verifier looks at as it does in the dispatcher. It is loaded
+ * once more to be attached: for the dispatcher it is another one. */
+int dp_xdp_rehearse(struct weft_dp *dp, const struct dp_ports *ports, struct weft_err *err)
+{
+	const struct how how = {
+		.mode = (enum weft_dp_xdp)dp->uplink->xdp_used,
+		.whole_sums =
+			sums_are_whole(dp->uplink->device, (enum weft_dp_xdp)dp->uplink->xdp_used),
+	};
+	int r = -EINVAL;
+
+	if (how.mode == WEFT_DP_XDP_OFF)
+		return 0;
+	for (int frags = dp_has(dp, DP_XDP_FRAGS); frags >= 0 && r < 0; frags--) {
+		struct xdp_uplink *skel = NULL;
+
+		r = open_program(dp, ports, &how, frags, &skel);
+		if (r == 0)
+			r = xdp_uplink__load(skel);
+		xdp_uplink__destroy(skel);
+	}
+	return r < 0 ? dp_refused(err, r, "loading the uplink's XDP program") : 0;
+}
+
 static int load_and_link(
 	struct weft_dp *dp, struct xdp_uplink *skel, uint32_t ifindex, const struct how *how)
 {
@@ -201,17 +236,6 @@ static int dispatch(struct weft_dp *dp, struct xdp_uplink *skel, uint32_t ifinde
 		detach_dispatched(dp->uplink);
 	dp->uplink->xdp_dispatched = 1;
 	return dp_dispatch_attach(skel->obj, ifindex, how->mode, frags);
-}
-
-/* Whoever sends into one of these is on this machine, and may leave checksums to the receiver. In
- * generic mode any virtual device may bring such packets. */
-static bool sums_are_whole(const char *device, enum weft_dp_xdp mode)
-{
-	char driver[32];
-
-	driver_of(device, driver);
-	return mode == WEFT_DP_XDP_NATIVE && strcmp(driver, "veth") != 0 &&
-	       strcmp(driver, "tun") != 0 && strcmp(driver, "vif") != 0;
 }
 
 /* The program stays loaded with its link alone. For frames in pieces where the kernel has them

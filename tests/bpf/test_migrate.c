@@ -3,8 +3,10 @@
  * older ones are made here, of the present ones: layout 2 as it was, and a layout 1 of the test's
  * own, whose instances and services look otherwise. */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <linux/capability.h>
+#include <net/if.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,10 +22,12 @@
 #include <cmocka.h>
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #include "ctrl/base/util.h"
 #include "ctrl/dataplane/dp.h"
 #include "tests/lib/dp_lab.h"
+#include "tests/lib/outer_lab.h"
 
 #define VIP "10.30.0.1"
 
@@ -214,6 +218,7 @@ static int leave(void **state)
 	weft_dp_destroy(LAB_PINS, NULL);
 	for (int n = 1; n <= 3; n++)
 		lab_sh("ip link del v%d 2>/dev/null", n);
+	lab_sh("ip link del up0 2>/dev/null");
 	return 0;
 }
 
@@ -536,6 +541,115 @@ static void another_refused(void **state)
 	weft_dp_free(old);
 }
 
+/* Before the programs of that name are loaded, the capabilities go: here, where libbpf's own is
+ * called from otherwise. */
+static const char *unwanted;
+
+int bpf_object__load_skeleton(struct bpf_object_skeleton *s)
+{
+	int (*load)(struct bpf_object_skeleton *) = NULL;
+
+	*(void **)&load = dlsym(RTLD_NEXT, "bpf_object__load_skeleton");
+	if (!load || (unwanted && strcmp(s->name, unwanted) == 0 && drop_capabilities() < 0))
+		return -ENOSYS;
+	return load(s);
+}
+
+static uint32_t xdp_on_up0(void)
+{
+	uint32_t id = 0;
+
+	assert_int_equal(bpf_xdp_query_id((int)if_nametoindex("up0"), 0, &id), 0);
+	return id;
+}
+
+static void uplink_up(struct weft_dp *dp)
+{
+	struct weft_dp_uplink uplink = {.device = "up0", .xdp = WEFT_DP_XDP_NATIVE};
+	struct weft_err err = {0};
+
+	lab_uplink_device();
+	if (weft_dp_uplink_set(dp, &uplink, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+/* The uplink's programs, one after the other, whether the tables move or not. */
+static void uplinks_refused(void **state)
+{
+	static const struct {
+		const char *name, *what;
+	} programs[] = {
+		{"tc_uplink", "loading the uplink's program: "},
+		{"tc_publish", "loading the program for published ports: "},
+		{"xdp_uplink", "loading the uplink's XDP program: "},
+	};
+	struct weft_dp *old = open_dp(), *dp;
+	int backend[FLOWS];
+	uint32_t xdp;
+
+	(void)state;
+	fill(old, backend);
+	uplink_up(old);
+	xdp = xdp_on_up0();
+	assert_int_not_equal(xdp, 0);
+	for (uint32_t layout = 3; layout >= 2; layout--) {
+		if (layout < 3)
+			make_older(layout);
+		look_before();
+		for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+			unwanted = programs[i].name;
+			refused(nothing, programs[i].what);
+			unwanted = NULL;
+			nothing_has_changed(layout);
+			assert_int_equal(xdp_on_up0(), xdp);
+			forwards(old, backend, (uint16_t)(5000 + layout * 8 + i));
+		}
+	}
+	dp = open_dp();
+	is_as_before(dp, backend);
+	assert_int_not_equal(xdp_on_up0(), xdp);
+	weft_dp_free(dp);
+	weft_dp_free(old);
+}
+
+static void opens_without(const char *name)
+{
+	struct weft_dp_config config = {.bpffs_dir = LAB_PINS, .max_flows = 4096};
+	struct weft_err err = {0};
+	struct weft_dp *dp;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		unwanted = name;
+		if (weft_dp_open(&config, &dp, &err) == 0)
+			_exit(0);
+		fprintf(stderr, "# %s\n", err.msg);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* What the kernel refused before does not keep a later daemon from going on without it. */
+static void what_did_not_run_is_no_reason(void **state)
+{
+	struct weft_dp *old = open_dp();
+	uint32_t up0;
+
+	(void)state;
+	uplink_up(old);
+	up0 = if_nametoindex("up0");
+	assert_int_not_equal(dp_attached_program(LAB_PINS, DP_PUBLISH_LINK, up0), 0);
+	dp_publish_detach(LAB_PINS, up0);
+	weft_dp_free(old);
+	opens_without("tc_publish");
+	assert_int_equal(dp_attached_program(LAB_PINS, DP_PUBLISH_LINK, up0), 0);
+	weft_dp_free(open_dp());
+	assert_int_not_equal(dp_attached_program(LAB_PINS, DP_PUBLISH_LINK, up0), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -546,6 +660,8 @@ int main(void)
 		cmocka_unit_test_teardown(killed_amid, leave),
 		cmocka_unit_test_teardown(verifier_refuses, leave),
 		cmocka_unit_test_teardown(another_refused, leave),
+		cmocka_unit_test_teardown(uplinks_refused, leave),
+		cmocka_unit_test_teardown(what_did_not_run_is_no_reason, leave),
 	};
 
 	if (!lab_enter())
