@@ -36,15 +36,15 @@ USED static const uint8_t caller_mac[6] = {2, 1, 2, 3, 4, 5};
 static const struct weft_dp_port ports[] = {
 	{HOST, PORT, IPPROTO_TCP}, {5353, 53, IPPROTO_UDP}, {81, 81, IPPROTO_TCP}};
 
+#define CAN_BE_RUN "program extensions" /* unlike what is in a dispatcher */
+
 /* Loading the programs takes longer than all of the tests. */
 static struct weft_dp *shared;
 
-USED static void set_up_with(bool whole_sums)
+USED static void set_up_with(bool whole_sums, const char *without)
 {
-	struct weft_dp_config config = {.bpffs_dir = LAB_PINS,
-		.max_flows = 65536,
-		.mtu = 1400,
-		.without = "program extensions"}; /* what is in a dispatcher can not be run */
+	struct weft_dp_config config = {
+		.bpffs_dir = LAB_PINS, .max_flows = 65536, .mtu = 1400, .without = without};
 	struct weft_dp_uplink uplink = {
 		.device = "up0", .xdp = WEFT_DP_XDP_GENERIC, .whole_sums = whole_sums};
 	struct weft_err err = {0};
@@ -61,14 +61,21 @@ USED static void set_up_with(bool whole_sums)
 USED static int group_setup(void **state)
 {
 	(void)state;
-	set_up_with(false);
+	set_up_with(false, CAN_BE_RUN);
+	return 0;
+}
+
+USED static int group_setup_clsact(void **state)
+{
+	(void)state;
+	set_up_with(false, CAN_BE_RUN ",tcx");
 	return 0;
 }
 
 USED static int group_setup_whole(void **state)
 {
 	(void)state;
-	set_up_with(true);
+	set_up_with(true, CAN_BE_RUN);
 	/* XDP asks the routing table of a device that forwards, for a neighbour that is known; TC
 	 * does without both. */
 	return lab_sh("ip neigh replace 192.0.2.%d lladdr 02:00:00:00:00:99 dev up0 && "

@@ -392,11 +392,14 @@ int main(void)
 		T(without_an_uplink),
 	};
 	const struct CMUnitTest whole[] = {T(forwarded_by_xdp)};
+	const struct CMUnitTest clsact[] = {T(to_a_backend_here_and_back), T(datagrams_too)};
 
 	if (!lab_enter())
 		return 0;
 	lab_uplink_device();
 	return cmocka_run_group_tests_name("publish", tests, group_setup, group_teardown) +
+	       cmocka_run_group_tests_name(
+		       "publish by clsact", clsact, group_setup_clsact, group_teardown) +
 	       cmocka_run_group_tests_name(
 		       "publish by XDP", whole, group_setup_whole, group_teardown);
 }

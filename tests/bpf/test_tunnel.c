@@ -2,6 +2,8 @@
 /* What the tunnel carries: there and back, sizes, errors, congestion marks. */
 #include "tests/bpf/tunnel.h"
 
+#include <unistd.h>
+
 /* --- there and back --- */
 
 static void call_from_afar(void **state)
@@ -399,6 +401,12 @@ static void congestion_marks(void **state)
 	}
 }
 
+static void by_filters(void **state)
+{
+	assert_string_equal(weft_dp_hook(*state), "clsact");
+	assert_int_equal(access(LAB_PINS "/links/uplink-tc", F_OK), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -416,9 +424,16 @@ int main(void)
 		cmocka_unit_test(congestion_marks),
 		cmocka_unit_test(peer_is_removed),
 	};
+	const struct CMUnitTest clsact[] = {
+		cmocka_unit_test(by_filters),
+		cmocka_unit_test(call_from_afar),
+		cmocka_unit_test(call_to_afar),
+		cmocka_unit_test(icmp_error_arrives),
+	};
 
 	if (!lab_enter())
 		return 0;
 	lab_uplink_device();
-	return cmocka_run_group_tests_name("tunnel", tests, setup, teardown);
+	return cmocka_run_group_tests_name("tunnel", tests, setup, teardown) +
+	       cmocka_run_group_tests_name("tunnel by clsact", clsact, setup_clsact, teardown);
 }

@@ -36,13 +36,10 @@ static const struct {
 
 USED static bool provoked[WEFT_DROP_COUNT];
 
-USED static int setup(void **state)
+USED static int setup_without(void **state, const char *features)
 {
-	/* A program in a dispatcher can not be run on built frames. */
-	struct weft_dp_config config = {.bpffs_dir = LAB_PINS,
-		.max_flows = 65536,
-		.mtu = MTU,
-		.without = "program extensions"};
+	struct weft_dp_config config = {
+		.bpffs_dir = LAB_PINS, .max_flows = 65536, .mtu = MTU, .without = features};
 	struct weft_dp_uplink uplink = {.device = "up0", .xdp = WEFT_DP_XDP_NATIVE};
 	struct weft_err err = {0};
 	struct weft_dp *dp;
@@ -59,6 +56,18 @@ USED static int setup(void **state)
 			dp, n, ways[n - 1].v6, ways[n - 1].vxlan ? WEFT_DP_VXLAN : WEFT_DP_RAW, 2);
 	*state = dp;
 	return 0;
+}
+
+/* A program in a dispatcher can not be run on built frames. */
+USED static int setup(void **state)
+{
+	return setup_without(state, "program extensions");
+}
+
+/* As on the kernels before 6.6. */
+USED static int setup_clsact(void **state)
+{
+	return setup_without(state, "program extensions,tcx");
 }
 
 USED static int teardown(void **state)

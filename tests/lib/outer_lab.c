@@ -254,25 +254,20 @@ uint16_t lab_unwrap(struct lab_frame *f, uint32_t n, bool v6, bool vxlan)
 
 /* --- running --- */
 
-/* The program behind a pinned link. */
-static int attached(struct weft_dp *dp, const char *name)
+/* The program behind a pinned link, or, without tcx, the device's filter. */
+static int attached(struct weft_dp *dp, const char *name, uint32_t ifindex)
 {
-	_cleanup_(freep) char *path = dp_pin_name(dp->dir, name);
-	_cleanup_(closep) int link = bpf_obj_get(path);
-	struct bpf_link_info info = {0};
-	uint32_t size = sizeof(info);
-	int fd;
+	uint32_t id = dp_attached_program(dp->dir, name, ifindex);
+	int fd = id ? bpf_prog_get_fd_by_id(id) : -1;
 
-	if (link < 0 || bpf_obj_get_info_by_fd(link, &info, &size) < 0)
+	if (fd < 0)
 		fail_msg("%s: nothing is attached", name);
-	fd = bpf_prog_get_fd_by_id(info.prog_id);
-	assert_true(fd >= 0);
 	return fd;
 }
 
-static int run(struct weft_dp *dp, const char *name, struct lab_frame *f)
+static int run(struct weft_dp *dp, const char *name, uint32_t ifindex, struct lab_frame *f)
 {
-	_cleanup_(closep) int prog = attached(dp, name);
+	_cleanup_(closep) int prog = attached(dp, name, ifindex);
 	uint8_t out[sizeof(f->data)] = {0};
 	struct __sk_buff ctx = {.ifindex = f->ifindex, .gso_size = f->gso_size};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = (uint32_t)f->len,
@@ -290,22 +285,22 @@ static int run(struct weft_dp *dp, const char *name, struct lab_frame *f)
 
 int lab_run_uplink(struct weft_dp *dp, struct lab_frame *f)
 {
-	return run(dp, "uplink-tc", f);
+	return run(dp, "uplink-tc", dp->uplink->ifindex, f);
 }
 
 int lab_run_publish(struct weft_dp *dp, struct lab_frame *f)
 {
-	return run(dp, "publish-tc", f);
+	return run(dp, "publish-tc", dp->uplink->ifindex, f);
 }
 
 int lab_run_vxlan(struct weft_dp *dp, struct lab_frame *f)
 {
-	return run(dp, "vxlan-tc", f);
+	return run(dp, "vxlan-tc", dp->uplink->vxlan_ifindex, f);
 }
 
 int lab_run_xdp(struct weft_dp *dp, struct lab_frame *f, uint32_t *ret_peer)
 {
-	_cleanup_(closep) int prog = attached(dp, "uplink-xdp");
+	_cleanup_(closep) int prog = attached(dp, "uplink-xdp", 0);
 	uint8_t out[sizeof(f->data)] = {0};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = (uint32_t)f->len,
 		.data_out = out, .data_size_out = sizeof(out), .repeat = 1);
