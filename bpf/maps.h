@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <stdbool.h>
 
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/weft_abi.h"
@@ -15,6 +16,8 @@ const volatile __u64 flow_seed[2];
 const volatile __u32 flow_mask;   /* buckets - 1 */
 const volatile __u32 overlay_mtu; /* 0: without limit */
 const volatile bool kern_ctx;     /* this kernel has bpf_cast_to_kern_ctx() */
+const volatile __u64 jiffy_ns;    /* 0: not known */
+const volatile __u64 jiffy_zero;  /* the coarse monotonic clock at jiffy 0, modulo 2^64 */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -70,6 +73,15 @@ struct {
 	__type(key, __be32);
 	__type(value, __u32);
 } ns_addrs SEC(".maps");
+
+/* What was found there last, by the low bits of the address: a third of the price, and mostly right.
+ * Programs alone write it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_NS_HINTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} ns_hints SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -199,13 +211,6 @@ struct {
 	__type(value, struct weft_bpf_uplink);
 } uplink SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct weft_clock);
-} clocks SEC(".maps");
-
 /* Whose sockets may take the shortcut. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -282,6 +287,27 @@ static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
 	const struct weft_bpf_instance *inst = bpf_map_lookup_elem(&instances, &id);
 
 	return inst && inst->active ? inst : NULL;
+}
+
+/* The instance of a namespace address, NULL for none; *ret_id is its id. */
+static __always_inline const struct weft_bpf_instance *instance_at(__be32 addr, __u32 *ret_id)
+{
+	__u32 key = bpf_ntohl(addr) & (WEFT_NS_HINTS - 1);
+	const struct weft_bpf_instance *inst;
+	__u32 *hint = bpf_map_lookup_elem(&ns_hints, &key);
+	const __u32 *id;
+
+	if (!hint)
+		return NULL;
+	*ret_id = *(volatile __u32 *)hint;
+	inst = instance_get(*ret_id);
+	if (inst && inst->ns_addr == addr && addr)
+		return inst;
+	id = bpf_map_lookup_elem(&ns_addrs, &addr);
+	if (!id)
+		return NULL;
+	*ret_id = *(volatile __u32 *)hint = *id;
+	return instance_get(*id);
 }
 
 static __always_inline bool has_addr6(const __be32 addr[4])

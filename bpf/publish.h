@@ -309,7 +309,8 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 	const struct weft_bpf_service *svc;
 	struct weft_return_key key;
 	struct packet p = {};
-	const __u32 *id, *known;
+	const __u32 *known;
+	__u32 id;
 	int ret;
 
 	ret = parse_ip(skb, &p);
@@ -317,8 +318,7 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 		return ret;
 	if (!has_ports(p.proto))
 		return DROP(TUNNEL_SOURCE);
-	id = bpf_map_lookup_elem(&ns_addrs, &p.saddr);
-	from = id ? instance_get(*id) : NULL;
+	from = instance_at(p.saddr, &id);
 	if (!from && p.frag_later)
 		return judge_later(&p, peer);
 	if (!p.frag_later && parse_l4(skb, &p))
@@ -326,12 +326,11 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 	if (from) {
 		if (from->device != WEFT_DEVICE_REMOTE || from->peer != peer)
 			return DROP(TUNNEL_SOURCE);
-		return PUBLISH(PUBLISH_OURS, *id);
+		return PUBLISH(PUBLISH_OURS, id);
 	}
 	if (in_overlay_range(p.saddr))
 		return DROP(TUNNEL_SOURCE);
-	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
-	to = id ? instance_get(*id) : NULL;
+	to = instance_at(p.daddr, &id);
 	svc = to ? service_get(to->service) : NULL;
 	if (!to || to->device == WEFT_DEVICE_REMOTE || !svc || !svc->n_published)
 		return DROP(TUNNEL_SOURCE);
@@ -340,9 +339,9 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 	if (!known || *known != peer)
 		bpf_map_update_elem(&returns, &key, &peer, BPF_ANY);
 	if (p.frag_first)
-		judge_first(&p, *id, peer);
-	count_packet(skb, to->service, *id, TO_BACKEND);
-	return *id;
+		judge_first(&p, id, peer);
+	count_packet(skb, to->service, id, TO_BACKEND);
+	return id;
 }
 
 static __always_inline int publish_arrive(struct __sk_buff *skb, __u32 peer)

@@ -166,6 +166,8 @@ static __always_inline int call_service(
 	route_source(p, r, r->from->inst_addr, r->from->inst_addr6);
 	r->service = service;
 	r->policy = kind - WEFT_TARGET_SERVICE;
+	if (p->opens)
+		flow_expect_both(&key);
 	if (flow_find(flow_hash(&key), &f)) {
 		stale = f.word;
 		if (!flow_backend(f.word, service, r)) {

@@ -175,6 +175,9 @@ struct weft_addr6 {
 	__be32 word[4];
 };
 
+/* Where a namespace address was found last, by its low bits. */
+#define WEFT_NS_HINTS 4096
+
 /* Other nodes. Datagrams in Oakestra's format, which is the bare inner packet, come to the tunnel
  * port; those in VXLAN format to the next one, because who merges VXLAN must not see others. */
 #define WEFT_MAX_PEERS   1024
@@ -381,11 +384,6 @@ static inline __u64 weft_latency_from(__u32 bucket)
 #define WEFT_ICMP_BURST      50
 struct weft_icmp_budget {
 	__u64 tick, sent;
-};
-
-/* What the coarse clock said in the jiffy that it was last asked in. */
-struct weft_clock {
-	__u64 jiffies, ns;
 };
 
 /* Later fragments carry no ports: they follow their first one. */
@@ -628,7 +626,6 @@ _Static_assert(sizeof(struct weft_counters) == 40, "layout");
 _Static_assert(sizeof(struct weft_quality) == 448, "layout");
 _Static_assert(sizeof(struct weft_sample) == 16, "layout");
 _Static_assert(sizeof(struct weft_icmp_budget) == 16, "layout");
-_Static_assert(sizeof(struct weft_clock) == 16, "layout");
 _Static_assert(sizeof(struct weft_frag_key) == 12, "layout");
 _Static_assert(sizeof(struct weft_frag) == 16, "layout");
 _Static_assert(sizeof(struct weft_frag6_key) == 36, "layout");

@@ -29,6 +29,7 @@ struct weft_dp {
 	bool moving; /* to the maps in DIR/next, which are not in their place yet */
 	uint32_t features, features_tried; /* of the kernel, a bit for each */
 	uint64_t seed[2];
+	uint64_t jiffy_ns, jiffy_zero; /* dp_probe_jiffies() */
 	uint32_t mtu;
 
 	/* Views of the maps, shared with the kernel. */
@@ -91,12 +92,17 @@ void dp_quiet_libbpf(void);
 		(rodata)->flow_mask = (dp)->flow_buckets - 1; \
 		(rodata)->overlay_mtu = (dp)->mtu;            \
 		(rodata)->kern_ctx = (dp)->kern_ctx;          \
+		(rodata)->jiffy_ns = (dp)->jiffy_ns;          \
+		(rodata)->jiffy_zero = (dp)->jiffy_zero;      \
 	} while (0)
 int dp_prepare(struct weft_dp *dp, struct bpf_object *obj);
 
 /* --- dp_probe.c: what this kernel has --- */
 /* bpf_cast_to_kern_ctx(), Linux 6.2: sk_buff's own fields. */
 bool dp_probe_kern_ctx(void);
+/* How long a jiffy is, and what CLOCK_MONOTONIC_COARSE said at jiffy 0 (modulo 2^64): both go on in
+ * step. False, and *ret_ns 0, where it cannot be told. */
+bool dp_probe_jiffies(uint64_t *ret_ns, uint64_t *ret_zero);
 /* Does any enum of the kernel's have it? Some constants, and so what they stand for, are known by
  * that alone. */
 bool dp_probe_enumerator(const char *name);

@@ -234,6 +234,7 @@ static int load(struct weft_dp *dp, const struct weft_dp_config *config,
 	dp->no_decap_flags = config->no_decap_flags;
 	dp->flow_buckets = meta->flow_buckets;
 	dp->kern_ctx = !config->no_kfuncs && dp_has(dp, DP_KERN_CTX);
+	dp_probe_jiffies(&dp->jiffy_ns, &dp->jiffy_zero);
 	dp->skel = tc_instance__open();
 	if (!dp->skel)
 		return load_error(-errno, dp->dir, meta->layout, err);

@@ -2,7 +2,9 @@
 /* What this kernel offers to programs beside its helpers. */
 #include <linux/bpf.h>
 #include <string.h>
+#include <time.h>
 
+#include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
@@ -31,6 +33,56 @@ bool dp_probe_enumerator(const char *name)
 	}
 	btf__free(btf);
 	return found;
+}
+
+/* Half of the jiffies: a program's return value has 32 bits. */
+static int jiffies_half(int shift)
+{
+	const struct bpf_insn insns[] = {
+		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_jiffies64},
+		{.code = BPF_ALU64 | BPF_RSH | BPF_K, .dst_reg = BPF_REG_0, .imm = shift},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "jiffies", "GPL", insns,
+		sizeof(insns) / sizeof(insns[0]), NULL);
+}
+
+static bool run(int program, uint32_t *ret)
+{
+	uint8_t frame[64] = {0};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame));
+
+	if (bpf_prog_test_run_opts(program, &opts) < 0)
+		return false;
+	*ret = opts.retval;
+	return true;
+}
+
+/* All of it within one jiffy: rather often it is. */
+#define JIFFY_TRIES 16
+
+bool dp_probe_jiffies(uint64_t *ret_ns, uint64_t *ret_zero)
+{
+	_cleanup_(closep) int low = jiffies_half(0), high = jiffies_half(32);
+	struct timespec step, now;
+	uint32_t l, h, again;
+
+	*ret_ns = *ret_zero = 0;
+	if (low < 0 || high < 0 || clock_getres(CLOCK_MONOTONIC_COARSE, &step) < 0 || step.tv_sec)
+		return false;
+	for (int i = 0; i < JIFFY_TRIES; i++) {
+		if (!run(low, &l) || !run(high, &h) ||
+			clock_gettime(CLOCK_MONOTONIC_COARSE, &now) < 0 || !run(low, &again))
+			return false;
+		if (l != again)
+			continue;
+		*ret_ns = (uint64_t)step.tv_nsec;
+		*ret_zero = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec -
+			    ((uint64_t)h << 32 | l) * *ret_ns;
+		return true;
+	}
+	return false;
 }
 
 void dp_drop_missing_calls(struct bpf_insn *insns, size_t n)
