@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The way of most packets by itself: a segment or datagram of an established flow between a service
- * and its client, whole and plain, which changes nothing but counters. It is handled in a few
- * cache lines of straight code, without a call but the last. What is different in any way is left
- * untouched to the whole program, which would do the same here, only later: no rule is made in this
- * file. */
+/* The way of most packets by itself: a segment or datagram of an established flow, whole and plain,
+ * of which nothing is to be said to anybody. It is handled in a few cache lines of straight code.
+ * What is different in any way is left untouched to the whole program, which would do the same
+ * here, only later: no rule is made in this file. */
 #ifndef WEFT_BPF_QUICK_H
 #define WEFT_BPF_QUICK_H
 
@@ -21,17 +20,15 @@ static __always_inline bool quick_opens(struct __sk_buff *skb)
 	return (void *)(th + 1) <= frame_end(skb) && ip->protocol == IPPROTO_TCP && th->syn;
 }
 
-/* IPv4 without options, not in pieces and not too long, by its rightful sender. */
-static __always_inline bool quick_ip(
-	struct __sk_buff *skb, const struct weft_bpf_instance *from, struct packet *p)
+/* IPv4 without options, not in pieces. */
+static __always_inline bool quick_ip(struct __sk_buff *skb, struct packet *p)
 {
 	const struct ethhdr *eth = (void *)frame(skb);
 	const struct iphdr *ip = (void *)(eth + 1);
 	const struct udphdr *uh = (void *)(ip + 1);
 
-	if ((void *)(uh + 1) > frame_end(skb) || skb->vlan_present || skb->gso_size)
-		return false;
-	if (eth->h_proto != bpf_htons(ETH_P_IP) || *(const __u8 *)ip != IP_PLAIN ||
+	if ((void *)(uh + 1) > frame_end(skb) || eth->h_proto != bpf_htons(ETH_P_IP) ||
+		*(const __u8 *)ip != IP_PLAIN ||
 		ip->frag_off & bpf_htons(IP_FRAG_MORE | IP_FRAG_OFF))
 		return false;
 	p->family = 4;
@@ -40,21 +37,37 @@ static __always_inline bool quick_ip(
 	p->daddr = ip->daddr;
 	p->ip_len = bpf_ntohs(ip->tot_len);
 	p->l4 = IP_OFF + IP_HLEN_MIN;
-	return mac_equal(eth->h_source, from->mac) && p->saddr == from->ns_addr && p->saddr &&
-	       in_semantic_range(p->daddr) && IP_OFF + p->ip_len <= skb->len &&
-	       (!overlay_mtu || p->ip_len <= overlay_mtu);
+	return IP_OFF + p->ip_len <= skb->len;
 }
 
-/* A datagram, or a segment that neither begins nor ends anything, and whose time is not taken: as
- * that of a call, or also as that of an answer. */
+static __always_inline bool quick_sender(
+	struct __sk_buff *skb, const struct packet *p, const struct weft_bpf_instance *from)
+{
+	const struct ethhdr *eth = (void *)frame(skb);
+
+	return (void *)(eth + 1) <= frame_end(skb) && !skb->vlan_present &&
+	       mac_equal(eth->h_source, from->mac) && p->saddr == from->ns_addr && p->saddr &&
+	       in_semantic_range(p->daddr);
+}
+
+/* A datagram, or a segment that begins nothing and whose time is not taken: as that of a call, or
+ * also as that of an answer. */
 static __always_inline bool quick_l4(struct __sk_buff *skb, struct packet *p, bool answers)
 {
 	const void *l4 = frame(skb) + IP_OFF + IP_HLEN_MIN, *end = frame_end(skb);
 
 	if (p->proto == IPPROTO_TCP)
-		return !parse_tcp(l4, end, p) && !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+		return !parse_tcp(l4, end, p) && !(p->tcp_flags & (TCP_SYN | TCP_RST)) &&
 		       !quality_timed(p, false) && !(answers && quality_timed(p, true));
-	return p->proto == IPPROTO_UDP && !parse_udp(l4, end, p);
+	return p->proto == IPPROTO_UDP && !skb->gso_size && !parse_udp(l4, end, p);
+}
+
+/* Of a super-packet, each segment. */
+static __always_inline bool quick_fits(struct __sk_buff *skb, const struct packet *p, __u32 mtu)
+{
+	__u32 headers = p->ip_len - p->data;
+
+	return (skb->gso_size ? headers + skb->gso_size : p->ip_len) <= mtu;
 }
 
 /* Whether the packet leaves the word as it is. */
@@ -63,6 +76,16 @@ static __always_inline bool quick_holds(const struct packet *p, __u64 word)
 	__u32 state = flow_next_state(word, flow_first_state(p), p->tcp_flags);
 
 	return flow_aged(word, state) == word;
+}
+
+/* flow_touch() of a call that changes its flow: all of it anew, so that others have less to keep. */
+__noinline int quick_touch(__u64 pair, __u32 policy, __u32 epoch, __u64 word, __u32 first_flags)
+{
+	struct flow_key key = {.pair = pair, .mark = policy};
+	struct flow_key back = {.pair = pair, .mark = epoch, .back = true};
+
+	return flow_advance(
+		flow_hash(&key), flow_hash(&back), word, first_flags >> 8, first_flags & 0xff);
 }
 
 static __always_inline bool quick_call(
@@ -76,29 +99,31 @@ static __always_inline bool quick_call(
 		return false;
 	r->policy = kind - WEFT_TARGET_SERVICE;
 	key = key_to_service(p, r->from, svc, r->policy, false);
-	if (!flow_find(flow_hash(&key), &f) || !flow_backend(f.word, service, r) ||
-		!quick_holds(p, f.word))
+	if (!flow_find(flow_hash(&key), &f) || !flow_backend(f.word, service, r))
 		return false;
 	r->saddr = r->from->inst_addr;
 	r->backend = r->to_id;
 	r->service = service;
-	return r->saddr;
+	if (!r->saddr)
+		return false;
+	if (!quick_holds(p, f.word))
+		quick_touch(key.pair, r->policy, r->to->epoch, f.word,
+			flow_first_state(p) << 8 | p->tcp_flags);
+	return true;
 }
 
 /* Of a flow of its service; or between two instances, by the address of one, which is also how a
  * client of another node calls. */
-static __always_inline bool quick_answer(const struct packet *p, struct route *r, __u32 to)
+static __always_inline bool quick_answer(const struct packet *p, struct route *r)
 {
 	struct flow_key key, forth;
 	struct flow f;
 
-	r->to_id = to;
-	r->to = instance_get(to);
 	if (!r->to)
 		return false;
 	if (r->from->service && way_back(p, r, &f, &key, &forth))
 		return quick_holds(p, f.word);
-	r->backend = to;
+	r->backend = r->to_id;
 	r->saddr = r->from->inst_addr;
 	key = key_direct(p, r->from, r->to);
 	return r->saddr && flow_find(flow_hash(&key), &f) && quick_holds(p, f.word) &&
@@ -114,14 +139,19 @@ static __always_inline bool quick_route(struct __sk_buff *skb, struct packet *p,
 		return false;
 	kind = WEFT_TARGET_KIND(*target);
 	id = WEFT_TARGET_ID(*target);
-	if (!quick_l4(skb, p, kind == WEFT_TARGET_INSTANCE))
+	if (!quick_l4(skb, p, kind == WEFT_TARGET_INSTANCE) ||
+		(overlay_mtu && !quick_fits(skb, p, overlay_mtu)))
 		return false;
 	if (kind >= WEFT_TARGET_SERVICE)
 		return quick_call(p, r, id, kind);
-	return kind == WEFT_TARGET_INSTANCE && quick_answer(p, r, id);
+	if (kind != WEFT_TARGET_INSTANCE)
+		return false;
+	r->to_id = id;
+	r->to = instance_get(id);
+	return quick_answer(p, r);
 }
 
-/* The verdict, or NOT_QUICK. */
+/* What an instance sends: the verdict, or NOT_QUICK. */
 static __always_inline int quick(
 	struct __sk_buff *skb, const struct weft_bpf_instance *from, __u32 from_id)
 {
@@ -131,9 +161,9 @@ static __always_inline int quick(
 	if ((from->device != WEFT_DEVICE_PEER && from->device != WEFT_DEVICE_DIRECT) ||
 		quick_opens(skb))
 		return NOT_QUICK;
-	if (!quick_ip(skb, from, &p) || !quick_route(skb, &p, &r))
+	if (!quick_ip(skb, &p) || !quick_sender(skb, &p, from) || !quick_route(skb, &p, &r))
 		return NOT_QUICK;
-	if (r.to->device == WEFT_DEVICE_REMOTE && p.ip_len > peer_mtu(r.to->peer))
+	if (r.to->device == WEFT_DEVICE_REMOTE && !quick_fits(skb, &p, peer_mtu(r.to->peer)))
 		return NOT_QUICK;
 	if (!nat_rewrite_here(skb, p.proto == IPPROTO_UDP, r.saddr, r.to->ns_addr))
 		return NOT_QUICK;
