@@ -20,13 +20,6 @@ struct arp_ipv4 {
 	__be32 tpa;
 } __attribute__((packed));
 
-static __always_inline bool mac_equal(const __u8 *a, const __u8 *b)
-{
-	const __u16 *x = (const void *)a, *y = (const void *)b;
-
-	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
-}
-
 static __always_inline bool in_overlay(__be32 addr)
 {
 	return (addr & bpf_htonl(WEFT_OVERLAY_MASK)) == bpf_htonl(WEFT_OVERLAY_NET);

@@ -289,25 +289,25 @@ static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
 	return inst && inst->active ? inst : NULL;
 }
 
-/* The instance of a namespace address, NULL for none; *ret_id is its id. */
-static __always_inline const struct weft_bpf_instance *instance_at(__be32 addr, __u32 *ret_id)
+/* The id of the instance that has a namespace address, 0: nobody. */
+__noinline __u32 instance_at(__be32 addr)
 {
-	__u32 key = bpf_ntohl(addr) & (WEFT_NS_HINTS - 1);
-	const struct weft_bpf_instance *inst;
+	__u32 key = bpf_ntohl(addr) & (WEFT_NS_HINTS - 1), id;
 	__u32 *hint = bpf_map_lookup_elem(&ns_hints, &key);
-	const __u32 *id;
+	const struct weft_bpf_instance *inst;
+	const __u32 *found;
 
-	if (!hint)
-		return NULL;
-	*ret_id = *(volatile __u32 *)hint;
-	inst = instance_get(*ret_id);
-	if (inst && inst->ns_addr == addr && addr)
-		return inst;
-	id = bpf_map_lookup_elem(&ns_addrs, &addr);
-	if (!id)
-		return NULL;
-	*ret_id = *(volatile __u32 *)hint = *id;
-	return instance_get(*id);
+	if (!hint || !addr)
+		return 0;
+	id = *(volatile __u32 *)hint;
+	inst = instance_get(id);
+	if (inst && inst->ns_addr == addr)
+		return id;
+	found = bpf_map_lookup_elem(&ns_addrs, &addr);
+	if (!found)
+		return 0;
+	*(volatile __u32 *)hint = *found;
+	return *found;
 }
 
 static __always_inline bool has_addr6(const __be32 addr[4])

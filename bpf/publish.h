@@ -318,7 +318,8 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 		return ret;
 	if (!has_ports(p.proto))
 		return DROP(TUNNEL_SOURCE);
-	from = instance_at(p.saddr, &id);
+	id = instance_at(p.saddr);
+	from = instance_get(id);
 	if (!from && p.frag_later)
 		return judge_later(&p, peer);
 	if (!p.frag_later && parse_l4(skb, &p))
@@ -330,7 +331,8 @@ __noinline __s64 publish_judge(struct __sk_buff *skb, __u32 peer)
 	}
 	if (in_overlay_range(p.saddr))
 		return DROP(TUNNEL_SOURCE);
-	to = instance_at(p.daddr, &id);
+	id = instance_at(p.daddr);
+	to = instance_get(id);
 	svc = to ? service_get(to->service) : NULL;
 	if (!to || to->device == WEFT_DEVICE_REMOTE || !svc || !svc->n_published)
 		return DROP(TUNNEL_SOURCE);

@@ -103,7 +103,7 @@ static __noinline int ipv4(
 		ret = semantic(skb, &p, &r);
 		return ret < 0 ? refuse(skb, &p, &r, ret) : ret;
 	}
-	r.to = instance_at(p.daddr, &r.to_id);
+	r.to = instance_get(instance_at(p.daddr));
 	if (r.to)
 		return r.to->device == WEFT_DEVICE_REMOTE ? DROP(REMOTE_ADDR) : deliver(skb, r.to);
 	/* What the host sent here for nobody must not go round in circles. */

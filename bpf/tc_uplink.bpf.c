@@ -13,6 +13,7 @@
 #include "bpf/icmp.h"
 #include "bpf/icmp6.h"
 #include "bpf/publish6.h"
+#include "bpf/quick.h"
 
 /* Which instance of that peer a source address means, 0: none. */
 static __always_inline __u32 remote_target(__u32 target, __u32 peer)
@@ -33,36 +34,91 @@ static __always_inline __u32 remote_source(__be32 saddr, __u32 peer)
 	return in_semantic_range(saddr) && target ? remote_target(*target, peer) : 0;
 }
 
-__noinline int arrive4(struct __sk_buff *skb, __u32 peer)
+/* quick() for what comes from another node. */
+static __noinline int quick_arrive(struct __sk_buff *skb, __u32 peer)
 {
-	struct route r = {.mtu = overlay_mtu};
 	struct packet p = {};
-	const __u32 *id;
+	struct route r = {};
+
+	if (!quick_ip(skb, &p) || !quick_l4(skb, &p, true))
+		return NOT_QUICK;
+	r.from_id = remote_source(p.saddr, peer);
+	r.from = instance_get(r.from_id);
+	r.to_id = instance_at(p.daddr);
+	r.to = instance_get(r.to_id);
+	if (!r.from || !r.to || r.to->device == WEFT_DEVICE_REMOTE || !quick_answer(&p, &r))
+		return NOT_QUICK;
+	if (r.saddr != p.saddr &&
+		!nat_rewrite_here(skb, p.proto == IPPROTO_UDP, r.saddr, r.to->ns_addr))
+		return NOT_QUICK;
+	count_packet(skb, r.service, r.backend, r.reverse ? FROM_BACKEND : TO_BACKEND);
+	return deliver_here(skb, r.to);
+}
+
+#define ENDS(from, to) ((__s64)(from) << 32 | (to))
+#define ENDS_FROM(ends) ((__u32)((ends) >> 32))
+#define ENDS_TO(ends) ((__u32)(ends))
+
+/* Who has sent it to whom: ENDS(), a DROP(), or 0: no instance of that peer. */
+static __noinline __s64 arrive4_ends(struct __sk_buff *skb, __u32 peer)
+{
+	const struct weft_bpf_instance *to;
+	struct packet p = {};
+	__u32 from, id;
 	int ret;
 
 	ret = parse_ip(skb, &p);
 	if (ret)
 		return ret;
-	r.from_id = remote_source(p.saddr, peer);
-	r.from = instance_get(r.from_id);
-	if (!r.from)
-		return publish_arrive(skb, peer);
-	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
-	r.to = id ? instance_get(*id) : NULL;
-	if (!r.to || r.to->device == WEFT_DEVICE_REMOTE)
+	from = remote_source(p.saddr, peer);
+	if (!from)
+		return 0;
+	id = instance_at(p.daddr);
+	to = instance_get(id);
+	if (!to || to->device == WEFT_DEVICE_REMOTE)
 		return DROP(TUNNEL_TARGET);
+	return ENDS(from, id);
+}
+
+/* From an instance to an instance: a verdict, a DROP() or IS_ERROR. */
+static __noinline int arrive4(struct __sk_buff *skb, __u32 from, __u32 to)
+{
+	struct route r = {.from_id = from, .mtu = overlay_mtu};
+	struct packet p = {};
+	int ret;
+
+	ret = parse_ip(skb, &p);
+	if (ret)
+		return ret;
+	r.from = instance_get(from);
+	if (!r.from)
+		return DROP(TUNNEL_SOURCE);
 	if (p.frag_later)
 		return later_fragment(skb, &p, &r);
 	ret = parse_l4(skb, &p);
 	if (ret == DROP(ICMP_TYPE))
-		return icmp_error(skb, r.from_id, *id);
+		return IS_ERROR;
 	if (!ret)
-		ret = call_instance(&p, &r, *id);
+		ret = call_instance(&p, &r, to);
 	if (ret)
 		return ret;
 	if (p.frag_first)
 		first_fragment(&p, &r);
 	return finish(skb, &p, &r);
+}
+
+static __always_inline int arrive4_any(struct __sk_buff *skb, __u32 peer)
+{
+	int ret = quick_arrive(skb, peer);
+	__s64 ends;
+
+	if (ret != NOT_QUICK)
+		return ret;
+	ends = arrive4_ends(skb, peer);
+	if (ends <= 0)
+		return ends ? ends : publish_arrive(skb, peer);
+	ret = arrive4(skb, ENDS_FROM(ends), ENDS_TO(ends));
+	return ret == IS_ERROR ? icmp_error(skb, ENDS_FROM(ends), ENDS_TO(ends)) : ret;
 }
 
 static __always_inline __u32 remote_source6(const __be32 saddr[4], __u32 peer)
@@ -114,7 +170,7 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 peer)
 	peer_arrived(peer, skb_packets(skb), skb->len - ETH_HLEN);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
 		return arrive6(skb, peer);
-	return arrive4(skb, peer);
+	return arrive4_any(skb, peer);
 }
 
 static __always_inline int dropped(int ret, __u32 peer)
