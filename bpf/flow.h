@@ -52,6 +52,13 @@ static __always_inline __u64 flow_hash(const struct flow_key *k)
 	       (k->pair & ((1ULL << WEFT_FLOW_TAG_SHIFT) - 2)) | k->back;
 }
 
+/* That of a call, by the word that was found by it. */
+static __always_inline __u64 flow_hash_of(__u64 pair, __u64 word)
+{
+	return weft_flow_tag(word) << WEFT_FLOW_TAG_SHIFT |
+	       (pair & ((1ULL << WEFT_FLOW_TAG_SHIFT) - 2));
+}
+
 static __always_inline __u32 flow_isn(const struct packet *p)
 {
 	return p->proto == IPPROTO_TCP ? (p->seq * 0x9e3779b1U) >> 29 : 0;

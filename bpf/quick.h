@@ -50,16 +50,38 @@ static __always_inline bool quick_sender(
 	       in_semantic_range(p->daddr);
 }
 
-/* A datagram, or a segment that begins nothing and whose time is not taken: as that of a call, or
- * also as that of an answer. */
-static __always_inline bool quick_l4(struct __sk_buff *skb, struct packet *p, bool answers)
+/* A datagram, or a segment that begins nothing. */
+static __always_inline bool quick_l4(struct __sk_buff *skb, struct packet *p)
 {
 	const void *l4 = frame(skb) + IP_OFF + IP_HLEN_MIN, *end = frame_end(skb);
 
 	if (p->proto == IPPROTO_TCP)
-		return !parse_tcp(l4, end, p) && !(p->tcp_flags & (TCP_SYN | TCP_RST)) &&
-		       !quality_timed(p, false) && !(answers && quality_timed(p, true));
+		return !parse_tcp(l4, end, p) && !(p->tcp_flags & (TCP_SYN | TCP_RST));
 	return p->proto == IPPROTO_UDP && !skb->gso_size && !parse_udp(l4, end, p);
+}
+
+/* Is its time taken? What tells is read again, so that until here there is less to keep. */
+static __always_inline bool quick_timed(struct __sk_buff *skb, bool tcp, bool reverse)
+{
+	const struct iphdr *ip = (void *)(frame(skb) + IP_OFF);
+	const struct tcphdr *th = (void *)(ip + 1);
+	struct packet p = {};
+
+	if (!tcp || (void *)(th + 1) > frame_end(skb))
+		return false;
+	p.seq = th->seq;
+	p.ack = th->ack_seq;
+	p.data = bpf_ntohs(ip->tot_len) - IP_HLEN_MIN - th->doff * 4;
+	return quality_timed(&p, reverse);
+}
+
+__noinline int quick_time(struct __sk_buff *skb, __u32 backend, bool reverse)
+{
+	struct packet p = {};
+
+	if (quick_ip(skb, &p) && quick_l4(skb, &p))
+		quality_packet(&p, backend, reverse, 0);
+	return 0;
 }
 
 /* Of a super-packet, each segment. */
@@ -78,14 +100,13 @@ static __always_inline bool quick_holds(const struct packet *p, __u64 word)
 	return flow_aged(word, state) == word;
 }
 
-/* flow_touch() of a call that changes its flow: all of it anew, so that others have less to keep. */
-__noinline int quick_touch(__u64 pair, __u32 policy, __u32 epoch, __u64 word, __u32 first_flags)
+/* flow_touch() of a call that changes its flow. */
+__noinline int quick_touch(
+	__u64 pair, __u32 backend_epoch, __u64 word, __u32 first, __u32 tcp_flags)
 {
-	struct flow_key key = {.pair = pair, .mark = policy};
-	struct flow_key back = {.pair = pair, .mark = epoch, .back = true};
+	struct flow_key back = {.pair = pair, .mark = backend_epoch, .back = true};
 
-	return flow_advance(
-		flow_hash(&key), flow_hash(&back), word, first_flags >> 8, first_flags & 0xff);
+	return flow_advance(flow_hash_of(pair, word), flow_hash(&back), word, first, tcp_flags);
 }
 
 static __always_inline bool quick_call(
@@ -107,8 +128,7 @@ static __always_inline bool quick_call(
 	if (!r->saddr)
 		return false;
 	if (!quick_holds(p, f.word))
-		quick_touch(key.pair, r->policy, r->to->epoch, f.word,
-			flow_first_state(p) << 8 | p->tcp_flags);
+		quick_touch(key.pair, r->to->epoch, f.word, flow_first_state(p), p->tcp_flags);
 	return true;
 }
 
@@ -121,13 +141,14 @@ static __always_inline bool quick_answer(const struct packet *p, struct route *r
 
 	if (!r->to)
 		return false;
-	if (r->from->service && way_back(p, r, &f, &key, &forth))
-		return quick_holds(p, f.word);
-	r->backend = r->to_id;
-	r->saddr = r->from->inst_addr;
-	key = key_direct(p, r->from, r->to);
-	return r->saddr && flow_find(flow_hash(&key), &f) && quick_holds(p, f.word) &&
-	       direct_holds(r, f.word);
+	if (!r->from->service || !way_back(p, r, &f, &key, &forth)) {
+		r->backend = r->to_id;
+		r->saddr = r->from->inst_addr;
+		key = key_direct(p, r->from, r->to);
+		if (!r->saddr || !flow_find(flow_hash(&key), &f) || !direct_holds(r, f.word))
+			return false;
+	}
+	return quick_holds(p, f.word);
 }
 
 static __always_inline bool quick_route(struct __sk_buff *skb, struct packet *p, struct route *r)
@@ -139,8 +160,7 @@ static __always_inline bool quick_route(struct __sk_buff *skb, struct packet *p,
 		return false;
 	kind = WEFT_TARGET_KIND(*target);
 	id = WEFT_TARGET_ID(*target);
-	if (!quick_l4(skb, p, kind == WEFT_TARGET_INSTANCE) ||
-		(overlay_mtu && !quick_fits(skb, p, overlay_mtu)))
+	if (!quick_l4(skb, p) || (overlay_mtu && !quick_fits(skb, p, overlay_mtu)))
 		return false;
 	if (kind >= WEFT_TARGET_SERVICE)
 		return quick_call(p, r, id, kind);
@@ -149,6 +169,14 @@ static __always_inline bool quick_route(struct __sk_buff *skb, struct packet *p,
 	r->to_id = id;
 	r->to = instance_get(id);
 	return quick_answer(p, r);
+}
+
+static __always_inline void quick_count(
+	struct __sk_buff *skb, const struct packet *p, const struct route *r)
+{
+	count_packet(skb, r->service, r->backend, r->reverse ? FROM_BACKEND : TO_BACKEND);
+	if (quick_timed(skb, p->proto == IPPROTO_TCP, r->reverse))
+		quick_time(skb, r->backend, r->reverse);
 }
 
 /* What an instance sends: the verdict, or NOT_QUICK. */
@@ -167,7 +195,7 @@ static __always_inline int quick(
 		return NOT_QUICK;
 	if (!nat_rewrite_here(skb, p.proto == IPPROTO_UDP, r.saddr, r.to->ns_addr))
 		return NOT_QUICK;
-	count_packet(skb, r.service, r.backend, r.reverse ? FROM_BACKEND : TO_BACKEND);
+	quick_count(skb, &p, &r);
 	return deliver(skb, r.to);
 }
 

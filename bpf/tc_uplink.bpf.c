@@ -40,7 +40,7 @@ static __noinline int quick_arrive(struct __sk_buff *skb, __u32 peer)
 	struct packet p = {};
 	struct route r = {};
 
-	if (!quick_ip(skb, &p) || !quick_l4(skb, &p, true))
+	if (!quick_ip(skb, &p) || !quick_l4(skb, &p))
 		return NOT_QUICK;
 	r.from_id = remote_source(p.saddr, peer);
 	r.from = instance_get(r.from_id);
@@ -51,13 +51,13 @@ static __noinline int quick_arrive(struct __sk_buff *skb, __u32 peer)
 	if (r.saddr != p.saddr &&
 		!nat_rewrite_here(skb, p.proto == IPPROTO_UDP, r.saddr, r.to->ns_addr))
 		return NOT_QUICK;
-	count_packet(skb, r.service, r.backend, r.reverse ? FROM_BACKEND : TO_BACKEND);
+	quick_count(skb, &p, &r);
 	return deliver_here(skb, r.to);
 }
 
-#define ENDS(from, to) ((__s64)(from) << 32 | (to))
+#define ENDS(from, to)  ((__s64)(from) << 32 | (to))
 #define ENDS_FROM(ends) ((__u32)((ends) >> 32))
-#define ENDS_TO(ends) ((__u32)(ends))
+#define ENDS_TO(ends)   ((__u32)(ends))
 
 /* Who has sent it to whom: ENDS(), a DROP(), or 0: no instance of that peer. */
 static __noinline __s64 arrive4_ends(struct __sk_buff *skb, __u32 peer)
