@@ -74,8 +74,8 @@ struct {
 	__type(value, __u32);
 } ns_addrs SEC(".maps");
 
-/* What was found there last, by the low bits of the address: a third of the price, and mostly right.
- * Programs alone write it. */
+/* What was found there last, by the low bits of the address: a third of the price, and mostly
+ * right. Programs alone write it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WEFT_NS_HINTS);
@@ -251,13 +251,6 @@ struct {
 	__type(key, struct weft_return_key);
 	__type(value, __u32); /* peer */
 } returns SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, WEFT_MAX_PEERS);
-	__type(key, __u32);
-	__type(value, struct weft_hop);
-} hops SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

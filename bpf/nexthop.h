@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The next hop to a peer, which the routing table is asked for once a second instead of once a
- * packet: that is some 3 % of a round trip between nodes. It answers where the uplink forwards (its
- * `forwarding` is on); elsewhere the kernel routes each packet. The next hop's hardware address,
- * and whether it is still there, stay with the kernel's neighbour table. */
+/* The next hop to a peer, which the routing table is asked for some times a second instead of once
+ * a packet. It answers where the uplink forwards (its `forwarding` is on); elsewhere the kernel
+ * routes each packet. Whether the next hop is still there stays with the kernel's neighbour table,
+ * which has to see that it is used: the packet that asks is sent by it. */
 #ifndef WEFT_BPF_NEXTHOP_H
 #define WEFT_BPF_NEXTHOP_H
 
 #include "bpf/clock.h"
+#include "bpf/parse.h"
 
 #define FIB_IPV4 2 /* <sys/socket.h> wants libc */
 #define FIB_IPV6 10
@@ -37,18 +38,18 @@ static __always_inline void fib_to(struct bpf_fib_lookup *fib, const struct weft
 	__builtin_memcpy(fib->ipv6_dst, peer->addr, sizeof(fib->ipv6_dst));
 }
 
-static __noinline int gateway_ask(struct __sk_buff *skb, __u32 peer_id)
+static __noinline int gateway_ask(void *ctx, __u32 peer_id)
 {
 	const struct weft_bpf_peer *peer = bpf_map_lookup_elem(&peers, &peer_id);
 	struct weft_gateway *gw = bpf_map_lookup_elem(&gateways, &peer_id);
 
 	if (!peer || !gw)
 		return 0;
-	gw->nh.nh_family = 0;
 	gw->ifindex = peer->ifindex;
 	__builtin_memcpy(gw->addr, peer->addr, sizeof(gw->addr));
 	fib_to(&gw->fib, peer);
-	if (bpf_fib_lookup(skb, &gw->fib, sizeof(gw->fib), BPF_FIB_LOOKUP_OUTPUT) ||
+	gw->nh.nh_family = 0;
+	if (bpf_fib_lookup(ctx, &gw->fib, sizeof(gw->fib), BPF_FIB_LOOKUP_OUTPUT) ||
 		gw->fib.ifindex != peer->ifindex)
 		return 0;
 	__builtin_memcpy(gw->nh.ipv6_nh, gw->fib.ipv6_dst, sizeof(gw->nh.ipv6_nh));
@@ -56,20 +57,43 @@ static __noinline int gateway_ask(struct __sk_buff *skb, __u32 peer_id)
 	return 0;
 }
 
-/* To where a peer's datagrams go, by the uplink: the verdict. */
-static __always_inline int leave_to(
-	struct __sk_buff *skb, __u32 peer_id, const struct weft_bpf_peer *peer)
+/* What is known of the way to a peer; NULL, or nh_family 0: only that it is by its uplink. *asked:
+ * it has just been asked for. */
+static __always_inline const struct weft_gateway *gateway_of(
+	void *ctx, __u32 peer_id, const struct weft_bpf_peer *peer, bool *asked)
 {
 	struct weft_gateway *gw = bpf_map_lookup_elem(&gateways, &peer_id);
 	__u64 tick = 1 + (clock_ns() >> WEFT_HOP_SHIFT);
 
-	if (gw && (gw->tick != tick || gw->ifindex != peer->ifindex ||
-			  !same_addr(gw->addr, peer->addr))) {
+	*asked = gw && (gw->tick != tick || gw->ifindex != peer->ifindex ||
+			       !same_addr(gw->addr, peer->addr));
+	if (*asked) {
 		gw->tick = tick;
-		gateway_ask(skb, peer_id);
+		gateway_ask(ctx, peer_id);
 	}
-	if (gw && gw->nh.nh_family)
-		return (int)bpf_redirect_neigh(peer->ifindex, &gw->nh, sizeof(gw->nh), 0);
+	return gw;
+}
+
+/* By the way that is known, without asking anybody: false without one. */
+static __always_inline bool address_to(
+	struct ethhdr *eth, const void *end, const struct weft_gateway *gw)
+{
+	if (!gw || !gw->nh.nh_family || (void *)(eth + 1) > end)
+		return false;
+	mac_copy(eth->h_dest, gw->fib.dmac);
+	mac_copy(eth->h_source, gw->fib.smac);
+	return true;
+}
+
+/* A peer's datagram, by the uplink: the verdict. */
+static __always_inline int leave_to(
+	struct __sk_buff *skb, __u32 peer_id, const struct weft_bpf_peer *peer)
+{
+	bool asked;
+	const struct weft_gateway *gw = gateway_of(skb, peer_id, peer, &asked);
+
+	if (!asked && address_to((void *)(long)skb->data, (void *)(long)skb->data_end, gw))
+		return (int)bpf_redirect(peer->ifindex, 0);
 	return (int)bpf_redirect_neigh(peer->ifindex, NULL, 0, 0);
 }
 

@@ -268,21 +268,15 @@ struct weft_return_key {
 	__u32 proto;
 };
 
-/* The next hop to a peer as the routing table had it a moment ago. */
-#define WEFT_HOP_SHIFT 30 /* 1 s */
-struct weft_hop {
-	__u64 tick; /* 0: not known */
-	__u32 ifindex;
-	__u8 dmac[6], smac[6];
-};
-
-/* The same for packets that the kernel has a descriptor of: it knows the neighbour then. */
+/* The next hop to a peer as the routing table had it a moment ago: fib has both hardware addresses
+ * where nh_family is not 0. */
+#define WEFT_HOP_SHIFT 27 /* 134 ms */
 struct weft_gateway {
 	__u64 tick;                /* 0: not asked yet */
 	__be32 addr[4];            /* of the peer, when it was asked, */
-	struct bpf_redir_neigh nh; /* nh_family 0: no way that is known */
+	struct bpf_redir_neigh nh; /* nh_family 0: it is the kernel's to find */
 	__u32 ifindex;             /* and of its uplink */
-	struct bpf_fib_lookup fib; /* room to ask in */
+	struct bpf_fib_lookup fib;
 };
 
 /* Device index -> instance: ifindex << 32 | id, in one of WEFT_DEV_PROBES places from
@@ -617,7 +611,6 @@ _Static_assert(sizeof(struct weft_bpf_uplink) == 32, "layout");
 _Static_assert(sizeof(struct weft_bpf_published) == 16, "layout");
 _Static_assert(sizeof(struct weft_bpf_publish_at) == 32, "layout");
 _Static_assert(sizeof(struct weft_return_key) == 28, "layout");
-_Static_assert(sizeof(struct weft_hop) == 24, "layout");
 _Static_assert(sizeof(struct weft_gateway) == 112, "layout");
 _Static_assert(sizeof(struct weft_slots) == 8, "layout");
 _Static_assert(sizeof(union weft_room) == 8, "layout");

@@ -44,29 +44,8 @@ static __always_inline int xdp_nat(struct xdp_md *xdp, const struct outside *o)
 	return 0;
 }
 
-/* The next hop, from the routing table once a second; NULL: TC asks for it. */
-static __always_inline const struct weft_hop *hop_to(
-	struct xdp_md *xdp, __u32 peer_id, const struct weft_bpf_peer *peer)
-{
-	struct weft_hop *hop = bpf_map_lookup_elem(&hops, &peer_id);
-	__u64 tick = 1 + (clock_ns() >> WEFT_HOP_SHIFT);
-	struct bpf_fib_lookup fib;
-
-	if (!hop || hop->tick == tick)
-		return hop;
-	fib_to(&fib, peer);
-	hop->tick = 0;
-	if (bpf_fib_lookup(xdp, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT))
-		return NULL;
-	hop->ifindex = fib.ifindex;
-	__builtin_memcpy(hop->dmac, fib.dmac, ETH_ALEN);
-	__builtin_memcpy(hop->smac, fib.smac, ETH_ALEN);
-	hop->tick = tick;
-	return hop;
-}
-
 static __always_inline int xdp_outer(struct xdp_md *xdp, const struct weft_bpf_peer *peer,
-	const struct weft_hop *hop, const struct inner *in)
+	const struct weft_gateway *gw, const struct inner *in)
 {
 	__u32 payload = sizeof(struct udphdr) + in->len;
 	struct ethhdr *eth = (void *)(long)xdp->data;
@@ -78,10 +57,8 @@ static __always_inline int xdp_outer(struct xdp_md *xdp, const struct weft_bpf_p
 
 	if (peer->format != WEFT_FORMAT_RAW)
 		payload += sizeof(*v);
-	if ((void *)(uh + 1) > end)
+	if ((void *)(uh + 1) > end || !address_to(eth, end, gw))
 		return -1;
-	mac_copy(eth->h_dest, hop->dmac);
-	mac_copy(eth->h_source, hop->smac);
 	if (peer->family == 4) {
 		eth->h_proto = bpf_htons(ETH_P_IP);
 		outer_ipv4(ip, peer, payload, in->tos);
@@ -129,29 +106,27 @@ static __always_inline bool xdp_parse(struct xdp_md *xdp, struct packet *p, stru
 static __always_inline int xdp_forward(
 	struct xdp_md *xdp, const struct packet *p, const struct outside *o, const struct inner *in)
 {
-	__u32 id = o->to->peer, ifindex;
+	const struct weft_gateway *gw;
+	__u32 id = o->to->peer;
 	const struct weft_bpf_peer *peer = peer_get(id);
-	const struct weft_hop *hop;
+	bool asked;
 
 	/* SYNs have their MSS lowered by TC; and a padded frame is trimmed there. */
 	if (!peer || p->ip_len > peer->mtu || p->tcp_flags & TCP_SYN ||
 		xdp->data_end - xdp->data != IP_OFF + p->ip_len)
 		return XDP_PASS;
-	hop = hop_to(xdp, id, peer);
-	if (!hop)
-		return XDP_PASS;
-	ifindex = hop->ifindex;
-	if (xdp_nat(xdp, o))
+	gw = gateway_of(xdp, id, peer, &asked);
+	if (asked || !gw || !gw->nh.nh_family || xdp_nat(xdp, o))
 		return XDP_PASS;
 	peer_count(id, 1, p->ip_len);
 	count_into(bpf_map_lookup_elem(&instance_stats, &o->to_id), 1, p->ip_len, TO_BACKEND);
 	count_into(bpf_map_lookup_elem(&service_stats, &o->pub->service), 1, p->ip_len, TO_BACKEND);
 	if (bpf_xdp_adjust_head(xdp, -(int)weft_tunnel_overhead(peer->format, peer->family)) ||
-		xdp_outer(xdp, peer, hop, in)) {
+		xdp_outer(xdp, peer, gw, in)) {
 		count_drop(WEFT_DROP_ENCAP);
 		return XDP_DROP;
 	}
-	return ifindex == xdp->ingress_ifindex ? XDP_TX : (int)bpf_redirect(ifindex, 0);
+	return peer->ifindex == xdp->ingress_ifindex ? XDP_TX : (int)bpf_redirect(peer->ifindex, 0);
 }
 
 /* What is neither for another node nor lost is TC's. */
