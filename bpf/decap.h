@@ -102,7 +102,7 @@ static __always_inline int looks_like(struct __sk_buff *skb)
 }
 
 /* What it is, from what is linear. */
-__noinline int look_inside(struct __sk_buff *skb, struct outer *o)
+static __always_inline int look_inside(struct __sk_buff *skb, struct outer *o)
 {
 	struct bytes b = {
 		.data = frame(skb),
@@ -111,7 +111,12 @@ __noinline int look_inside(struct __sk_buff *skb, struct outer *o)
 		.super = skb->gso_size,
 	};
 
-	return o ? outer_find(&b, o) : NOT_OURS;
+	return outer_find(&b, o);
+}
+
+__noinline int look_again(struct __sk_buff *skb, struct outer *o)
+{
+	return o ? look_inside(skb, o) : NOT_OURS;
 }
 
 /* A datagram of the tunnel that generic XDP has left without its head, or one that may hide behind
@@ -167,7 +172,7 @@ __noinline int take_off(struct __sk_buff *skb)
 	/* Mostly that is enough. To have some of a segment's data made linear as well would cost
 	 * more than all the rest. */
 	if (ret == SHORT && !bpf_skb_pull_data(skb, skb->len < OUTER_MAX ? skb->len : OUTER_MAX))
-		ret = look_inside(skb, &o);
+		ret = look_again(skb, &o);
 	ret = outer_final(&o, ret);
 	if (ret == NOT_OURS)
 		return ret;
