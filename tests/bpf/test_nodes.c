@@ -414,7 +414,7 @@ static void await_arrival(int fd, bool wanted)
 	}
 }
 
-/* The next hop is remembered for a second at most, where the node forwards; elsewhere each packet
+/* The next hop is remembered for a moment, where the node forwards; elsewhere each packet
  * is routed. Either way a route that leads nowhere is followed, and so is what comes after it. */
 static void route_changes(void **state)
 {

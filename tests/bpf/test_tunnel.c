@@ -401,6 +401,98 @@ static void congestion_marks(void **state)
 	}
 }
 
+/* --- where to --- */
+
+static void far_datagram(void **state, const char *to, int receiver)
+{
+	struct lab_frame f;
+
+	lab_udp(&f, (struct lab_tuple){102, to, 9200, 53}, 20);
+	from_far(&f, 2);
+	wrap(&f, 2);
+	if (receiver)
+		arrives(*state, &f, (uint32_t)receiver);
+	else
+		dropped(*state, &f, TUNNEL_TARGET);
+}
+
+/* Two addresses that share the place where one was found last, and one that changes hands. */
+static void holders_of_addresses(void **state)
+{
+	struct weft_dp_instance heir;
+	struct weft_err err = {0};
+
+	lab_add(*state, 4096 + SERVER, 0);
+	for (int i = 0; i < 3; i++) {
+		far_datagram(state, "10.18.0.1", SERVER);
+		far_datagram(state, "10.18.16.1", 4096 + SERVER);
+		far_datagram(state, "10.18.32.1", 0);
+	}
+	assert_int_equal(weft_dp_instance_remove(*state, 4096 + SERVER), 0);
+	far_datagram(state, "10.18.16.1", 0);
+	lab_add(*state, 7, 0);
+	far_datagram(state, "10.18.0.7", 7);
+	assert_int_equal(weft_dp_instance_remove(*state, 7), 0);
+	far_datagram(state, "10.18.0.7", 0);
+	heir = lab_instance(8, 0);
+	heir.ns_addr.s_addr = lab_addr("10.18.0.7");
+	heir.ifindex = lab_instance(4096 + SERVER, 0).ifindex;
+	if (weft_dp_instance_set(*state, &heir, &err) < 0)
+		fail_msg("%s", err.msg);
+	far_datagram(state, "10.18.0.7", 8);
+	assert_int_equal(weft_dp_instance_remove(*state, 8), 0);
+	lab_sh("ip link del v7; ip link del v%d", 4096 + SERVER);
+}
+
+static bool addressed_to(void **state, uint32_t n, const uint8_t mac[ETH_ALEN])
+{
+	struct lab_frame f;
+
+	lab_udp(&f, (struct lab_tuple){CLIENT, VIP_FAR, (uint16_t)(9300 + n), 53}, 20);
+	assert_int_equal(lab_run(*state, &f), LAB_REDIRECT);
+	return memcmp(f.data, mac, ETH_ALEN) == 0;
+}
+
+static void await_address(void **state, uint32_t peer, const uint8_t mac[ETH_ALEN], bool wanted)
+{
+	uint64_t deadline = weft_now_ns() + 20000000000ULL;
+
+	/* From time to time one is left to the kernel: it does not count. */
+	for (int n = 0; n < (wanted ? 1 : 10); n++) {
+		if (addressed_to(state, peer, mac) != wanted)
+			n = -1;
+		if (weft_now_ns() > deadline)
+			fail_msg("the next hop's address is %s", wanted ? "not learned" : "kept");
+	}
+}
+
+/* The program writes the address that the neighbour table has, as long as it has one. */
+static void address_of_next_hop(void **state)
+{
+	static const uint8_t first[] = {2, 0, 0, 0, 9, 1}, second[] = {2, 0, 0, 0, 9, 2};
+
+	assert_int_equal(lab_sh("echo 1 >/proc/sys/net/ipv4/conf/up0/forwarding && "
+				"echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"),
+		0);
+	for (uint32_t n = 1; n <= WAYS; n++) {
+		char addr[64];
+
+		snprintf(
+			addr, sizeof(addr), ways[n - 1].v6 ? "2001:db8::%x" : "192.0.2.%u", 10 + n);
+		serve_from(*state, n);
+		assert_int_equal(
+			lab_sh("ip neigh replace %s lladdr 02:00:00:00:09:01 dev up0", addr), 0);
+		await_address(state, n, first, true);
+		assert_int_equal(
+			lab_sh("ip neigh replace %s lladdr 02:00:00:00:09:02 dev up0", addr), 0);
+		await_address(state, n, second, true);
+		assert_int_equal(lab_sh("ip neigh del %s dev up0", addr), 0);
+		await_address(state, n, second, false);
+	}
+	lab_sh("echo 0 >/proc/sys/net/ipv4/conf/up0/forwarding; "
+	       "echo 0 >/proc/sys/net/ipv6/conf/all/forwarding");
+}
+
 static void by_filters(void **state)
 {
 	assert_string_equal(weft_dp_hook(*state), "clsact");
@@ -422,6 +514,8 @@ int main(void)
 		cmocka_unit_test(icmp_error_arrives),
 		cmocka_unit_test(icmp_error_leaves),
 		cmocka_unit_test(congestion_marks),
+		cmocka_unit_test(holders_of_addresses),
+		cmocka_unit_test(address_of_next_hop),
 		cmocka_unit_test(peer_is_removed),
 	};
 	const struct CMUnitTest clsact[] = {
