@@ -28,7 +28,7 @@
 static struct {
 	struct weft_dp *dp;
 	uint32_t ifindex[BACKEND + 1];
-	int program;
+	int program, look;
 	struct stimulator s;
 	unsigned round;
 	const char *only; /* that figure; NULL: all */
@@ -41,7 +41,8 @@ struct scene {
 	enum {
 		HIT,  /* every packet is of an established flow, */
 		BACK, /* from the backend, */
-		OPEN, /* or opens a new one */
+		OPEN, /* or opens a new one; */
+		LOOK, /* or only has a line of memory changed */
 	} kind;
 };
 
@@ -52,6 +53,7 @@ static const struct scene services[] = {
 	{"tc_hit_50k_ns", "established, 50,000 flows", 50000, 1, 1, HIT},
 	{"tc_back_ns", "established, 1,000 flows, from the backend", 1000, 1, 1, BACK},
 	{"tc_new_ns", "new, 200,000 flows into 1 Mi entries", FLOWS, 1, 1, OPEN},
+	{"look_ns", "  of this machine: one line of memory that no cache has", FLOWS, 1, 1, LOOK},
 	{"services_one_ns", "established, 10,000 flows to 1 service", 10000, 1, 1, HIT},
 	{"services_many_ns", "  to 10,000 services", 10000, 1, SERVICES, HIT},
 	{"services_one_new_ns", "new, to 1 service", FLOWS, 1, 1, OPEN},
@@ -217,20 +219,22 @@ static void open_flows(const struct scene *s)
 
 static void measure(const struct scene *s)
 {
-	bool opens = s->kind == OPEN;
-	uint32_t repeat = opens ? s->flows : REPEAT;
+	bool opens = s->kind == OPEN, looks = s->kind == LOOK;
+	uint32_t repeat = opens || looks ? s->flows : REPEAT;
 	uint64_t packets, flows, packets_after, flows_after;
 	double floor, ns;
 
 	memset(bench.dp->flows, 0, bench.dp->flow_buckets * sizeof(*bench.dp->flows));
-	if (!opens)
+	if (!opens && !looks)
 		open_flows(s);
 	set_stimulus(s, opens ? TH_SYN : TH_ACK);
 	floor = run(s, bench.s.empty, repeat);
 	bench.s.now->next = 0;
 	count(s, &packets, &flows);
-	ns = run(s, bench.program, repeat);
+	ns = run(s, looks ? bench.look : bench.program, repeat);
 	count(s, &packets_after, &flows_after);
+	if (looks)
+		packets_after += repeat;
 	if (packets_after - packets != repeat || flows_after - flows != (opens ? repeat : 0))
 		errx(1, "%s: %u packets, of which %llu were handled, opened %llu flows", s->name,
 			repeat, (unsigned long long)(packets_after - packets),
@@ -327,6 +331,7 @@ int main(int argc, char **argv)
 	if (!o)
 		err(1, "%s", argv[1]);
 	stimulator_load(&bench.s, o);
+	bench.look = bpf_program__fd(bpf_object__find_program_by_name(o, "look"));
 	add_instance(CLIENT, 0);
 	add_instance(BACKEND, 1);
 

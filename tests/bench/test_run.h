@@ -6,6 +6,8 @@
 #include <linux/types.h>
 
 #define FRAME_SIZE 64
+#define LINE_SIZE  64
+#define LINES      (1U << 19) /* as much memory as a large table of flows is spread over */
 
 /* Packet n of a run is the frame with flow n % flows put in: the client's port counts first, then
  * the server's; and with several services also the address, vip + n % services. */

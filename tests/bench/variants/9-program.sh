@@ -7,6 +7,7 @@ metric services_growth alone/1/services_many_ns alone/1/services_one_ns
 metric services_growth_new alone/1/services_many_new_ns alone/1/services_one_new_ns
 metric backends_growth alone/1/backends_many_ns alone/1/backends_one_ns
 metric backends_growth_new alone/1/backends_many_new_ns alone/1/backends_one_new_ns
+metric tc_new_looks alone/1/tc_new_ns alone/1/look_ns
 target tc_hit_ns at-most 80
 target tc_new_ns at-most 150
 target xdp_hit_ns at-most 30
