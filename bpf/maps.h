@@ -282,18 +282,30 @@ static __always_inline const struct weft_bpf_instance *instance_get(__u32 id)
 	return inst && inst->active ? inst : NULL;
 }
 
+static __always_inline __u32 *ns_hint(__be32 addr)
+{
+	__u32 key = bpf_ntohl(addr) & (WEFT_NS_HINTS - 1);
+
+	return bpf_map_lookup_elem(&ns_hints, &key);
+}
+
+/* The id of the instance that was found last where that address would be. */
+static __always_inline __u32 instance_near(__be32 addr)
+{
+	const __u32 *hint = ns_hint(addr);
+
+	return hint ? *(const volatile __u32 *)hint : 0;
+}
+
 /* The id of the instance that has a namespace address, 0: nobody. */
 __noinline __u32 instance_at(__be32 addr)
 {
-	__u32 key = bpf_ntohl(addr) & (WEFT_NS_HINTS - 1), id;
-	__u32 *hint = bpf_map_lookup_elem(&ns_hints, &key);
-	const struct weft_bpf_instance *inst;
+	__u32 id = instance_near(addr), *hint = ns_hint(addr);
+	const struct weft_bpf_instance *inst = instance_get(id);
 	const __u32 *found;
 
 	if (!hint || !addr)
 		return 0;
-	id = *(volatile __u32 *)hint;
-	inst = instance_get(id);
 	if (inst && inst->ns_addr == addr)
 		return id;
 	found = bpf_map_lookup_elem(&ns_addrs, &addr);

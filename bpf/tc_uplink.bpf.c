@@ -44,9 +44,10 @@ static __noinline int quick_arrive(struct __sk_buff *skb, __u32 peer)
 		return NOT_QUICK;
 	r.from_id = remote_source(p.saddr, peer);
 	r.from = instance_get(r.from_id);
-	r.to_id = instance_at(p.daddr);
+	r.to_id = instance_near(p.daddr);
 	r.to = instance_get(r.to_id);
-	if (!r.from || !r.to || r.to->device == WEFT_DEVICE_REMOTE || !quick_answer(&p, &r))
+	if (!r.from || !r.to || r.to->ns_addr != p.daddr || r.to->device == WEFT_DEVICE_REMOTE ||
+		!quick_answer(&p, &r))
 		return NOT_QUICK;
 	if (r.saddr != p.saddr &&
 		!nat_rewrite_here(skb, p.proto == IPPROTO_UDP, r.saddr, r.to->ns_addr))
