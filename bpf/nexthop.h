@@ -38,6 +38,14 @@ static __always_inline void fib_to(struct bpf_fib_lookup *fib, const struct weft
 	__builtin_memcpy(fib->ipv6_dst, peer->addr, sizeof(fib->ipv6_dst));
 }
 
+/* Kernels before 6.3 know of neighbours that they have no address of. */
+static __always_inline bool fib_has_addresses(const struct bpf_fib_lookup *fib)
+{
+	const __u16 *mac = (const void *)fib->dmac;
+
+	return mac[0] | mac[1] | mac[2];
+}
+
 static __noinline int gateway_ask(void *ctx, __u32 peer_id)
 {
 	const struct weft_bpf_peer *peer = bpf_map_lookup_elem(&peers, &peer_id);
@@ -49,29 +57,22 @@ static __noinline int gateway_ask(void *ctx, __u32 peer_id)
 	__builtin_memcpy(gw->addr, peer->addr, sizeof(gw->addr));
 	fib_to(&gw->fib, peer);
 	gw->nh.nh_family = 0;
-	if (bpf_fib_lookup(ctx, &gw->fib, sizeof(gw->fib), BPF_FIB_LOOKUP_OUTPUT) ||
-		gw->fib.ifindex != peer->ifindex)
-		return 0;
-	__builtin_memcpy(gw->nh.ipv6_nh, gw->fib.ipv6_dst, sizeof(gw->nh.ipv6_nh));
-	gw->nh.nh_family = gw->fib.family;
+	if (!bpf_fib_lookup(ctx, &gw->fib, sizeof(gw->fib), BPF_FIB_LOOKUP_OUTPUT) &&
+		gw->fib.ifindex == peer->ifindex && fib_has_addresses(&gw->fib))
+		gw->nh.nh_family = gw->fib.family;
 	return 0;
 }
 
-/* What is known of the way to a peer; NULL, or nh_family 0: only that it is by its uplink. *asked:
- * it has just been asked for. */
-static __always_inline const struct weft_gateway *gateway_of(
-	void *ctx, __u32 peer_id, const struct weft_bpf_peer *peer, bool *asked)
+static __always_inline __u64 gateway_tick(void)
 {
-	struct weft_gateway *gw = bpf_map_lookup_elem(&gateways, &peer_id);
-	__u64 tick = 1 + (clock_ns() >> WEFT_HOP_SHIFT);
+	return 1 + (clock_ns() >> WEFT_HOP_SHIFT);
+}
 
-	*asked = gw && (gw->tick != tick || gw->ifindex != peer->ifindex ||
-			       !same_addr(gw->addr, peer->addr));
-	if (*asked) {
-		gw->tick = tick;
-		gateway_ask(ctx, peer_id);
-	}
-	return gw;
+/* Whether what is known of the way to a peer is of that tick. */
+static __always_inline bool gateway_fresh(
+	const struct weft_gateway *gw, const struct weft_bpf_peer *peer, __u64 asked, __u64 tick)
+{
+	return asked == tick && gw->ifindex == peer->ifindex && same_addr(gw->addr, peer->addr);
 }
 
 /* By the way that is known, without asking anybody: false without one. */
@@ -89,12 +90,41 @@ static __always_inline bool address_to(
 static __always_inline int leave_to(
 	struct __sk_buff *skb, __u32 peer_id, const struct weft_bpf_peer *peer)
 {
-	bool asked;
-	const struct weft_gateway *gw = gateway_of(skb, peer_id, peer, &asked);
+	struct weft_gateway *gw = bpf_map_lookup_elem(&gateways, &peer_id);
+	__u64 tick = gateway_tick();
 
-	if (!asked && address_to((void *)(long)skb->data, (void *)(long)skb->data_end, gw))
+	if (gw && !gateway_fresh(gw, peer, gw->tick, tick)) {
+		gw->tick = tick;
+		gateway_ask(skb, peer_id);
+	} else if (address_to((void *)(long)skb->data, (void *)(long)skb->data_end, gw)) {
 		return (int)bpf_redirect(peer->ifindex, 0);
+	}
 	return (int)bpf_redirect_neigh(peer->ifindex, NULL, 0, 0);
+}
+
+/* XDP's packets the neighbour table never sees: of each so many ticks the first packet is left to
+ * TC, which is to take the tick for an old one and send it by that table. */
+#define HOP_UNSEEN (1ULL << 63)
+#define HOP_TICKS  8 /* 1 s */
+
+/* The way to a peer, NULL where TC has to find it. */
+static __always_inline const struct weft_gateway *xdp_way_to(
+	struct xdp_md *xdp, __u32 peer_id, const struct weft_bpf_peer *peer)
+{
+	struct weft_gateway *gw = bpf_map_lookup_elem(&gateways, &peer_id);
+	__u64 tick = gateway_tick();
+
+	if (!gw)
+		return NULL;
+	if (!gateway_fresh(gw, peer, gw->tick & ~HOP_UNSEEN, tick)) {
+		gateway_ask(xdp, peer_id);
+		if (tick % HOP_TICKS == 0) {
+			gw->tick = tick | HOP_UNSEEN;
+			return NULL;
+		}
+		gw->tick = tick;
+	}
+	return gw->nh.nh_family ? gw : NULL;
 }
 
 #endif

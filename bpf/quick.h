@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The way of most packets by itself: a segment or datagram of a known flow, whole and plain, of
  * which nothing is to be said to anybody. It is handled in a few cache lines of straight code. What
- * is different in any way is left untouched to the whole program, which would do the same here, only
- * later: no rule is made in this file. (What a flow has been told of a packet by then, it is told
- * once more, to no effect.) */
+ * is different in any way is left untouched to the whole program, which would do the same here,
+ * only later: no rule is made in this file. (What a flow has been told of a packet by then, it is
+ * told once more, to no effect.) */
 #ifndef WEFT_BPF_QUICK_H
 #define WEFT_BPF_QUICK_H
 

@@ -88,6 +88,7 @@ static __noinline int ipv4(
 	struct packet p = {};
 	struct route r = {.from = from, .from_id = from_id, .mtu = overlay_mtu};
 	bool is_semantic;
+	const __u32 *id;
 	int ret;
 
 	ret = parse_ip(skb, &p);
@@ -103,7 +104,8 @@ static __noinline int ipv4(
 		ret = semantic(skb, &p, &r);
 		return ret < 0 ? refuse(skb, &p, &r, ret) : ret;
 	}
-	r.to = instance_get(instance_at(p.daddr));
+	id = bpf_map_lookup_elem(&ns_addrs, &p.daddr);
+	r.to = id ? instance_get(*id) : NULL;
 	if (r.to)
 		return r.to->device == WEFT_DEVICE_REMOTE ? DROP(REMOTE_ADDR) : deliver(skb, r.to);
 	/* What the host sent here for nobody must not go round in circles. */

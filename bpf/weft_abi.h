@@ -274,7 +274,7 @@ struct weft_return_key {
 struct weft_gateway {
 	__u64 tick;                /* 0: not asked yet */
 	__be32 addr[4];            /* of the peer, when it was asked, */
-	struct bpf_redir_neigh nh; /* nh_family 0: it is the kernel's to find */
+	struct bpf_redir_neigh nh; /* nh_family alone; 0: the kernel has to find it */
 	__u32 ifindex;             /* and of its uplink */
 	struct bpf_fib_lookup fib;
 };

@@ -109,14 +109,13 @@ static __always_inline int xdp_forward(
 	const struct weft_gateway *gw;
 	__u32 id = o->to->peer;
 	const struct weft_bpf_peer *peer = peer_get(id);
-	bool asked;
 
 	/* SYNs have their MSS lowered by TC; and a padded frame is trimmed there. */
 	if (!peer || p->ip_len > peer->mtu || p->tcp_flags & TCP_SYN ||
 		xdp->data_end - xdp->data != IP_OFF + p->ip_len)
 		return XDP_PASS;
-	gw = gateway_of(xdp, id, peer, &asked);
-	if (asked || !gw || !gw->nh.nh_family || xdp_nat(xdp, o))
+	gw = xdp_way_to(xdp, id, peer);
+	if (!gw || xdp_nat(xdp, o))
 		return XDP_PASS;
 	peer_count(id, 1, p->ip_len);
 	count_into(bpf_map_lookup_elem(&instance_stats, &o->to_id), 1, p->ip_len, TO_BACKEND);

@@ -167,7 +167,9 @@ static int show_look(struct cli *cli, const struct cli_view *view, const struct 
 		cli_put_names(cli, doc, view->name_key);
 		return 0;
 	}
-	if (view->empty && first && json_array_size(cli_items(doc)) == 0)
+	/* An empty page is not the end of it. */
+	if (view->empty && first && json_array_size(cli_items(doc)) == 0 &&
+		cli_is_null(doc, "next"))
 		cli_say(cli, "%s", view->empty);
 	return view->render(cli, doc);
 }

@@ -384,6 +384,19 @@ static int open_found(struct weft_dp *dp, const struct weft_dp_config *config, s
 	return r;
 }
 
+/* Maps of earlier versions, which no program has any more. */
+static void forget_maps(struct weft_dp *dp)
+{
+	static const char *const gone[] = {"clocks", "hops"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(gone); i++) {
+		_cleanup_(freep) char *path = map_path(dp, gone[i]);
+
+		if (path)
+			unlink(path);
+	}
+}
+
 static int open_prepared(
 	struct weft_dp *dp, const struct weft_dp_config *config, struct weft_err *err)
 {
@@ -403,8 +416,10 @@ static int open_prepared(
 	snprintf(dp->meta->version, sizeof(dp->meta->version), "%s", WEFT_VERSION);
 	dp->tcx = !config->clsact && dp_has(dp, DP_TCX);
 	r = found ? take_over(dp, err) : 0;
-	if (r == 0)
+	if (r == 0) {
 		dp_sockmap_take_over(dp);
+		forget_maps(dp);
+	}
 	return r;
 }
 

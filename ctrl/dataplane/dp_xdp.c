@@ -203,9 +203,11 @@ int dp_xdp_rehearse(struct weft_dp *dp, const struct dp_ports *ports, struct wef
 		.whole_sums =
 			sums_are_whole(dp->uplink->device, (enum weft_dp_xdp)dp->uplink->xdp_used),
 	};
+	uint32_t running = 0;
 	int r = -EINVAL;
 
-	if (how.mode == WEFT_DP_XDP_OFF)
+	if (how.mode == WEFT_DP_XDP_OFF ||
+		bpf_xdp_query_id((int)dp->uplink->ifindex, 0, &running) < 0 || !running)
 		return 0;
 	for (int frags = dp_has(dp, DP_XDP_FRAGS); frags >= 0 && r < 0; frags--) {
 		struct xdp_uplink *skel = NULL;

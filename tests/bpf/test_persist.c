@@ -18,11 +18,14 @@
 #include <cmocka.h>
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
+#include "bpf/tc_instance.skel.h"
 #include "ctrl/dataplane/dp.h"
 #include "tests/lib/dp_lab.h"
 
-#define VIP "10.30.0.1"
+#define VIP  "10.30.0.1"
+#define GONE LAB_PINS "/maps/hops" /* a map of earlier versions alone */
 
 static struct weft_dp *open_dp(bool clsact)
 {
@@ -91,10 +94,12 @@ static void successor_keeps_everything(void **state)
 	word = dp->slot_dir[weft_service_policy(1, WEFT_POLICY_RR)];
 	epoch = dp->meta->epoch;
 	capacity = weft_dp_flow_capacity(dp);
+	assert_int_equal(bpf_obj_pin(bpf_map__fd(dp->skel->maps.events), GONE), 0);
 	weft_dp_free(dp);
 
 	dp = open_dp(false);
 	assert_int_equal(weft_dp_flow_capacity(dp), capacity);
+	assert_int_equal(access(GONE, F_OK), -1);
 	for (int round = 0; round < 2; round++) {
 		for (uint16_t i = 0; i < 20; i++)
 			assert_int_equal(segment(dp, (uint16_t)(100 + i), LAB_ACK), backend[i]);

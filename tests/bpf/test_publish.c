@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Published ports on built frames: calls from outside to backends here and on another node, their
  * answers, and what is no business of theirs. */
+#include <sched.h>
+
 #include "tests/bpf/publish.h"
 
 static void to_a_backend_here_and_back(void **state)
@@ -331,22 +333,39 @@ static void without_an_uplink(void **state)
 	assert_int_equal(lab_drops(dp, WEFT_DROP_NO_UPLINK), before + 1);
 }
 
+static const uint8_t next_hop[] = {2, 0, 0, 0, 0, 0x99};
+
+/* A segment of the connection in XDP, again until it is sent on there, or (sent false) left to TC:
+ * *ret is what becomes of it. */
+static void await_xdp(struct weft_dp *dp, bool sent, struct lab_frame *ret)
+{
+	uint64_t deadline = weft_now_ns() + 20000000000ULL;
+	uint32_t peer;
+	int verdict;
+
+	do {
+		if (weft_now_ns() > deadline)
+			fail_msg("XDP %s", sent ? "leaves all to TC" : "leaves nothing to TC");
+		call_tcp(ret, 40000, HOST, LAB_ACK);
+		verdict = lab_run_xdp(dp, ret, &peer);
+		if (verdict != LAB_XDP_PASS && verdict != 3 && verdict != 4) /* TX, REDIRECT */
+			fail_msg("verdict %d", verdict);
+	} while ((verdict != LAB_XDP_PASS) != sent);
+}
+
 /* XDP takes over what goes on to another node, once TC has seen it begin. */
 static void forwarded_by_xdp(void **state)
 {
 	struct weft_dp *dp = *state;
 	struct lab_frame f;
 	uint32_t peer;
-	int verdict;
 
 	lab_weights(dp, 1, (struct weft_dp_weight[]){{FAR, 1}}, 1);
 	call_tcp(&f, 40000, HOST, LAB_SYN);
 	assert_int_equal(lab_run_xdp(dp, &f, &peer), LAB_XDP_PASS);
 	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
-	call_tcp(&f, 40000, HOST, LAB_ACK);
-	verdict = lab_run_xdp(dp, &f, &peer);
-	if (verdict != 3 && verdict != 4) /* XDP_TX, XDP_REDIRECT */
-		fail_msg("verdict %d", verdict);
+	await_xdp(dp, true, &f);
+	assert_memory_equal(f.data, next_hop, ETH_ALEN);
 	lab_unwrap(&f, PEER, false, false);
 	assert_tuple(&f, CALLER, 40000, ns_addr(FAR), PORT);
 	/* What stays here, and what is nobody's, is TC's. */
@@ -355,6 +374,37 @@ static void forwarded_by_xdp(void **state)
 	assert_int_equal(lab_run_xdp(dp, &f, &peer), LAB_XDP_PASS);
 	call_tcp(&f, 40001, 22, LAB_SYN);
 	assert_int_equal(lab_run_xdp(dp, &f, &peer), LAB_XDP_PASS);
+}
+
+static void stay_here(void)
+{
+	int cpu = sched_getcpu();
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu < 0 ? 0 : cpu, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+}
+
+/* The kernel's neighbour table would not know that the next hop is used: from time to time a packet
+ * is left to TC, and sent by that table, which TEST_RUN does not do any more. */
+static void neighbours_are_used(void **state)
+{
+	struct weft_dp *dp = *state;
+	struct lab_frame f;
+
+	/* What is known of the way is so by processor. */
+	stay_here();
+	lab_weights(dp, 1, (struct weft_dp_weight[]){{FAR, 1}}, 1);
+	call_tcp(&f, 40000, HOST, LAB_SYN);
+	assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+	for (int i = 0; i < 2; i++) {
+		await_xdp(dp, true, &f);
+		await_xdp(dp, false, &f);
+		assert_int_equal(lab_run_publish(dp, &f), LAB_REDIRECT);
+		assert_memory_not_equal(f.data, next_hop, ETH_ALEN);
+		await_xdp(dp, true, &f);
+	}
 }
 
 /* A veth's checksums may be begun only: XDP leaves all of it to TC. */
@@ -391,7 +441,7 @@ int main(void)
 		T(not_by_xdp_on_a_veth),
 		T(without_an_uplink),
 	};
-	const struct CMUnitTest whole[] = {T(forwarded_by_xdp)};
+	const struct CMUnitTest whole[] = {T(forwarded_by_xdp), T(neighbours_are_used)};
 	const struct CMUnitTest clsact[] = {T(to_a_backend_here_and_back), T(datagrams_too)};
 
 	if (!lab_enter())
