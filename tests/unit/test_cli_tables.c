@@ -308,6 +308,25 @@ static void watching_shows_rates(void **state)
 	cli_run_done(&r);
 }
 
+/* Of a large table a page may be empty and yet not the last. */
+static void an_empty_page_is_not_the_end(void **state)
+{
+	static const char more[] = "{\"items\": [], \"total\": 5000, \"next\": 1048576}";
+	static const char none[] = "{\"items\": [], \"total\": 0, \"next\": null}";
+	struct fake_reply replies[] = {
+		{.status = 200, .body = more}, {.status = 200, .body = none}};
+	struct fake_route routes[] = {{"GET /v1/dp/flows", replies, 2}, {0}};
+	struct cli_run r = cli_run(routes, "dp flows --no-headers");
+
+	(void)state;
+	assert_run(&r, 0, "", "0 of 5000 entries; more: --after 1048576\n");
+	cli_run_done(&r);
+	routes[0].replies = &replies[1];
+	r = cli_run(routes, "dp flows --no-headers");
+	assert_run(&r, 0, "", "no flows\n");
+	cli_run_done(&r);
+}
+
 static void drops_that_counted_nothing_are_left_out(void **state)
 {
 	static const char doc[] = "{\"items\": [{\"reason\": \"truncated\", \"text\": \"a\", "
@@ -514,6 +533,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_table_looks_like_this),
 		cmocka_unit_test(watching_shows_rates),
+		cmocka_unit_test(an_empty_page_is_not_the_end),
 		cmocka_unit_test(drops_that_counted_nothing_are_left_out),
 		cmocka_unit_test(colors_mark_states_only),
 		cmocka_unit_test(without_utf8_everything_is_ascii),
