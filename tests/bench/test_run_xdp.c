@@ -152,12 +152,17 @@ static void set_stimulus(const struct scene *s, uint8_t tcp_flags)
 	*bench.s.now = fresh;
 }
 
+/* Once a second one packet is left to TC: so many at most while we measure, which may be the last.
+ */
+#define LEFT 2
+
 static double run(const struct scene *s, int target, uint32_t repeat, bool passed)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
 	double ns = stimulate(&bench.s, target, repeat, &opts);
 
-	if (passed ? opts.retval != XDP_PASS : opts.retval != XDP_TX && opts.retval != XDP_REDIRECT)
+	if (opts.retval != XDP_PASS &&
+		(passed || (opts.retval != XDP_TX && opts.retval != XDP_REDIRECT)))
 		errx(1, "%s: verdict %u", s->name, opts.retval);
 	return ns;
 }
@@ -191,7 +196,8 @@ static void measure(const struct scene *s, unsigned round)
 	count(&packets, &flows);
 	ns = run(s, bench.program, repeat, false);
 	count(&packets_after, &flows_after);
-	if (packets_after - packets != repeat || flows_after - flows != (opens ? repeat : 0))
+	if (packets_after - packets > repeat || packets_after - packets + LEFT < repeat ||
+		flows_after - flows != (opens ? repeat : 0))
 		errx(1, "%s: %u packets, of which %llu were handled, opened %llu flows", s->name,
 			repeat, (unsigned long long)(packets_after - packets),
 			(unsigned long long)(flows_after - flows));
