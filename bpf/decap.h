@@ -147,7 +147,7 @@ __noinline int headless(struct __sk_buff *skb)
 /* NOT_OURS; a DROP(), of which the peer has been told where it is one; or TAKEN and the peer's id:
  * then what was inside is left, behind an Ethernet header. */
 #define TAKEN 0x10000
-__noinline int take_off(struct __sk_buff *skb)
+static __always_inline int take_off(struct __sk_buff *skb)
 {
 	struct outer o = {};
 	__u32 peer = 0;

@@ -35,7 +35,7 @@ static __always_inline __u32 remote_source(__be32 saddr, __u32 peer)
 }
 
 /* quick() for what comes from another node. */
-static __noinline int quick_arrive(struct __sk_buff *skb, __u32 peer)
+static __always_inline int quick_arrive(struct __sk_buff *skb, __u32 peer)
 {
 	struct packet p = {};
 	struct route r = {};
@@ -52,8 +52,26 @@ static __noinline int quick_arrive(struct __sk_buff *skb, __u32 peer)
 	if (r.saddr != p.saddr &&
 		!nat_rewrite_here(skb, p.proto == IPPROTO_UDP, r.saddr, r.to->ns_addr))
 		return NOT_QUICK;
+	peer_arrived(peer, skb_packets(skb), skb->len - ETH_HLEN);
 	quick_count(skb, &p, &r);
 	return deliver_here(skb, r.to);
+}
+
+/* Out of the tunnel and, mostly, to whom it is for: a verdict, NOT_OURS or a DROP(); or TAKEN and
+ * the peer's id, and the rest is to be done. */
+static __noinline int take_in(struct __sk_buff *skb)
+{
+	__u32 peer = handed_over(skb);
+	int ret;
+
+	if (!peer) {
+		ret = take_off(skb);
+		if (ret < 0 || !(ret & TAKEN))
+			return ret;
+		peer = ret & 0xffff;
+	}
+	ret = quick_arrive(skb, peer);
+	return ret == NOT_QUICK ? (int)(TAKEN | peer) : ret;
 }
 
 #define ENDS(from, to)  ((__s64)(from) << 32 | (to))
@@ -110,12 +128,9 @@ static __noinline int arrive4(struct __sk_buff *skb, __u32 from, __u32 to)
 
 static __always_inline int arrive4_any(struct __sk_buff *skb, __u32 peer)
 {
-	int ret = quick_arrive(skb, peer);
-	__s64 ends;
+	__s64 ends = arrive4_ends(skb, peer);
+	int ret;
 
-	if (ret != NOT_QUICK)
-		return ret;
-	ends = arrive4_ends(skb, peer);
 	if (ends <= 0)
 		return ends ? ends : publish_arrive(skb, peer);
 	ret = arrive4(skb, ENDS_FROM(ends), ENDS_TO(ends));
@@ -184,17 +199,16 @@ static __always_inline int dropped(int ret, __u32 peer)
 SEC("tc")
 int tc_uplink(struct __sk_buff *skb)
 {
-	__u32 peer = handed_over(skb);
-	int ret;
+	int ret = take_in(skb);
+	__u32 peer;
 
-	if (!peer) {
-		ret = take_off(skb);
-		if (ret == NOT_OURS)
-			return TC_ACT_UNSPEC;
-		if (ret < 0)
-			return dropped(ret, 0);
-		peer = ret & 0xffff;
-	}
+	if (ret == NOT_OURS)
+		return TC_ACT_UNSPEC;
+	if (ret < 0)
+		return dropped(ret, 0);
+	if (!(ret & TAKEN))
+		return ret;
+	peer = ret & 0xffff;
 	ret = arrive(skb, peer);
 	return ret < 0 ? dropped(ret, peer) : ret;
 }
