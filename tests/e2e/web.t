@@ -149,13 +149,15 @@ behind_proxy() {
 				proxy_pass http://unix:$LAB_SOCKET:/; proxy_buffering off; proxy_http_version 1.1; } }
 		}
 	EOF
-	lab_in nginx -p "$LAB_DIR/proxy" -e stderr -c "$LAB_DIR/proxy/nginx.conf" >"$LAB_DIR/proxy/log" 2>&1 &
+	# By lab_in it would be the child of what is ended, and stay.
+	nsenter --net="/run/netns/$LAB_NS" nginx -p "$LAB_DIR/proxy" -e stderr -c "$LAB_DIR/proxy/nginx.conf" >"$LAB_DIR/proxy/log" 2>&1 &
 	local proxy=$! rc=0
 	browse http://127.0.0.1:8080/weft/ "document.getElementById('services').innerText.includes('shop.web')" \
 		"document.getElementById('events').innerText.includes('ready')" '!document.getElementById("login").checkVisibility()' \
 		'! var last = 0; new EventSource("v1/events?wait=60").onmessage = (e) => { last = e.lastEventId === String(JSON.parse(e.data).seq) ? +e.lastEventId : -1 }' \
 		'last > 3' || rc=1
 	lab_end "$proxy"
+	! pgrep -f "^nginx -p $LAB_DIR/proxy" || rc=1
 	return "$rc"
 }
 
