@@ -84,11 +84,11 @@ static __always_inline __u64 flow_load(const __u64 *place)
 	return *(const volatile __u64 *)place;
 }
 
-/* Whoever opens a flow needs the other bucket of its pair as well: asked for now, both come from
- * memory at the same time. */
-static __always_inline void flow_expect_both(const struct flow_key *k)
+/* Whoever opens a flow writes into the bucket of its way back as well: with this before the first
+ * look, both come from memory at the same time. */
+static __always_inline void flow_expect_back(__u64 pair)
 {
-	const struct weft_bucket *b = flow_bucket(k->pair ^ (k->pair & 1) ^ !k->back);
+	const struct weft_bucket *b = flow_bucket(pair | 1);
 	__u64 w = b ? flow_load(&b->word[0]) : 0;
 
 	asm volatile("" : : "r"(w));

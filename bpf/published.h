@@ -128,7 +128,7 @@ static __always_inline int call_published(const struct packet *p, __be32 client,
 	key.mark = OUTSIDE_MARK | o->pub->host_port;
 	hash = flow_hash(&key);
 	if (p->opens)
-		flow_expect_both(&key);
+		flow_expect_back(key.pair);
 	if (flow_find(hash, &f)) {
 		stale = f.word;
 		if (!outside_backend(f.word, o)) {

@@ -167,7 +167,7 @@ static __always_inline int call_service(
 	r->service = service;
 	r->policy = kind - WEFT_TARGET_SERVICE;
 	if (p->opens)
-		flow_expect_both(&key);
+		flow_expect_back(key.pair);
 	if (flow_find(flow_hash(&key), &f)) {
 		stale = f.word;
 		if (!flow_backend(f.word, service, r)) {
