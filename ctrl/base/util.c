@@ -112,7 +112,9 @@ int weft_write_all(int fd, const void *data, size_t size)
 
 int weft_write_file(const char *path, const void *data, size_t size, unsigned mode)
 {
-	_cleanup_(freep) char *tmp = weft_strf("%s.XXXXXX", path);
+	const char *slash = strrchr(path, '/');
+	_cleanup_(freep) char *tmp = weft_strf(
+		"%.*s" WEFT_TMP_PREFIX "XXXXXX", slash ? (int)(slash + 1 - path) : 0, path);
 	_cleanup_(closep) int fd = -1;
 	int r;
 
@@ -211,6 +213,22 @@ static int remove_at(int parent, const char *name, dev_t dev, int depth)
 int weft_remove_tree(const char *path)
 {
 	return remove_at(AT_FDCWD, path, 0, 0);
+}
+
+void weft_remove_leftovers(const char *dir)
+{
+	_cleanup_(closedirp) DIR *d = opendir(dir);
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		_cleanup_(freep) char *path = NULL;
+
+		if (strncmp(e->d_name, WEFT_TMP_PREFIX, strlen(WEFT_TMP_PREFIX)) != 0)
+			continue;
+		path = weft_strf("%s/%s", dir, e->d_name);
+		if (path)
+			(void)weft_remove_tree(path);
+	}
 }
 
 int weft_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret)

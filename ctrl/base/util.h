@@ -22,8 +22,15 @@ int weft_read_file(const char *path, size_t max, char **ret, size_t *ret_size);
 /* What tells one boot of this machine from another: 36 characters. */
 int weft_boot_id(char *buf, size_t size);
 
-/* Replace path by data in one rename, so that a reader or a crash sees the old or the new file. */
+/* What is not complete yet stands beside its place under such a name. */
+#define WEFT_TMP_PREFIX ".tmp-"
+
+/* Replace path by data in one rename, so that a reader or a crash sees the old or the new file. A
+ * process that is killed meanwhile leaves a WEFT_TMP_PREFIX file in path's directory. */
 int weft_write_file(const char *path, const void *data, size_t size, unsigned mode);
+/* Remove what somebody who was killed has left so in a directory, which nobody else may be writing
+ * to. One that is missing is no error. */
+void weft_remove_leftovers(const char *dir);
 
 /* mkdir -p; an existing directory is no error. */
 int weft_mkdir_p(const char *path, unsigned mode);

@@ -356,6 +356,7 @@ int weft_fetcher_new(
 	r = weft_mkdir_p(dir, 0700);
 	if (r < 0)
 		return weft_err_set(err, r, "%s: %s", dir, strerror(-r));
+	weft_remove_leftovers(dir);
 	remove_old(dir);
 	*ret = TAKE_PTR(f);
 	return 0;

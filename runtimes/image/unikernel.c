@@ -209,22 +209,6 @@ void weft_unikernel_free(struct weft_unikernel *u)
 	free(u);
 }
 
-static void remove_leftovers(const char *dir)
-{
-	_cleanup_(closedirp) DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		_cleanup_(freep) char *path = NULL;
-
-		if (strncmp(e->d_name, WEFT_TMP_PREFIX, strlen(WEFT_TMP_PREFIX)) != 0)
-			continue;
-		path = weft_strf("%s/%s", dir, e->d_name);
-		if (path)
-			weft_remove_tree(path);
-	}
-}
-
 const char *weft_unikernel_store_dir(const struct weft_unikernel_store *s)
 {
 	return s->dir;
@@ -240,7 +224,7 @@ int weft_unikernel_store_new(sd_event *event, const char *dir, const char *libex
 {
 	_cleanup_(weft_unikernel_store_freep) struct weft_unikernel_store *s =
 		calloc(1, sizeof(*s));
-	_cleanup_(freep) char *fetch = NULL;
+	_cleanup_(freep) char *fetch = NULL, *sources = NULL;
 	int r;
 
 	if (!s)
@@ -249,12 +233,14 @@ int weft_unikernel_store_new(sd_event *event, const char *dir, const char *libex
 	s->dir = strdup(dir);
 	s->worker = weft_strf("%s/weft-unpack", libexec_dir);
 	fetch = weft_strf("%s/.fetch", dir);
-	if (!s->dir || !s->worker || !fetch)
+	sources = weft_strf("%s/.sources", dir);
+	if (!s->dir || !s->worker || !fetch || !sources)
 		return weft_err_set(err, ENOMEM, "image cache %s: out of memory", dir);
 	r = weft_mkdir_p(dir, 0700);
 	if (r < 0)
 		return weft_err_set(err, r, "image cache %s: %s", dir, strerror(-r));
-	remove_leftovers(dir);
+	weft_remove_leftovers(dir);
+	weft_remove_leftovers(sources);
 	r = weft_fetcher_new(event, fetch, &s->fetcher, err);
 	if (r < 0)
 		return r;

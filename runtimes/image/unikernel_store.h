@@ -15,7 +15,6 @@
 #define WEFT_REF_PREFIX  "sha256:"
 #define WEFT_WORKER_USER 65534 /* nobody */
 #define WEFT_KNOWN_FILES 32
-#define WEFT_TMP_PREFIX  ".tmp-" /* removed at the next start */
 
 /* A file whose digest was found out in this daemon's life; any change gives it another identity. */
 struct weft_known_file {

@@ -59,6 +59,7 @@ static int native_new(
 	r = weft_mkdir_p(rt->dir, 0700);
 	if (r < 0)
 		return weft_err_set(err, r, "runtime native: %s: %s", rt->dir, strerror(-r));
+	weft_remove_leftovers(rt->dir);
 	*ret = TAKE_PTR(rt);
 	return 0;
 }

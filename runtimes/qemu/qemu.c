@@ -84,6 +84,8 @@ static int qemu_new(
 	r = weft_mkdir_p(rt->dir, 0700);
 	if (r < 0)
 		return weft_err_set(err, r, "qemu: directory %s: %s", rt->dir, strerror(-r));
+	weft_remove_leftovers(dir);
+	weft_remove_leftovers(rt->dir);
 	r = weft_accel_new(config->event, dir, config->libexec_dir, &rt->accel, err);
 	if (r < 0)
 		return r;

@@ -137,9 +137,10 @@ adopted() {
 	local before after
 	before=$(instances '[.items[] | [.id, .pid]] | sort')
 	lab_weftd_kill
+	echo '{"pid"' >"$LAB_DIR/state/native/.tmp-6UnELm" # as if killed while it recorded one
 	answers || return 1
 	lab_weftd || return 1
-	settles 2 && after=$(instances '[.items[] | [.id, .pid]] | sort') && same 'instances' "$before" "$after"
+	settles 2 && exactly 2 && after=$(instances '[.items[] | [.id, .pid]] | sort') && same 'instances' "$before" "$after"
 }
 
 # As systemd does it.
@@ -202,13 +203,13 @@ groups() { find /sys/fs/cgroup -mindepth 3 -type d -path "*/weft-$LAB_NAME/*" -p
 exactly() { # N
 	count processes "$1" "$(pgrep -f -- "nginx .*-c $LAB_DIR/nginx.conf")" &&
 		count devices "$1" "$(ip -n "$LAB_NS" -o link | grep -F 'weft0.')" &&
-		count namespaces "$1" "$(ls "$LAB_DIR/state/netns")" &&
+		count namespaces "$1" "$(ls -A "$LAB_DIR/state/netns")" &&
 		count mounts "$1" "$(grep -F "$LAB_DIR/state/netns/" /proc/self/mountinfo)" &&
-		count directories "$1" "$(ls "$LAB_DIR/state/instances")" &&
-		count records "$1" "$(ls "$LAB_DIR/state/native")" &&
+		count directories "$1" "$(ls -A "$LAB_DIR/state/instances")" &&
+		count records "$1" "$(ls -A "$LAB_DIR/state/native")" &&
 		count 'control groups' "$1" "$(groups | grep -v '\.log$')" &&
 		count "control groups of their logs' writers" "$1" "$(groups | grep '\.log$')" &&
-		count 'attached programs' $(($1 + 1)) "$(ls "$LAB_BPFFS/links")" &&
+		count 'attached programs' $(($1 + 1)) "$(ls -A "$LAB_BPFFS/links")" &&
 		same 'rows of the balancer' "$1" "$(lab_weft dp lb list -o json | jq '.items | length')"
 }
 

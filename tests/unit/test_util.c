@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctrl/base/util.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -83,6 +86,19 @@ static void test_large_file(void **state)
 	assert_memory_equal(text, data, size);
 }
 
+static unsigned entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *e;
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while ((e = readdir(dir)))
+		n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+	closedir(dir);
+	return n;
+}
+
 /* A write that fails leaves the old file and nothing beside it. */
 static void test_write_fails(void **state)
 {
@@ -98,6 +114,40 @@ static void test_write_fails(void **state)
 	assert_int_equal(weft_remove_tree(dir), 0);
 	assert_int_equal(rmdir(*state), 0); /* empty: no temporary file was left */
 	assert_int_equal(mkdir(*state, 0700), 0);
+}
+
+/* Killed at any moment, a writer leaves the old file or the new one, and what else it leaves is
+ * taken away without it. */
+static void test_write_killed(void **state)
+{
+	_cleanup_(freep) char *dir = in(state, "written"), *path = in(state, "written/file");
+	_cleanup_(freep) char *tree = in(state, "written/.tmp-tree"), *text = NULL;
+	unsigned left = 0;
+	size_t size;
+
+	assert_int_equal(weft_mkdir_p(dir, 0700), 0);
+	assert_int_equal(weft_write_file(path, "old", 3, 0600), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0)
+			for (;;)
+				(void)weft_write_file(path, "new", 3, 0600);
+		usleep(200 + i * 10);
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+	}
+	assert_int_equal(weft_read_file(path, 3, &text, &size), 0);
+	assert_int_equal(size, 3);
+	left = entries(dir) - 1;
+	assert_true(left > 0); /* or this has shown nothing */
+	assert_int_equal(weft_mkdir_p(tree, 0700), 0);
+	weft_remove_leftovers(dir);
+	assert_int_equal(entries(dir), 1);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+	weft_remove_leftovers(dir); /* missing: no matter */
 }
 
 static void test_write_all(void **state)
@@ -304,6 +354,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_read_write, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_large_file, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_write_fails, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(test_write_killed, make_dir, remove_dir),
 		cmocka_unit_test(test_write_all),
 		cmocka_unit_test_setup_teardown(test_mkdir, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_remove, make_dir, remove_dir),
