@@ -211,49 +211,64 @@ static int check_free(
 	return weft_dp_device_check(inst->engine->dp, f->ifindex, f->host_side, err);
 }
 
-/* Find the device and have the data plane know it. */
-static int join(struct instance *inst, struct weft_err *err)
+/* Its device, which nobody else has, and the hardware address of what is behind it. */
+static int find_device(struct instance *inst, struct weft_link_found *ret, struct weft_err *err)
+{
+	int r = find(inst, ret, err);
+
+	if (r == 0)
+		r = check_owner(inst->engine, ret->host_side, err);
+	if (r == 0)
+		r = check_free(inst, ret, err);
+	if (r < 0)
+		return r;
+	if (!inst->borrowed->mac_given && !ret->has_mac) {
+		weft_err_set(err, EINVAL,
+			"device %s does not tell the hardware address of what is behind it",
+			ret->host_side);
+		return weft_err_hint(err, "give it: --mac, as its virtual machine was given it");
+	}
+	if (!inst->borrowed->mac_given)
+		memcpy(inst->mac, ret->mac, sizeof(inst->mac));
+	return 0;
+}
+
+/* Have the data plane know it. */
+static int join_by(struct instance *inst, const struct weft_link_found *f, struct weft_err *err)
 {
 	struct weft_dp_instance dpi = {
 		.id = inst->id,
 		.service = inst->service ? inst->service->id : 0,
+		.ifindex = f->ifindex,
 		.ns_addr = inst->ns_addr,
 		.inst_addr = inst->inst_addr,
 		.ns_addr6 = inst->engine->no_ipv6.code ? in6addr_any : inst->ns_addr6,
 		.inst_addr6 = inst->engine->no_ipv6.code ? in6addr_any : inst->inst_addr6,
 		.borrowed = true,
+		.gateway6 = f->alone,
+		.device = f->elsewhere ? WEFT_DP_DEV_PEER : WEFT_DP_DEV_DIRECT,
 	};
+	int r;
+
+	memcpy(dpi.mac, inst->mac, sizeof(dpi.mac));
+	r = weft_dp_instance_set(inst->engine->dp, &dpi, err);
+	if (r < 0)
+		return r;
+	inst->ifindex = f->ifindex;
+	snprintf(inst->device, sizeof(inst->device), "%s", f->host_side);
+	instance_shortcut(inst);
+	return 0;
+}
+
+static int join(struct instance *inst, struct weft_err *err)
+{
 	struct weft_link_found f;
 	int r;
 
 	if (inst->borrowed->peer)
 		return remote_join(inst, err);
-	r = find(inst, &f, err);
-	if (r == 0)
-		r = check_owner(inst->engine, f.host_side, err);
-	if (r == 0)
-		r = check_free(inst, &f, err);
-	if (r < 0)
-		return r;
-	if (!inst->borrowed->mac_given && !f.has_mac) {
-		weft_err_set(err, EINVAL,
-			"device %s does not tell the hardware address of what is behind it",
-			f.host_side);
-		return weft_err_hint(err, "give it: --mac, as its virtual machine was given it");
-	}
-	if (!inst->borrowed->mac_given)
-		memcpy(inst->mac, f.mac, sizeof(inst->mac));
-	memcpy(dpi.mac, inst->mac, sizeof(dpi.mac));
-	dpi.ifindex = f.ifindex;
-	dpi.gateway6 = f.alone;
-	dpi.device = f.elsewhere ? WEFT_DP_DEV_PEER : WEFT_DP_DEV_DIRECT;
-	r = weft_dp_instance_set(inst->engine->dp, &dpi, err);
-	if (r < 0)
-		return r;
-	inst->ifindex = f.ifindex;
-	snprintf(inst->device, sizeof(inst->device), "%s", f.host_side);
-	instance_shortcut(inst);
-	return 0;
+	r = find_device(inst, &f, err);
+	return r < 0 ? r : join_by(inst, &f, err);
 }
 
 static bool is_probed(const struct instance *inst)
@@ -477,12 +492,11 @@ static int fill(struct instance *inst, const struct weft_attach_request *q, stru
 				     : weft_err_set(err, ENOMEM, "out of memory");
 }
 
-/* Written down before it is in the data plane, where a later daemon takes out what is not. */
+/* In the store and among its service's weights. */
 static int enter(struct instance *inst, struct weft_err *err)
 {
-	struct weft_engine *e = inst->engine;
 	struct service *s = inst->service;
-	int r = weft_store_begin(e->store, err), end;
+	int r = weft_store_begin(inst->engine->store, err), end;
 
 	if (r < 0)
 		return r;
@@ -491,16 +505,59 @@ static int enter(struct instance *inst, struct weft_err *err)
 		hand_add(s, inst, inst->borrowed->weight);
 		r = service_store(s, err);
 	}
+	end = weft_store_end(inst->engine->store, r == 0, r == 0 ? err : NULL);
 	if (r == 0)
-		r = join(inst, err);
+		r = end;
+	if (r < 0 && s)
+		hand_drop(s, inst);
+	return r;
+}
+
+static int strike(struct instance *inst, struct weft_err *err)
+{
+	struct service *s = inst->service;
+	struct weft_engine *e = inst->engine;
+	int r = weft_store_begin(e->store, err), end;
+	uint32_t weight;
+
+	if (r < 0)
+		return r;
+	weight = s ? hand_weight(inst) : 0;
+	r = weft_store_del(e->store, inst->borrowed->peer ? "remote" : "attached", inst->name, err);
+	if (r == 0 && s) {
+		hand_drop(s, inst);
+		r = service_store(s, err);
+	}
 	end = weft_store_end(e->store, r == 0, r == 0 ? err : NULL);
 	if (r == 0)
 		r = end;
+	if (r < 0 && s)
+		hand_add(s, inst, weight);
+	return r;
+}
+
+/* Written down before a program is on its device: one that nobody knows of would stay there and
+ * drop all that its owner sends. */
+static int enter_and_join(struct instance *inst, struct weft_err *err)
+{
+	struct weft_err why = {0};
+	struct weft_link_found f;
+	int r = find_device(inst, &f, err);
+
+	if (r == 0)
+		r = enter(inst, err);
+	if (r < 0)
+		return r;
+	engine_step(inst->engine, "attach", "entered");
+	r = join_by(inst, &f, err);
+	engine_step(inst->engine, "attach", "joined");
 	if (r == 0)
 		return 0;
-	weft_dp_instance_remove(e->dp, inst->id);
-	if (s)
-		hand_drop(s, inst);
+	if (strike(inst, &why) < 0)
+		log_error("instance %s: refused, and will be there after a restart: %s", inst->name,
+			why.msg);
+	if (inst->service)
+		hand_drop(inst->service, inst);
 	return r;
 }
 
@@ -519,7 +576,7 @@ int weft_engine_attach(struct weft_engine *e, const struct weft_attach_request *
 		return weft_err_set(err, ENOMEM, "out of memory");
 	r = fill(inst, q, err);
 	if (r == 0)
-		r = enter(inst, err);
+		r = enter_and_join(inst, err);
 	if (r < 0) {
 		if (err->code && strncmp(err->msg, "instance ", 9) != 0)
 			weft_err_prefix(err, "instance %s", q->name);
@@ -540,22 +597,8 @@ int attached_destroy(struct instance *inst, struct weft_err *err)
 {
 	struct service *s = inst->service;
 	struct weft_engine *e = inst->engine;
-	int r = weft_store_begin(e->store, err), end;
-	uint32_t weight;
+	int r = strike(inst, err);
 
-	if (r < 0)
-		return r;
-	weight = s ? hand_weight(inst) : 0;
-	r = weft_store_del(e->store, inst->borrowed->peer ? "remote" : "attached", inst->name, err);
-	if (r == 0 && s) {
-		hand_drop(s, inst);
-		r = service_store(s, err);
-	}
-	end = weft_store_end(e->store, r == 0, r == 0 ? err : NULL);
-	if (r == 0)
-		r = end;
-	if (r < 0 && s)
-		hand_add(s, inst, weight);
 	if (r < 0)
 		return r;
 	inst->phase = PHASE_STOPPING; /* so that it has no weight any more */

@@ -310,6 +310,17 @@ service_deleted() {
 	lab_weft service delete shop.web --wait --timeout 30 || return 1
 	refused 3 'no such instance' -- lab_weft instance show byhand && own_traffic
 }
+# weftd dies before or after its program is on the device: the next one has both, or its owner is cut off.
+killed_at() { # STEP
+	jq -n --arg step "$1" '[{call: "step", runtime: "attach", id: $step, do: "die-before"}]' >"$LAB_DIR/faults.json"
+	rm -f "$LAB_DIR/faults.json.0"
+	lab_end "$LAB_WEFTD_PID"
+	WEFT_FAULTS=$LAB_DIR/faults.json lab_weftd
+	! lab_weft instance attach byhand --device engine0.b --ns-addr 172.20.5.2 || return 1
+	wait_for 10 lab_gone "$LAB_WEFTD_PID" && own_traffic && lab_weftd || return 1
+	is_in byhand ready && own_traffic && lab_weft instance detach byhand && own_traffic
+}
+killed_attaching() { killed_at entered && killed_at joined; }
 purged_too() { lab_weft instance attach byhand --device engine0.b --ns-addr 172.20.5.2; }
 
 if ! why=$(lab_check test 2>&1); then tap_skip_all "$(head -n 1 <<<"$why")"; fi
@@ -364,6 +375,7 @@ tap 'detached, the device is as it was' detached
 tap 'the events tell it all, in order' events_told
 tap 'events since a number' events_since
 tap 'a service that is deleted lets go of what was attached' service_deleted
+tap 'weftd killed while it attaches one' killed_attaching
 tap 'left attached for the end' purged_too
 OLD_DIR=$LAB_DIR
 tap 'the lab closes clean' lab_close
