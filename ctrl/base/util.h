@@ -23,7 +23,7 @@ int weft_read_file(const char *path, size_t max, char **ret, size_t *ret_size);
 int weft_boot_id(char *buf, size_t size);
 
 /* What is not complete yet stands beside its place under such a name. */
-#define WEFT_TMP_PREFIX ".tmp-"
+#define WEFT_TMP_PREFIX ".weft-tmp-"
 
 /* Replace path by data in one rename, so that a reader or a crash sees the old or the new file. A
  * process that is killed meanwhile leaves a WEFT_TMP_PREFIX file in path's directory. */

@@ -370,11 +370,18 @@ int weft_dp_instance_set(
 	return 0;
 }
 
+bool weft_dp_instance_known(const struct weft_dp *dp, uint32_t id)
+{
+	return id > 0 && id < WEFT_MAX_INSTANCES && dp->instances[id].active;
+}
+
 int weft_dp_instance_remove(struct weft_dp *dp, uint32_t id)
 {
 	if (id == 0 || id >= WEFT_MAX_INSTANCES)
 		return -EINVAL;
 	if (dp->instances[id].active)
 		forget(dp, id, dp->instances[id].active);
+	else
+		dp_detach(dp->dir, id, 0);
 	return 0;
 }

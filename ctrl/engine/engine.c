@@ -76,6 +76,7 @@ static void remove_files(struct weft_engine *e)
 	e->store = NULL;
 	weft_events_free(e->events);
 	e->events = NULL;
+	weft_remove_leftovers(e->config.state_dir);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		_cleanup_(freep) char *path = weft_strf("%s/%s", e->config.state_dir, names[i]);
 		int r = path ? weft_remove_tree(path) : -ENOMEM;
@@ -189,6 +190,7 @@ static int make_dirs(struct weft_engine *e, struct weft_err *err)
 			return weft_err_set(
 				err, r, "state directory: cannot make %s: %s", path, strerror(-r));
 	}
+	weft_remove_leftovers(e->config.state_dir);
 	return 0;
 }
 
@@ -207,6 +209,8 @@ static void forget_strangers(struct weft_engine *e)
 	for (uint32_t id = 1; id < HOST_INSTANCE; id++) {
 		struct instance *i = e->instances;
 
+		if (!weft_dp_instance_known(e->dp, id))
+			continue;
 		while (i && i->id != id)
 			i = i->next;
 		if (!i)

@@ -337,6 +337,26 @@ static void attachments(bool clsact)
 	assert_int_equal(weft_dp_destroy(LAB_PINS, &err), 0);
 }
 
+/* By whoever was killed before it was entered. */
+static void attached_and_not_entered(void **state)
+{
+	struct weft_dp *dp = open_dp(false);
+
+	(void)state;
+	desired_state(dp);
+	dp->instances[2].active = 0;
+	weft_dp_free(dp);
+	dp = open_dp(false);
+	assert_true(attached(false, 2));
+	assert_false(weft_dp_instance_known(dp, 2));
+	assert_true(weft_dp_instance_known(dp, 1));
+	assert_int_equal(weft_dp_instance_remove(dp, 2), 0);
+	assert_false(attached(false, 2));
+	assert_int_equal(access(LAB_PINS "/links/2", F_OK), -1);
+	assert_true(attached(false, 1));
+	weft_dp_free(dp);
+}
+
 static void attached_by_tcx(void **state)
 {
 	struct weft_dp *dp = open_dp(false);
@@ -479,6 +499,7 @@ int main(void)
 		with_links(weights_beyond_the_table),
 		with_links(attached_by_tcx),
 		with_links(attached_by_clsact),
+		with_links(attached_and_not_entered),
 		with_links(half_made),
 		cmocka_unit_test(other_layout),
 		cmocka_unit_test(refusals),

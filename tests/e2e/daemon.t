@@ -137,9 +137,11 @@ adopted() {
 	local before after
 	before=$(instances '[.items[] | [.id, .pid]] | sort')
 	lab_weftd_kill
-	echo '{"pid"' >"$LAB_DIR/state/native/.tmp-6UnELm" # as if killed while it recorded one
+	# As if killed while it wrote these.
+	echo '{"pid"' | tee "$LAB_DIR/state/native/.weft-tmp-6UnELm" >"$LAB_DIR/state/.weft-tmp-events"
 	answers || return 1
 	lab_weftd || return 1
+	! ls -d "$LAB_DIR"/state/.weft-tmp-* || return 1
 	settles 2 && exactly 2 && after=$(instances '[.items[] | [.id, .pid]] | sort') && same 'instances' "$before" "$after"
 }
 

@@ -344,7 +344,7 @@ static void half_written_cache(void **state)
 	assert_cached(f, 1);
 
 	/* What a killed daemon was unpacking is removed by the next. */
-	path_of(f, "cache/.tmp-abcdef", tmp);
+	path_of(f, "cache/" WEFT_TMP_PREFIX "abcdef", tmp);
 	assert_int_equal(mkdir(tmp, 0700), 0);
 	weft_unikernel_store_free(f->store);
 	assert_int_equal(weft_unikernel_store_new(f->event, cache, libexec, &f->store, NULL), 0);

@@ -121,7 +121,7 @@ static void test_write_fails(void **state)
 static void test_write_killed(void **state)
 {
 	_cleanup_(freep) char *dir = in(state, "written"), *path = in(state, "written/file");
-	_cleanup_(freep) char *tree = in(state, "written/.tmp-tree"), *text = NULL;
+	_cleanup_(freep) char *tree = in(state, "written/" WEFT_TMP_PREFIX "tree"), *text = NULL;
 	unsigned left = 0;
 	size_t size;
 
