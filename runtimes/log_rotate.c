@@ -75,6 +75,20 @@ static bool copy(struct weft_log_rotate *l)
 	return true;
 }
 
+/* What somebody who was killed has left: all of the log, which is emptied and has begun anew, or a
+ * part of it. */
+static void finish_earlier(struct weft_log_rotate *l)
+{
+	struct stat log, copied;
+
+	if (lstat(l->tmp, &copied) < 0)
+		return;
+	if (S_ISREG(copied.st_mode) && lstat(l->path, &log) == 0 && log.st_size < copied.st_size)
+		rename(l->tmp, l->old);
+	else
+		unlink(l->tmp);
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct weft_log_rotate *l = userdata;
@@ -105,6 +119,7 @@ int weft_log_rotate_new(sd_event *event, const char *path, uint64_t max_bytes, u
 	l->tmp = weft_strf("%s.1.tmp", path);
 	if (!l->path || !l->old || !l->tmp)
 		return -ENOMEM;
+	finish_earlier(l);
 	r = sd_event_add_time_relative(
 		event, &l->timer, CLOCK_MONOTONIC, l->interval_ms * 1000ULL, 100000, on_timer, l);
 	if (r < 0)

@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -216,18 +217,36 @@ static int copy_to(const char *path, const char *to)
 	return r == -ENOENT && access(to, F_OK) == 0 ? 0 : r;
 }
 
+/* A directory for the copy, in the place of one that somebody who was killed has left: there is one
+ * weftd to a state directory. */
+static int make_place(const char *path, char **ret)
+{
+	static const char *const places[] = {"/run/weft", "/run", "/dev/shm", "/tmp"};
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		_cleanup_(freep) char *dir = weft_strf("%s/weft-store.%llx.%llx", places[i],
+			(unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+
+		if (!dir)
+			return -ENOMEM;
+		(void)weft_remove_tree(dir);
+		if (mkdir(dir, 0700) < 0)
+			continue;
+		*ret = TAKE_PTR(dir);
+		return 0;
+	}
+	return -errno;
+}
+
 /* A copy that has no name any more once it is open. */
 static int open_copy(struct weft_store *s, struct weft_err *err)
 {
-	static const char *const places[] = {"/run/weft", "/run", "/dev/shm", "/tmp"};
 	_cleanup_(freep) char *dir = NULL, *path = NULL;
-	int r = -ENOENT;
+	int r = make_place(s->path, &dir);
 
-	for (size_t i = 0; i < ARRAY_SIZE(places) && r < 0; i++) {
-		free(dir);
-		dir = weft_strf("%s/weft-store.XXXXXX", places[i]);
-		r = !dir ? -ENOMEM : mkdtemp(dir) ? 0 : -errno;
-	}
 	path = r == 0 ? weft_strf("%s/weft.db", dir) : NULL;
 	if (r == 0)
 		r = path ? copy_to(s->path, path) : -ENOMEM;

@@ -5,11 +5,13 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "ctrl/engine/internal.h"
+#include "runtimes/log_rotate.h"
 
 static char dir[] = "/tmp/weft-test-log-after-XXXXXX";
 static char *path, *old, *tmp;
@@ -92,6 +94,52 @@ static void test_copied(void **state)
 	expect(10, "i");
 }
 
+static uint64_t size_of(const char *file)
+{
+	struct stat st;
+
+	return stat(file, &st) < 0 ? 0 : (uint64_t)st.st_size;
+}
+
+static void rotates(void)
+{
+	_cleanup_(weft_log_rotate_freep) struct weft_log_rotate *l = NULL;
+	sd_event *event = NULL;
+
+	assert_true(sd_event_new(&event) >= 0);
+	assert_int_equal(weft_log_rotate_new(event, path, 1000, 0, &l), 0);
+	sd_event_unref(event);
+}
+
+/* Killed after it has emptied the log: all that was in it is in the copy, and nowhere else. */
+static void test_killed_before_the_name(void **state)
+{
+	(void)state;
+	append(path, "abc");
+	expect(10, "abc");
+	append(tmp, "abcdef");
+	assert_int_equal(truncate(path, 0), 0);
+	append(path, "gh");
+	expect(10, "");
+	rotates();
+	assert_int_equal(access(tmp, F_OK), -1);
+	expect(10, "def");
+	expect(10, "gh");
+}
+
+/* Killed while it copies: the log has it all. */
+static void test_killed_while_it_copies(void **state)
+{
+	(void)state;
+	append(path, "abcdef");
+	append(tmp, "abcd");
+	append(old, "older");
+	rotates();
+	assert_int_equal(access(tmp, F_OK), -1);
+	assert_int_equal(size_of(path), 6);
+	assert_int_equal(size_of(old), 5);
+}
+
 /* Emptied by somebody else: there is nothing that the rest could be in. */
 static void test_emptied(void **state)
 {
@@ -129,6 +177,8 @@ int main(void)
 		cmocka_unit_test_setup(test_grows, setup),
 		cmocka_unit_test_setup(test_renamed, setup),
 		cmocka_unit_test_setup(test_copied, setup),
+		cmocka_unit_test_setup(test_killed_before_the_name, setup),
+		cmocka_unit_test_setup(test_killed_while_it_copies, setup),
 		cmocka_unit_test_setup(test_emptied, setup),
 		cmocka_unit_test_setup(test_tail_and_on, setup),
 	};
