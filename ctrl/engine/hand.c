@@ -158,17 +158,15 @@ void hand_prune(struct service *s)
 /* --- requests ------------------------------------------------------------------------------------
  */
 
-/* By its name, or by the number at the name's end. */
+/* By its name, or by the number that its service has given it. */
 static struct instance *instance_of(struct service *s, const char *name)
 {
-	for (struct instance *i = s->engine->instances; i; i = i->next) {
-		const char *dot = strrchr(i->name, '.');
-
-		if (i->service == s && (strcmp(i->name, name) == 0 ||
-					       (dot && strspn(name, "0123456789") == strlen(name) &&
-						       strcmp(dot + 1, name) == 0)))
+	for (struct instance *i = s->engine->instances; i; i = i->next)
+		if (i->service == s &&
+			(strcmp(i->name, name) == 0 ||
+				(instance_name_is_of(s, i->name) &&
+					strcmp(strrchr(i->name, '.') + 1, name) == 0)))
 			return i;
-	}
 	return NULL;
 }
 

@@ -186,6 +186,9 @@ weights_back() {
 }
 weights_refused() {
 	refused 3 'shop\.web has no instance shop\.web\.9' -- lab_weft service weights shop.web shop.web.9=1 || return 1
+	lab_weft instance attach by.9 --service shop.web --netns "/run/netns/$LAB_NS-c" --ns-addr 10.18.0.40 || return 1
+	refused 3 'shop\.web has no instance 9' -- lab_weft service weights shop.web 1=1 9=1 || return 1
+	lab_weft instance detach by.9 || return 1
 	refused 2 'weight is 0 to 1000' -- lab_weft service weights shop.web 1=1001 || return 1
 	refused 2 'all weights are 0' 'hint: .*--reset' -- lab_weft service weights shop.web 1=0 2=0 || return 1
 	refused 2 'has two weights' -- lab_weft service weights shop.web 1=1 shop.web.1=2 || return 1
