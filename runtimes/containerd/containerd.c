@@ -114,7 +114,10 @@ static int copy_config(struct weft_runtime *rt, const struct weft_runtime_config
 	if (!rt->socket || !rt->namespace_ || !rt->cgroup_root || !rt->dir || !rt->runc_dir)
 		return -ENOMEM;
 	r = weft_mkdir_p(rt->dir, 0700);
-	return r < 0 ? r : ctrd_exec_init(rt);
+	if (r < 0)
+		return r;
+	ctrd_import_init(rt);
+	return ctrd_exec_init(rt);
 }
 
 static int ctrd_new(

@@ -209,6 +209,8 @@ void ctrd_leases_free(struct weft_runtime *rt);
 int ctrd_prepare(struct weft_runtime *rt, const char *image, enum weft_arch arch,
 	weft_runtime_prepared_t done, void *userdata, struct weft_err *err);
 int ctrd_pull_init(struct weft_runtime *rt);
+/* Remove what an earlier daemon was extracting from an archive. */
+void ctrd_import_init(struct weft_runtime *rt);
 int ctrd_start(struct weft_runtime *rt, const struct weft_runtime_spec *spec,
 	weft_runtime_done_t done, void *userdata, struct weft_err *err);
 

@@ -19,6 +19,19 @@ static struct import *import_of(struct ctrd_op *op)
 	return (struct import *)op;
 }
 
+static char *staging_path(const struct weft_runtime *rt)
+{
+	return weft_strf("%s/import", rt->dir);
+}
+
+void ctrd_import_init(struct weft_runtime *rt)
+{
+	_cleanup_(freep) char *path = staging_path(rt);
+
+	if (path)
+		(void)weft_remove_tree(path);
+}
+
 void import_release(struct ctrd_op *op)
 {
 	struct import *im = import_of(op);
@@ -218,7 +231,7 @@ static void extract(struct import *im)
 	struct weft_runtime *rt = im->op.rt;
 	int r;
 
-	im->staging = weft_strf("%s/import", rt->dir);
+	im->staging = staging_path(rt);
 	if (!im->staging) {
 		import_failed(im, weft_err_set(&im->op.err, ENOMEM, "image %s: %m", im->path));
 		return;

@@ -363,9 +363,11 @@ static void remove_image(const char *ref)
 static void prepare_again(const char *image, unsigned blobs)
 {
 	_cleanup_(freep) char *want = weft_strf("complete (%u/%u)", blobs, blobs);
+	_cleanup_(freep) char *staging = weft_strf("%s/containerd/import", clab.ctrd.dir);
 	_cleanup_(freep) char *checked = NULL;
 
 	renew(NULL);
+	assert_true(access(staging, F_OK) < 0);
 	assert_int_equal(answer(CLAB_OPS->prepare(clab.rt, image, weft_arch_host(),
 				 clab_on_prepared, NULL, &clab.err)),
 		0);
