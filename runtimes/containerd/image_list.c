@@ -166,6 +166,19 @@ static void next_name(struct image_op *i)
 	ctrd_op_call(&i->op, CTRD_IMAGE_DELETE, &q.base, CTRD_TASK_MS, name_removed);
 }
 
+/* By the others nobody would find it again, were we killed in between. */
+static void own_name_last(struct image_op *i)
+{
+	for (unsigned k = 0; k + 1 < i->n_names; k++) {
+		char *name = i->names[k];
+
+		if (strcmp(name, i->ref) == 0) {
+			i->names[k] = i->names[i->n_names - 1];
+			i->names[i->n_names - 1] = name;
+		}
+	}
+}
+
 static void got_names(struct ctrd_op *op, const struct weft_grpc_result *res)
 {
 	const Ctrd__ListImagesResponse *m = (const Ctrd__ListImagesResponse *)res->reply;
@@ -189,6 +202,7 @@ static void got_names(struct ctrd_op *op, const struct weft_grpc_result *res)
 		ctrd_op_finish(op, weft_err_set(&op->err, ENOENT, "image %s: not there", i->ref));
 		return;
 	}
+	own_name_last(i);
 	ctrd_image_forget(op->rt, i->ref);
 	next_name(i);
 }

@@ -31,6 +31,7 @@
 static struct ctrd_proxy proxy;
 static struct test_registry reg;
 static char proxy_socket[96], settings[96];
+static bool listed; /* is clab.prepared among the images? */
 
 /* --- set-up --------------------------------------------------------------------------------------
  */
@@ -240,7 +241,7 @@ static void test_cut_others(void **state)
 /* --- the daemon is killed ------------------------------------------------------------------------
  */
 
-enum task { START, STOP, DELETE, PREPARE };
+enum task { START, STOP, DELETE, PREPARE, REMOVE };
 
 static void child_answer(
 	void *userdata, int r, const struct weft_err *err, const char *ref, uint64_t size)
@@ -278,6 +279,9 @@ static void __attribute__((noreturn)) daemon_main(enum task task, const char *im
 		break;
 	case PREPARE:
 		r = CLAB_OPS->prepare(clab.rt, image, weft_arch_host(), child_answer, NULL, &err);
+		break;
+	case REMOVE:
+		r = CLAB_OPS->image_remove(clab.rt, image, child_done, NULL, &err);
 		break;
 	}
 	while (r >= 0)
@@ -411,6 +415,58 @@ static void test_daemon_killed_pulling(void **state)
 
 	(void)state;
 	kill_during_import(name, 4);
+}
+
+static void on_images(void *userdata, int r, const struct weft_err *err,
+	const struct weft_runtime_image *list, unsigned n)
+{
+	listed = false;
+	for (unsigned i = 0; i < n; i++)
+		listed |= strcmp(list[i].ref, clab.prepared) == 0;
+	clab_on_done(userdata, r, err);
+}
+
+/* It has names before and behind its own, in containerd's order: as long as there is any of them,
+ * it is among the images, and can be removed. */
+static void test_daemon_killed_removing(void **state)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/two.tar", clab.ctrd.dir);
+	unsigned n = 1, seen = 0;
+
+	(void)state;
+	test_image_write(path, &(struct test_image){.layers = 2, .filler = 5000, .seed = 4});
+	for (bool killed = true; killed && n < MOST_CALLS; n++) {
+		for (int after = 0; after < 2; after++) {
+			_cleanup_(freep) char *tag = NULL, *names = NULL;
+
+			renew(NULL);
+			assert_int_equal(answer(CLAB_OPS->prepare(clab.rt, path, weft_arch_host(),
+						 clab_on_prepared, NULL, &clab.err)),
+				0);
+			tag = weft_strf(
+				"images tag %s a.example/x:1 zot.example/x:1", clab.prepared);
+			free(test_ctrd_run(&clab.ctrd, tag));
+			assert_int_equal(test_ctrd_lines(&clab.ctrd, "images ls -q"), 4);
+			killed = run_daemon(REMOVE, clab.prepared, n, after);
+			names = test_ctrd_run(&clab.ctrd, "images ls -q");
+			renew(NULL);
+			if (strstr(names, ".example/x:1") || strstr(names, clab.prepared)) {
+				seen++;
+				assert_int_equal(answer(CLAB_OPS->images(
+							 clab.rt, on_images, NULL, &clab.err)),
+					0);
+				assert_true(listed);
+				assert_int_equal(
+					answer(CLAB_OPS->image_remove(clab.rt, clab.prepared,
+						clab_on_done, NULL, &clab.err)),
+					0);
+			}
+			assert_int_equal(test_ctrd_lines(&clab.ctrd, "images ls -q"), 1);
+			assert_int_equal(test_ctrd_lines(&clab.ctrd, "snapshots ls"), 2);
+		}
+	}
+	print_message("# %u calls, %u times something was left\n", n - 2, seen);
+	assert_true(n > 4 && n < MOST_CALLS);
 }
 
 /* --- containerd is killed ------------------------------------------------------------------------
@@ -705,6 +761,7 @@ int main(void)
 		T(test_daemon_killed),
 		T(test_daemon_killed_importing),
 		T(test_daemon_killed_pulling),
+		T(test_daemon_killed_removing),
 		T(test_containerd_killed_at_start),
 		T(test_containerd_killed_at_stop),
 		T(test_shim_killed),
