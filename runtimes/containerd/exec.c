@@ -67,15 +67,16 @@ static void close_pipe(struct exec *x)
 	x->fd = -1;
 }
 
-/* Nothing of it is left: a later daemon need not look for it. */
+/* Nothing of it is left: a later daemon need not look for it. By its pipe it would, so that goes
+ * last. */
 static void remove_files(struct exec *x)
 {
 	_cleanup_(freep) char *pipe = pipe_path(x), *pid = inner_pid_path(x);
 
-	if (pipe)
-		(void)unlink(pipe);
 	if (pid)
 		(void)unlink(pid);
+	if (pipe)
+		(void)unlink(pipe);
 	x->there = false;
 }
 

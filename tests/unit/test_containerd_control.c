@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -281,6 +282,40 @@ static void test_exec_interrupted(void **state)
 	assert_int_equal(clab.n_events, 0);
 }
 
+static char *make_file(const char *dir, const char *name)
+{
+	char *path = weft_strf("%s/%s", dir, name);
+
+	assert_int_equal(weft_mkdir_p(dir, 0700), 0);
+	assert_int_equal(weft_write_file(path, "", 0, 0600), 0);
+	return path;
+}
+
+/* What a daemon that was killed leaves of an exec in a sandbox goes, and last its pipe: by that the
+ * next one finds the rest. */
+static void test_exec_leftovers(void **state)
+{
+	_cleanup_(freep) char *pipes = weft_strf("%s/containerd/exec", clab.ctrd.dir);
+	_cleanup_(freep) char *pids = weft_strf("%s/containerd/runc/weft.exec", clab.ctrd.dir);
+	_cleanup_(freep) char *pid = make_file(pids, "weft-exec-1-0.pid");
+	_cleanup_(freep) char *pipe = make_file(pipes, "weft-exec-1-0@test.none");
+	_cleanup_(closep) int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	_Alignas(struct inotify_event) char buf[4096];
+	const struct inotify_event *e = (const void *)buf;
+
+	(void)state;
+	assert_true(inotify_add_watch(fd, pids, IN_DELETE) >= 0);
+	assert_true(inotify_add_watch(fd, pipes, IN_DELETE) >= 0);
+	CLAB_OPS->free_(clab.rt);
+	clab.rt = clab_runtime();
+	clab_expect(clab_adopt("test.none"), -ENOENT); /* so it is connected */
+	clab_wait_for(access(pid, F_OK) < 0 && access(pipe, F_OK) < 0);
+	assert_true(read(fd, buf, sizeof(buf)) > 0);
+	assert_string_equal(e->name, strrchr(pid, '/') + 1);
+	e = (const void *)(buf + sizeof(*e) + e->len);
+	assert_string_equal(e->name, strrchr(pipe, '/') + 1);
+}
+
 /* --- log -----------------------------------------------------------------------------------------
  */
 
@@ -413,6 +448,7 @@ int main(void)
 		T(test_exec),
 		T(test_exec_fails),
 		T(test_exec_interrupted),
+		T(test_exec_leftovers),
 		T(test_log_is_rotated),
 		T(test_log_goes_on),
 		T(test_last_words),
