@@ -92,7 +92,7 @@ static void note_failed(struct weft_warm *w, const char *dir)
 void weft_warm_spoil(struct weft_warm *w, const char *dir)
 {
 	note_failed(w, dir);
-	if (weft_remove_tree(dir) < 0)
+	if (weft_warm_remove(dir) < 0)
 		log_warning("checkpoint %s: cannot be removed", dir);
 }
 

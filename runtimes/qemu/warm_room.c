@@ -2,6 +2,7 @@
 /* Checkpoints that go: those that nobody can use any more, and those for which there is no room. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -54,6 +55,13 @@ void weft_warm_remove_old(const char *images_dir)
 
 	if (weft_boot_id(boot, sizeof(boot)) == 0)
 		visit_all(images_dir, remove_old, boot);
+}
+
+int weft_warm_remove(const char *dir)
+{
+	_cleanup_(freep) char *gone = weft_strf("%s.gone.part", dir);
+
+	return weft_remove_tree(gone && rename(dir, gone) == 0 ? gone : dir);
 }
 
 /* --- room ----------------------------------------------------------------------------------------
@@ -113,7 +121,7 @@ int weft_warm_trim(
 			return 0;
 		log_info("checkpoints take %llu MiB: %s goes", (unsigned long long)(s.bytes >> 20),
 			path ? path : keep);
-		r = weft_remove_tree(path ? path : keep);
+		r = weft_warm_remove(path ? path : keep);
 		if (r < 0)
 			return weft_err_set(err, r, "checkpoint %s: remove it: %s",
 				path ? path : keep, strerror(-r));

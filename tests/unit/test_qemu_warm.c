@@ -26,6 +26,8 @@
 #include "ctrl/base/util.h"
 #include "runtimes/cgroup.h"
 #include "runtimes/image/oci.h"
+#include "runtimes/qemu/warm_job.h"
+#include "tests/lib/doomed.h"
 #include "tests/lib/kernel.h"
 #include "tests/lib/qemu_lab.h"
 
@@ -578,12 +580,41 @@ static void leftovers(void **state)
 	assert_int_equal(access(dir, F_OK), 0);
 }
 
+/* Killed while it removes one, a daemon leaves none that the next one takes for whole. */
+static void killed_while_removing(void **state)
+{
+	struct qlab *f = *state;
+	_cleanup_(freep) char *images = weft_strf("%s/qemu/images", f->dir), *dir = NULL,
+			      *ram = NULL;
+	char boot[64], memory[65536] = "";
+	struct weft_err err = {};
+	pid_t pid;
+
+	qlab_prepare_code(f, "{\"machine\": \"q35\"}", test_code_idle, test_code_idle_size);
+	assert_int_equal(weft_boot_id(boot, sizeof(boot)), 0);
+	dir = weft_strf("%s/%s/warm/%.8s-x", images, f->image + 7, boot);
+	ram = weft_strf("%s/ram", dir);
+	assert_int_equal(weft_mkdir_p(dir, 0700), 0);
+	assert_int_equal(weft_write_file(ram, memory, sizeof(memory), 0600), 0);
+	pid = fork();
+	if (pid == 0) {
+		test_die_at_rmdir();
+		_exit(weft_warm_trim(images, 0, "none", &err) < 0);
+	}
+	assert_int_equal(test_await_doomed(pid), 0);
+	assert_int_equal(count(f, "*"), 1);
+	ops->free_(f->rt);
+	qlab_new_runtime(f);
+	assert_int_equal(count(f, "*"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(image_goes, qlab_setup, qlab_teardown),
 		cmocka_unit_test_setup_teardown(cannot, qlab_setup, qlab_teardown),
 		cmocka_unit_test_setup_teardown(leftovers, qlab_setup, qlab_teardown),
+		cmocka_unit_test_setup_teardown(killed_while_removing, qlab_setup, qlab_teardown),
 	};
 	const struct CMUnitTest with_guest[] = {
 		cmocka_unit_test_setup_teardown(warm_start, qlab_setup, qlab_teardown),
