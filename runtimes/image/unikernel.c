@@ -132,6 +132,20 @@ static int write_manifest(const char *dir, enum weft_arch arch, const struct wef
 	return weft_write_file(path, text, strlen(text), 0600);
 }
 
+int weft_unikernel_discard(const struct weft_unikernel_store *s, const char *digest)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/%s", s->dir, digest);
+	_cleanup_(freep) char *gone = weft_strf("%s/" WEFT_TMP_PREFIX "gone-%.16s", s->dir, digest);
+	int r;
+
+	if (!path || !gone)
+		return -ENOMEM;
+	r = weft_remove_tree(gone);
+	if (r == 0 && rename(path, gone) < 0)
+		r = -errno;
+	return r < 0 ? r : weft_remove_tree(gone);
+}
+
 int weft_unikernel_adopt(struct weft_unikernel_store *s, const char *tmp, const char *digest,
 	enum weft_arch arch, const struct weft_unpacked *what, struct weft_err *err)
 {
@@ -150,11 +164,10 @@ int weft_unikernel_adopt(struct weft_unikernel_store *s, const char *tmp, const 
 		return weft_err_set(err, r, "write %s/manifest.json: %s", tmp, strerror(-r));
 	/* What stands there already has no manifest that can be read, or another architecture's, or
 	 * came from a prepare() of the same file that ran beside ours. */
-	r = weft_remove_tree(path);
-	if (r < 0 || rename(tmp, path) < 0)
-		return weft_err_set(err, r < 0 ? r : errno, "rename %s to %s: %s", tmp, path,
-			strerror(r < 0 ? -r : errno));
-	return 0;
+	r = weft_unikernel_discard(s, digest);
+	if (r == 0 || r == -ENOENT)
+		r = rename(tmp, path) < 0 ? -errno : 0;
+	return r < 0 ? weft_err_set(err, r, "rename %s to %s: %s", tmp, path, strerror(-r)) : 0;
 }
 
 /* --- the cache -----------------------------------------------------------------------------------

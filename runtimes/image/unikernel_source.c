@@ -152,21 +152,12 @@ int weft_unikernel_remove(struct weft_unikernel_store *s, const char *ref, struc
 	const char *digest = strncmp(ref, WEFT_REF_PREFIX, strlen(WEFT_REF_PREFIX)) == 0
 				     ? ref + strlen(WEFT_REF_PREFIX)
 				     : "";
-	_cleanup_(freep) char *path = NULL, *gone = NULL;
 	int r;
 
 	if (!weft_unikernel_digest_valid(digest))
 		return weft_err_set(
 			err, EINVAL, "image %s: not a reference to a prepared image", ref);
-	path = weft_strf("%s/%s", s->dir, digest);
-	gone = weft_strf("%s/" WEFT_TMP_PREFIX "gone-%.16s", s->dir, digest);
-	if (!path || !gone)
-		return weft_err_set(err, ENOMEM, "image %s: out of memory", ref);
 	forget_sources(s, digest);
-	r = weft_remove_tree(gone);
-	if (r == 0 && rename(path, gone) < 0)
-		r = -errno;
-	if (r == 0)
-		r = weft_remove_tree(gone);
+	r = weft_unikernel_discard(s, digest);
 	return r < 0 ? weft_err_set(err, r, "image %s: remove it: %s", ref, strerror(-r)) : 0;
 }

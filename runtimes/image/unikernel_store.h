@@ -57,6 +57,9 @@ void weft_unikernel_remember(
 	struct weft_unikernel_store *s, const struct stat *st, const char *digest);
 /* A directory for the worker to unpack into; *ret is owned by the caller. */
 int weft_unikernel_make_tmp(struct weft_unikernel_store *s, char **ret, int *ret_fd);
+/* Away with what stands under that name, and first of all the name: what a killed daemon has not
+ * removed yet is removed by the next. -ENOENT: there is nothing. */
+int weft_unikernel_discard(const struct weft_unikernel_store *s, const char *digest);
 /* Take what the worker left in tmp, once it has ended, into the cache. tmp is gone on success. */
 int weft_unikernel_adopt(struct weft_unikernel_store *s, const char *tmp, const char *digest,
 	enum weft_arch arch, const struct weft_unpacked *what, struct weft_err *err);

@@ -19,6 +19,7 @@
 #include "ctrl/base/cleanup.h"
 #include "ctrl/base/util.h"
 #include "runtimes/image/unikernel.h"
+#include "tests/lib/doomed.h"
 #include "tests/lib/kernel.h"
 
 #define DEADLINE_MS 30000
@@ -351,6 +352,43 @@ static void half_written_cache(void **state)
 	assert_cached(f, 1);
 }
 
+/* Killed while it puts a whole image in the place of half a one: nothing is left that nobody sees.
+ */
+static void killed_while_replacing(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(freep) char *manifest = NULL;
+	char cache[PATH_MAX], image[PATH_MAX];
+	pid_t pid;
+
+	write_image(f, "a.tar.gz", NULL, 0);
+	assert_int_equal(prepare(f, "a.tar.gz"), 0);
+	path_of(f, "cache", cache);
+	path_of(f, "a.tar.gz", image);
+	manifest = weft_strf("%s/%s/manifest.json", cache, f->ref + strlen("sha256:"));
+	assert_int_equal(weft_write_file(manifest, "{\"arch\":", 8, 0600), 0);
+	weft_unikernel_store_free(f->store);
+	f->store = NULL;
+	pid = fork();
+	if (pid == 0) {
+		f->answers = 0;
+		if (sd_event_new(&f->event) < 0 ||
+			weft_unikernel_store_new(f->event, cache, libexec, &f->store, NULL) < 0 ||
+			weft_unikernel_prepare(
+				f->store, image, WEFT_ARCH_AMD64, on_prepared, f, &f->err) < 0)
+			_exit(1);
+		test_die_at_rmdir();
+		while (f->answers == 0 && sd_event_run(f->event, UINT64_MAX) >= 0)
+			;
+		_exit(2);
+	}
+	assert_int_equal(test_await_doomed(pid), 0);
+	assert_int_equal(weft_unikernel_store_new(f->event, cache, libexec, &f->store, NULL), 0);
+	assert_cached(f, 0);
+	assert_int_equal(prepare(f, "a.tar.gz"), 0);
+	assert_cached(f, 1);
+}
+
 static void bare_kernel(void **state)
 {
 	struct fixture *f = *state;
@@ -610,6 +648,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(cached, setup, teardown),
 		cmocka_unit_test_setup_teardown(changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_written_cache, setup, teardown),
+		cmocka_unit_test_setup_teardown(killed_while_replacing, setup, teardown),
 		cmocka_unit_test_setup_teardown(bare_kernel, setup, teardown),
 		cmocka_unit_test_setup_teardown(freed_while_unpacking, setup, teardown),
 		cmocka_unit_test_setup_teardown(missing, setup, teardown),
