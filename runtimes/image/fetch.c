@@ -295,6 +295,21 @@ static int begin(struct weft_fetch *f, struct weft_err *err)
 	return r;
 }
 
+static void remove_old(const char *path)
+{
+	_cleanup_(closedirp) DIR *dir = opendir(path);
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		struct stat st;
+
+		if (e->d_name[0] != '.' &&
+			fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			st.st_mtime + OLD_S < time(NULL))
+			unlinkat(dirfd(dir), e->d_name, 0);
+	}
+}
+
 int weft_fetch(struct weft_fetcher *all, const char *image, enum weft_arch arch, const char *mark,
 	weft_fetched_t done, void *userdata, struct weft_fetch **ret, struct weft_err *err)
 {
@@ -303,6 +318,9 @@ int weft_fetch(struct weft_fetcher *all, const char *image, enum weft_arch arch,
 
 	if (!f)
 		return weft_err_set(err, ENOMEM, "image %s: out of memory", image);
+	/* What was too young for that when we began. */
+	if (!all->all)
+		remove_old(all->dir);
 	f->fetcher = all;
 	f->fd = -1;
 	f->arch = arch;
@@ -325,21 +343,6 @@ int weft_fetch(struct weft_fetcher *all, const char *image, enum weft_arch arch,
 
 /* --- life ----------------------------------------------------------------------------------------
  */
-
-static void remove_old(const char *path)
-{
-	_cleanup_(closedirp) DIR *dir = opendir(path);
-	struct dirent *e;
-
-	while (dir && (e = readdir(dir))) {
-		struct stat st;
-
-		if (e->d_name[0] != '.' &&
-			fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-			st.st_mtime + OLD_S < time(NULL))
-			unlinkat(dirfd(dir), e->d_name, 0);
-	}
-}
 
 int weft_fetcher_new(
 	sd_event *event, const char *dir, struct weft_fetcher **ret, struct weft_err *err)

@@ -17,6 +17,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -524,6 +525,27 @@ static void daemon_killed(void **state)
 	assert_int_equal(parts(), 0);
 }
 
+static void make_part(const char *name, time_t age)
+{
+	_cleanup_(freep) char *path = weft_strf("%s/.fetch/%s", lab.cache, name);
+	const struct timespec at = {.tv_sec = time(NULL) - age}, times[2] = {at, at};
+
+	assert_int_equal(weft_write_file(path, "part", 4, 0600), 0);
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+/* What a killed daemon left, and nobody came back for: it grows old while the next one lives. */
+static void old_parts(void **state)
+{
+	(void)state;
+	serve_image("web.tar.gz", 1);
+	make_part("0123", 100000);
+	make_part("0123.mark", 100000);
+	make_part("4567", 50000);
+	prepare(url("web.tar.gz"), 0);
+	assert_int_equal(parts(), 1);
+}
+
 static void refusals(void **state)
 {
 	_cleanup_(freep) char *path = file_path("huge.tar.gz"), *text = file_path("text.tar.gz");
@@ -650,6 +672,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_half_way, setup, teardown),
 		cmocka_unit_test_setup_teardown(daemon_killed, setup, teardown),
+		cmocka_unit_test_setup_teardown(old_parts, setup, teardown),
 		cmocka_unit_test_setup_teardown(refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(disk_full, setup, teardown),
 		cmocka_unit_test_setup_teardown(from_registry, setup, teardown),
