@@ -390,11 +390,13 @@ static int choose_one(struct image_job *job)
 	return 0;
 }
 
+static bool is_old(const struct weft_engine *e, const struct image *i)
+{
+	return weft_realtime_ms() > i->used_ms + (uint64_t)e->config.image_keep_s * 1000;
+}
+
 static void choose_unwanted(struct image_job *job)
 {
-	uint64_t keep_ms = (uint64_t)job->engine->config.image_keep_s * 1000;
-	uint64_t now = weft_realtime_ms();
-
 	for (unsigned k = 0; k < job->n; k++) {
 		struct image *i = find_or_add(job->engine, job->found[k].image.ref);
 
@@ -403,9 +405,32 @@ static void choose_unwanted(struct image_job *job)
 		if (wanted(job->engine, i))
 			used(job->engine, i);
 		else
-			job->found[k].goes = job->kind == JOB_PRUNE || now > i->used_ms + keep_ms;
+			job->found[k].goes = job->kind == JOB_PRUNE || is_old(job->engine, i);
 		if (!i->written_ms)
 			write_record(job->engine, i);
+	}
+}
+
+static bool is_found(const struct image_job *job, const struct image *i)
+{
+	for (unsigned k = 0; k < job->n; k++)
+		if (strcmp(job->found[k].image.ref, i->ref) == 0)
+			return true;
+	return false;
+}
+
+/* What would go now and is not there, though every runtime has said what it has: a daemon was
+ * killed between its end and that of its record, or somebody else removed it. */
+static void forget_lost(struct image_job *job)
+{
+	struct image *next;
+
+	for (struct image *i = job->engine->images; i; i = next) {
+		next = i->next;
+		if (is_found(job, i) || wanted(job->engine, i) || !is_old(job->engine, i))
+			continue;
+		log_info("image %s: it is not there any more", i->ref);
+		forget(job->engine, i->ref);
 	}
 }
 
@@ -430,6 +455,8 @@ static void all_found(struct image_job *job)
 		choose_own(job);
 	else
 		choose_unwanted(job);
+	if (job->kind == JOB_COLLECT && json_array_size(job->problems) == 0)
+		forget_lost(job);
 	if (r < 0)
 		job_end(job, r, NULL);
 	else
@@ -447,6 +474,8 @@ static void on_images(void *userdata, int r, const struct weft_err *err,
 	if (r < 0)
 		json_array_append_new(job->problems, json_string(err->msg));
 	more = r == 0 && n ? reallocarray(job->found, job->n + n, sizeof(*more)) : NULL;
+	if (r == 0 && n && !more)
+		json_array_append_new(job->problems, json_string("images: out of memory"));
 	if (more) {
 		job->found = more;
 		for (unsigned i = 0; i < n; i++)

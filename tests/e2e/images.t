@@ -77,6 +77,48 @@ collects() {
 		has "$(lab_weft events -o json)" '"kind":"image","action":"removed"'
 }
 
+name_of() { items "[] | select(.runtime == \"$1\") | .names[0]"; } # RUNTIME
+named() { [ "$(name_of containerd)" = "file://$LAB_NGINX" ]; }
+absent() { [ ! -e "$1" ]; }
+lost() { grep -qF -- "$1: it is not there any more" "$LAB_DIR/weftd.log"; }
+
+restarts() {
+	lab_weftd_kill
+	lab_weftd "$@"
+}
+
+fetched() { # the unikernel: id, and dir in the cache
+	image pull "$url" unikernel || return 1
+	id=$(items '[] | select(.runtime == "qemu") | .id')
+	dir=$LAB_DIR/state/qemu/images/${id#sha256:}
+	[ -e "$dir" ]
+}
+
+# What a runtime has that is away when images are collected keeps its record.
+remembers() {
+	local id dir
+	restarts && image pull "file://$LAB_NGINX" container && fetched || return 1
+	lab_probed() { lab_weft status; } # that containerd works is not waited for any more
+	lab_end "$LAB_CONTAINERD_PID" KILL
+	restarts --image-keep=2 && wait_for 60 absent "$dir"
+	lab_containerd
+	restarts && wait_for 60 named
+}
+
+# Killed when the runtime had removed one, and its record was still there.
+forgets() {
+	local id dir
+	fetched || return 1
+	lab_weftd_kill
+	mv "$dir" "$LAB_DIR/away"
+	lab_weftd --image-keep=2
+	wait_for 60 lost "$id" || return 1
+	lab_weftd_kill
+	mv "$LAB_DIR/away" "$dir"
+	lab_weftd
+	same 'its name' null "$(name_of qemu)"
+}
+
 # A runtime that is away is said, and the other's images are still shown.
 half() {
 	local out
@@ -100,6 +142,8 @@ tap 'a service runs from it, and from a container image' deploys
 tap 'what is wanted stays' keeps
 tap 'what nobody wants goes, whole' prunes
 tap 'by itself too, after a while' collects
+tap 'what a runtime has that is away meanwhile is remembered' remembers
+tap 'what is gone without our doing is forgotten' forgets
 tap 'a runtime that is away is said' half
 tap 'the lab closes clean' lab_close
 tap_end
