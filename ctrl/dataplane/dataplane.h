@@ -78,8 +78,8 @@ int weft_dp_instance_set(
 	struct weft_dp *dp, const struct weft_dp_instance *inst, struct weft_err *err);
 /* Was it set and not removed since, by whatever daemon? */
 bool weft_dp_instance_known(const struct weft_dp *dp, uint32_t id);
-/* Detach, forget, purge its flows. The device may be gone already. Unknown: 0, but a program that
- * somebody who was killed had attached for it and not yet entered is detached. */
+/* Detach, forget, purge its flows. The device may be gone already. Unknown: 0, but the program that
+ * somebody who was killed had just attached for it is detached. */
 int weft_dp_instance_remove(struct weft_dp *dp, uint32_t id);
 
 struct weft_dp_weight {

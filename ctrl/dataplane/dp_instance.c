@@ -302,6 +302,19 @@ static uint8_t active_flags(struct weft_dp *dp, const struct weft_dp_instance *i
 	       (made_qdisc || has ? WEFT_INSTANCE_QDISC : 0);
 }
 
+/* Of what clsact has on somebody else's device there is no pin by which a later daemon could find
+ * it: before it is attached the instance has its device, though nobody can find it by that yet. */
+static void announce(struct weft_dp *dp, const struct weft_dp_instance *i)
+{
+	struct weft_bpf_instance *inst = &dp->instances[i->id];
+
+	if (dp->tcx || inst->active || !i->borrowed || !i->ifindex)
+		return;
+	unpublish(dp, i->id);
+	inst->ifindex = i->ifindex;
+	__atomic_store_n(&inst->active, WEFT_INSTANCE_BORROWED, __ATOMIC_RELEASE);
+}
+
 /* Attached to its device, or to none when it is of another node. 1: the device got a qdisc for it.
  */
 static int attach(struct weft_dp *dp, const struct weft_dp_instance *i, struct weft_err *err)
@@ -336,21 +349,29 @@ static void forget_past(struct weft_dp *dp, uint32_t id)
 int weft_dp_instance_set(
 	struct weft_dp *dp, const struct weft_dp_instance *inst, struct weft_err *err)
 {
-	uint8_t active;
-	bool held;
+	uint8_t active, before;
+	bool held, known;
 	int r;
 
 	r = check(inst, err);
 	if (r == 0)
 		r = check_unique(dp, inst, err);
-	if (r == 0)
-		r = attach(dp, inst, err);
 	if (r < 0)
 		return r;
+	before = dp->instances[inst->id].active;
+	known = same(&dp->instances[inst->id], inst);
+	announce(dp, inst);
+	r = attach(dp, inst, err);
+	if (r < 0) {
+		__atomic_store_n(&dp->instances[inst->id].active, before, __ATOMIC_RELEASE);
+		return r;
+	}
 	active = active_flags(dp, inst, r > 0);
-	if (!same(&dp->instances[inst->id], inst)) {
+	if (!before && dp->instances[inst->id].active)
+		dp->instances[inst->id].active = active & ~WEFT_INSTANCE_ACTIVE;
+	if (!known) {
 		/* Of one that nobody sees since long, nobody has to be waited for. */
-		if (dp->instances[inst->id].active)
+		if (before)
 			retire(dp, inst->id);
 		else
 			unpublish(dp, inst->id);

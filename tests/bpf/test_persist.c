@@ -22,6 +22,7 @@
 
 #include "bpf/tc_instance.skel.h"
 #include "ctrl/dataplane/dp.h"
+#include "tests/lib/doomed.h"
 #include "tests/lib/dp_lab.h"
 
 #define VIP  "10.30.0.1"
@@ -337,24 +338,37 @@ static void attachments(bool clsact)
 	assert_int_equal(weft_dp_destroy(LAB_PINS, &err), 0);
 }
 
-/* By whoever was killed before it was entered. */
-static void attached_and_not_entered(void **state)
+/* By whoever was killed before it was entered: it can be taken off again, and the qdisc with it. */
+static void killed_attaching(bool clsact)
 {
-	struct weft_dp *dp = open_dp(false);
+	struct weft_dp_instance inst = lab_instance(2, 0);
+	struct weft_err err = {0};
+	struct weft_dp *dp;
+	pid_t pid = fork();
 
-	(void)state;
-	desired_state(dp);
-	dp->instances[2].active = 0;
-	weft_dp_free(dp);
-	dp = open_dp(false);
-	assert_true(attached(false, 2));
-	assert_false(weft_dp_instance_known(dp, 2));
-	assert_true(weft_dp_instance_known(dp, 1));
+	if (pid == 0) {
+		dp = open_dp(clsact);
+		test_die_at_bpf(BPF_MAP_UPDATE_ELEM);
+		inst.borrowed = true;
+		weft_dp_instance_set(dp, &inst, &err);
+		_exit(0);
+	}
+	assert_int_equal(test_await_doomed(pid), 0);
+	assert_true(attached(clsact, 2));
+	dp = open_dp(clsact);
+	assert_true(attached(clsact, 2));
 	assert_int_equal(weft_dp_instance_remove(dp, 2), 0);
-	assert_false(attached(false, 2));
+	assert_false(attached(clsact, 2));
 	assert_int_equal(access(LAB_PINS "/links/2", F_OK), -1);
-	assert_true(attached(false, 1));
+	assert_int_not_equal(lab_sh("tc qdisc show dev v2 | grep -q clsact"), 0);
 	weft_dp_free(dp);
+	assert_int_equal(weft_dp_destroy(LAB_PINS, &err), 0);
+}
+
+static void killed_attaching_by_clsact(void **state)
+{
+	(void)state;
+	killed_attaching(true);
 }
 
 static void attached_by_tcx(void **state)
@@ -370,6 +384,7 @@ static void attached_by_tcx(void **state)
 		return;
 	}
 	attachments(false);
+	killed_attaching(false);
 
 	/* Who takes over runs its own build of the program. */
 	dp = open_dp(false);
@@ -499,7 +514,7 @@ int main(void)
 		with_links(weights_beyond_the_table),
 		with_links(attached_by_tcx),
 		with_links(attached_by_clsact),
-		with_links(attached_and_not_entered),
+		with_links(killed_attaching_by_clsact),
 		with_links(half_made),
 		cmocka_unit_test(other_layout),
 		cmocka_unit_test(refusals),

@@ -6,21 +6,23 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* unlinkat(2) is told by its flags which of the two it is. The low half of an argument comes first:
- * we run on little-endian machines. */
-void test_die_at_rmdir(void)
+/* At a system call whose argument has that value under the mask. The low half of an argument comes
+ * first: we run on little-endian machines. */
+static void die_at(unsigned nr, unsigned arg, uint32_t mask, uint32_t value)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_unlinkat, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, AT_REMOVEDIR, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[arg])),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, mask),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -30,6 +32,21 @@ void test_die_at_rmdir(void)
 		return;
 	perror("seccomp");
 	_exit(1);
+}
+
+void test_die_at_rmdir(void)
+{
+	die_at(__NR_unlinkat, 2, AT_REMOVEDIR, AT_REMOVEDIR);
+}
+
+void test_die_at_fchmod(void)
+{
+	die_at(__NR_fchmod, 0, 0, 0);
+}
+
+void test_die_at_bpf(enum bpf_cmd cmd)
+{
+	die_at(__NR_bpf, 0, UINT32_MAX, cmd);
 }
 
 int test_await_doomed(pid_t pid)
