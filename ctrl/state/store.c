@@ -217,22 +217,39 @@ static int copy_to(const char *path, const char *to)
 	return r == -ENOENT && access(to, F_OK) == 0 ? 0 : r;
 }
 
-/* A directory for the copy, in the place of one that somebody who was killed has left: there is one
- * weftd to a state directory. */
+/* Where a copy may be, by the file that it is of. */
+static const char *const places[] = {"/run/weft", "/run", "/dev/shm", "/tmp"};
+
+static char *copy_place(const char *place, const struct stat *st)
+{
+	return weft_strf("%s/weft-store.%llx.%llx", place, (unsigned long long)st->st_dev,
+		(unsigned long long)st->st_ino);
+}
+
+/* One that somebody who was killed has left: there is one weftd to a state directory. */
+static void remove_copies(const char *path)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_SIZE(places) && stat(path, &st) == 0; i++) {
+		_cleanup_(freep) char *dir = copy_place(places[i], &st);
+
+		if (dir)
+			(void)weft_remove_tree(dir);
+	}
+}
+
 static int make_place(const char *path, char **ret)
 {
-	static const char *const places[] = {"/run/weft", "/run", "/dev/shm", "/tmp"};
 	struct stat st;
 
 	if (stat(path, &st) < 0)
 		return -errno;
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		_cleanup_(freep) char *dir = weft_strf("%s/weft-store.%llx.%llx", places[i],
-			(unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+		_cleanup_(freep) char *dir = copy_place(places[i], &st);
 
 		if (!dir)
 			return -ENOMEM;
-		(void)weft_remove_tree(dir);
 		if (mkdir(dir, 0700) < 0)
 			continue;
 		*ret = TAKE_PTR(dir);
@@ -272,6 +289,7 @@ int weft_store_open(const char *path, struct weft_store **ret, struct weft_err *
 	strcpy(s->state, "ok");
 	s->fd = open(path, O_RDWR | O_CLOEXEC);
 	s->copy = s->fd < 0 && errno == EROFS;
+	remove_copies(path);
 	r = s->copy ? open_copy(s, err) : open_at(s, path, err);
 	if (r < 0)
 		return r;
