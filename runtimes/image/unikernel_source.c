@@ -113,6 +113,11 @@ static uint64_t bytes_below(const char *path, unsigned depth)
 	return bytes;
 }
 
+static bool may_be_there(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EIO;
+}
+
 int weft_unikernel_list(
 	struct weft_unikernel_store *s, struct weft_runtime_image **ret, unsigned *ret_n)
 {
@@ -126,10 +131,17 @@ int weft_unikernel_list(
 	while ((e = readdir(dir))) {
 		_cleanup_(weft_unikernel_freep) struct weft_unikernel *u = NULL;
 		struct weft_runtime_image image = {}, *more;
+		int r;
 
 		snprintf(image.ref, sizeof(image.ref), WEFT_REF_PREFIX "%.64s", e->d_name);
-		if (!weft_unikernel_digest_valid(e->d_name) ||
-			weft_unikernel_load(s, image.ref, &u, NULL) < 0)
+		r = weft_unikernel_digest_valid(e->d_name)
+			    ? weft_unikernel_load(s, image.ref, &u, NULL)
+			    : -ENOENT;
+		if (may_be_there(r)) {
+			free(list);
+			return r;
+		}
+		if (r < 0)
 			continue;
 		image.arch = u->arch;
 		image.arch_known = true;

@@ -43,10 +43,10 @@ uint64_t weft_warm_job_memory(const struct weft_warm_job *job);
  * more than max_bytes, last of all keep: -E2BIG (warm_room.c). Instances that began from one go
  * on. */
 void weft_warm_remove_old(const char *images_dir);
-/* First it loses its name: were we killed meanwhile, what is left of it is not complete either. */
-int weft_warm_remove(const char *dir);
 int weft_warm_trim(
 	const char *images_dir, uint64_t max_bytes, const char *keep, struct weft_err *err);
+/* First it loses its name: were we killed meanwhile, what is left of it is not complete either. */
+int weft_warm_remove(const char *dir);
 
 /* End what an earlier daemon's job has left running. */
 int weft_warm_clean(const char *cgroup);

@@ -61,6 +61,8 @@ int weft_warm_remove(const char *dir)
 {
 	_cleanup_(freep) char *gone = weft_strf("%s.gone.part", dir);
 
+	if (gone)
+		(void)weft_remove_tree(gone);
 	return weft_remove_tree(gone && rename(dir, gone) == 0 ? gone : dir);
 }
 

@@ -101,8 +101,9 @@ remembers() {
 	lab_probed() { lab_weft status; } # that containerd works is not waited for any more
 	lab_end "$LAB_CONTAINERD_PID" KILL
 	restarts --image-keep=2 && wait_for 60 absent "$dir"
+	lab_weftd_kill
 	lab_containerd
-	restarts && wait_for 60 named
+	lab_weftd && wait_for 60 named
 }
 
 # Killed when the runtime had removed one, and its record was still there.

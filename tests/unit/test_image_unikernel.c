@@ -161,7 +161,8 @@ static void assert_cached(struct fixture *f, unsigned expected)
 	d = opendir(path);
 	assert_non_null(d);
 	while ((e = readdir(d)))
-		n += e->d_name[0] != '.' || strncmp(e->d_name, ".tmp", 4) == 0;
+		n += e->d_name[0] != '.' ||
+		     strncmp(e->d_name, WEFT_TMP_PREFIX, strlen(WEFT_TMP_PREFIX)) == 0;
 	assert_int_equal(n, expected);
 }
 
