@@ -129,7 +129,8 @@ struct weft_bpf_instance {
 	__u32 ifindex;    /* 0: WEFT_DEVICE_REMOTE */
 	__u16 service;    /* 0: backend of none */
 	__u8 device;      /* enum weft_device */
-	__u8 active;      /* WEFT_INSTANCE_*; 0: nobody. Stored last, cleared first */
+	__u8 active;      /* WEFT_INSTANCE_*; 0: nobody. Stored last, cleared first. Without ACTIVE:
+			   * being attached by clsact, and in no other map yet */
 	__u32 generation; /* of its flows as a backend: raised to forget them */
 	__u32 epoch;      /* unique to this holder of the id: part of every flow's key */
 	__u8 mac[6];

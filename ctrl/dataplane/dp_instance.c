@@ -5,7 +5,8 @@
  * change of identity takes the old one out of sight (active = 0), waits until no packet is still
  * being handled with it, writes the new one, enters it under its addresses, and only then brings it
  * in sight; a daemon that is killed in between leaves an inactive instance, which the next one sets
- * again, and entries that name it, which count for nothing. */
+ * again, and entries that name it, which count for nothing. What it had attached by then is found
+ * by its pin or, where there is none, by announce(). */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
@@ -214,7 +215,7 @@ static int check_unique(struct weft_dp *dp, const struct weft_dp_instance *i, st
 
 static bool same(const struct weft_bpf_instance *a, const struct weft_dp_instance *b)
 {
-	return a->active && a->ns_addr == b->ns_addr.s_addr &&
+	return a->active & WEFT_INSTANCE_ACTIVE && a->ns_addr == b->ns_addr.s_addr &&
 	       a->inst_addr == b->inst_addr.s_addr && a->ifindex == b->ifindex &&
 	       a->service == b->service && a->device == b->device && a->peer == b->peer &&
 	       memcmp(a->ns_addr6, &b->ns_addr6, sizeof(a->ns_addr6)) == 0 &&
@@ -303,16 +304,20 @@ static uint8_t active_flags(struct weft_dp *dp, const struct weft_dp_instance *i
 }
 
 /* Of what clsact has on somebody else's device there is no pin by which a later daemon could find
- * it: before it is attached the instance has its device, though nobody can find it by that yet. */
-static void announce(struct weft_dp *dp, const struct weft_dp_instance *i)
+ * it: before it is attached the instance has its device, though no packet finds it by that yet, nor
+ * by a flow of who had its id before. */
+static bool announce(struct weft_dp *dp, const struct weft_dp_instance *i)
 {
 	struct weft_bpf_instance *inst = &dp->instances[i->id];
 
 	if (dp->tcx || inst->active || !i->borrowed || !i->ifindex)
-		return;
+		return false;
 	unpublish(dp, i->id);
+	if (inst->generation)
+		inst->generation++;
 	inst->ifindex = i->ifindex;
 	__atomic_store_n(&inst->active, WEFT_INSTANCE_BORROWED, __ATOMIC_RELEASE);
+	return true;
 }
 
 /* Attached to its device, or to none when it is of another node. 1: the device got a qdisc for it.
@@ -350,7 +355,7 @@ int weft_dp_instance_set(
 	struct weft_dp *dp, const struct weft_dp_instance *inst, struct weft_err *err)
 {
 	uint8_t active, before;
-	bool held, known;
+	bool announced, held, known;
 	int r;
 
 	r = check(inst, err);
@@ -360,15 +365,14 @@ int weft_dp_instance_set(
 		return r;
 	before = dp->instances[inst->id].active;
 	known = same(&dp->instances[inst->id], inst);
-	announce(dp, inst);
+	announced = announce(dp, inst);
 	r = attach(dp, inst, err);
-	if (r < 0) {
-		__atomic_store_n(&dp->instances[inst->id].active, before, __ATOMIC_RELEASE);
+	active = r < 0 ? 0 : active_flags(dp, inst, r > 0);
+	if (announced) /* now also with the qdisc that goes with it */
+		__atomic_store_n(&dp->instances[inst->id].active, active & ~WEFT_INSTANCE_ACTIVE,
+			__ATOMIC_RELEASE);
+	if (r < 0)
 		return r;
-	}
-	active = active_flags(dp, inst, r > 0);
-	if (!before && dp->instances[inst->id].active)
-		dp->instances[inst->id].active = active & ~WEFT_INSTANCE_ACTIVE;
 	if (!known) {
 		/* Of one that nobody sees since long, nobody has to be waited for. */
 		if (before)

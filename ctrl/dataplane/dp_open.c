@@ -318,7 +318,9 @@ static int take_over(struct weft_dp *dp, struct weft_err *err)
 	for (uint32_t id = 1; id < WEFT_MAX_INSTANCES; id++) {
 		int r;
 
-		if (!dp->instances[id].active || !dp->instances[id].ifindex)
+		/* One that was being attached may have nothing on its device yet, and stays so. */
+		if (!(dp->instances[id].active & WEFT_INSTANCE_ACTIVE) ||
+			!dp->instances[id].ifindex)
 			continue;
 		r = dp_attach_refresh(dp, id, dp->instances[id].ifindex);
 		/* Its device has gone meanwhile: whoever owns the instance will find out. */

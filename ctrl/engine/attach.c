@@ -554,8 +554,9 @@ static int enter_and_join(struct instance *inst, struct weft_err *err)
 	if (r == 0)
 		return 0;
 	if (strike(inst, &why) < 0)
-		log_error("instance %s: refused, and will be there after a restart: %s", inst->name,
-			why.msg);
+		log_error("instance %s: refused, but its record stays: %s; after a restart it is "
+			  "there, and weft instance detach removes it",
+			inst->name, why.msg);
 	if (inst->service)
 		hand_drop(inst->service, inst);
 	return r;

@@ -18,7 +18,8 @@
  *                        is under way, when its answer comes. Such a rule acts once in the life of
  *                        the script, whatever process it was in: FILE.N then says so.
  * "call": "step" with one of the last dies before a step of the engine's: "runtime" is "swap" and
- * "id" the state that was just stored and is not yet acted on, or "handover" and its stage. */
+ * "id" the state that was just stored and is not yet acted on; "handover" and its stage; or
+ * "attach", and "id" "entered" when it is stored, "joined" when it is in the data plane. */
 #ifndef WEFT_RUNTIMES_FAKE_H
 #define WEFT_RUNTIMES_FAKE_H
 

@@ -318,10 +318,13 @@ killed_at() { # STEP
 	jq -n --arg step "$1" '[{call: "step", runtime: "attach", id: $step, do: "die-before"}]' >"$LAB_DIR/faults.json"
 	rm -f "$LAB_DIR/faults.json.0"
 	lab_end "$LAB_WEFTD_PID"
+	device_state >"$LAB_DIR/before"
 	WEFT_FAULTS=$LAB_DIR/faults.json lab_weftd
 	! lab_weft instance attach byhand --device engine0.b --ns-addr 172.20.5.2 || return 1
 	wait_for 10 lab_gone "$LAB_WEFTD_PID" && own_traffic && lab_weftd || return 1
-	is_in byhand ready && own_traffic && lab_weft instance detach byhand && own_traffic
+	is_in byhand ready && own_traffic && lab_weft instance detach byhand && own_traffic || return 1
+	device_state >"$LAB_DIR/after"
+	diff "$LAB_DIR/before" "$LAB_DIR/after"
 }
 killed_attaching() { killed_at entered && killed_at joined; }
 purged_too() { lab_weft instance attach byhand --device engine0.b --ns-addr 172.20.5.2; }
